@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is write, fsync, rename, fsync of the folder. A full disk or a failing one is told with
+ * the path; the old content of the file is then untouched. */
+#include "base/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+int fs_sync_dir(const char *path, struct err *e)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return err_errno(e, errno, "sync %s", path);
+	return 0;
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fs_write(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+{
+	cleanup_free char *tmp = xasprintf("%s.tmp", path);
+	cleanup_free char *copy = xstrdup(path);
+	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+
+	if (fd < 0)
+		return err_errno(e, errno, "write %s", path);
+	if (fchmod(fd, mode) < 0 || write_all(fd, data, len) < 0 || fsync(fd) < 0) {
+		int saved = errno;
+
+		close(fd);
+		unlink(tmp);
+		return err_errno(e, saved, "write %s", path);
+	}
+	close(fd);
+	if (rename(tmp, path) < 0) {
+		int saved = errno;
+
+		unlink(tmp);
+		return err_errno(e, saved, "rename to %s", path);
+	}
+	return fs_sync_dir(dirname(copy), e);
+}
+
+int fs_read(const char *path, size_t limit, char **ret_data, size_t *ret_len, struct err *e)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *data = NULL;
+	size_t len = 0, cap = 4096;
+
+	if (fd < 0)
+		return err_errno(e, errno, "read %s", path);
+	data = xmalloc(cap + 1);
+	for (;;) {
+		ssize_t n = read(fd, data + len, cap - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_errno(e, errno, "read %s", path);
+		if (n == 0)
+			break;
+		len += (size_t)n;
+		if (len > limit)
+			return err_set(e, -E2BIG, "read %s: over %zu bytes", path, limit);
+		if (len == cap) {
+			cap *= 2;
+			data = xrealloc(data, cap + 1);
+		}
+	}
+	data[len] = 0;
+	if (ret_len)
+		*ret_len = len;
+	*ret_data = steal(data);
+	return 0;
+}
+
+int fs_mkdir(const char *path, mode_t mode, struct err *e)
+{
+	char part[PATH_MAX];
+	size_t n = strlen(path);
+
+	if (n >= sizeof(part))
+		return err_set(e, -ENAMETOOLONG, "mkdir %s: name too long", path);
+	for (size_t i = 1; i <= n; i++) {
+		if (path[i] != '/' && path[i] != 0)
+			continue;
+		memcpy(part, path, i);
+		part[i] = 0;
+		if (mkdir(part, i == n ? mode : 0755) < 0 && errno != EEXIST)
+			return err_errno(e, errno, "mkdir %s", part);
+	}
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+int fs_remove_all(const char *path, struct err *e)
+{
+	if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0 && errno != ENOENT)
+		return err_errno(e, errno, "remove %s", path);
+	return 0;
+}
+
+bool fs_exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+int fs_unlink(const char *path, struct err *e)
+{
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_errno(e, errno, "unlink %s", path);
+	return 0;
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Files that must survive a crash: written to a temporary name, fsynced, renamed, the folder fsynced. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Replace path atomically and durably. The temporary file is "<path>.tmp". */
+int fs_write(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+/* Whole file, NUL-terminated (the NUL is not in ret_len); -E2BIG over limit, -ENOENT as it is. Caller frees. */
+int fs_read(const char *path, size_t limit, char **ret_data, size_t *ret_len, struct err *e);
+/* mkdir -p; parents get 0755, the last one mode. An existing folder is fine and keeps its mode. */
+int fs_mkdir(const char *path, mode_t mode, struct err *e);
+int fs_sync_dir(const char *path, struct err *e);
+/* rm -rf that stays on one file system and never follows a symlink. A missing path is fine. */
+int fs_remove_all(const char *path, struct err *e);
+bool fs_exists(const char *path);
+/* unlink; a missing file is fine. */
+int fs_unlink(const char *path, struct err *e);

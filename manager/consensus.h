@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The replicated log as the store sees it: propose bytes, get them applied in order on every voter.
+ * One implementation sits on libraft (manager/raft), one is in memory (tests and simulation).
+ *
+ * Asynchronous, one thread. apply and restore abort on failure themselves; apply reads no clock. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct consensus;
+struct consensus_fsm {
+	/* Committed entry at this raft index. result travels to the proposer's callback: 0 or a negative code. */
+	int (*apply)(void *arg, uint64_t index, const uint8_t *data, size_t len, struct err *e);
+	/* malloc'ed, equal on every replica. */
+	void (*snapshot)(void *arg, uint8_t **ret_data, size_t *ret_len);
+	int (*restore)(void *arg, const uint8_t *data, size_t len, struct err *e);
+	/* true once a barrier has passed after winning an election; false when leadership is gone. */
+	void (*on_leader)(void *arg, bool is_leader);
+	void *arg;
+};
+struct consensus_ops {
+	/* data is copied. done fires once: code 0 = applied (or the apply's own code), E_NOT_LEADER, E_UNAVAILABLE
+	 * (outcome unknown: retry only with compare-and-set). Bounded: E_LIMIT at 64 in flight. */
+	int (*propose)(struct consensus *c, const uint8_t *data, size_t len, void (*done)(void *arg, const struct err *e),
+		       void *arg);
+	/* done when everything committed before the call is applied here and this is still the leader. */
+	int (*barrier)(struct consensus *c, void (*done)(void *arg, const struct err *e), void *arg);
+	bool (*is_leader)(struct consensus *c);
+	uint64_t (*last_applied)(struct consensus *c);
+	uint64_t (*term)(struct consensus *c);
+	/* Idempotent; closed fires once. */
+	void (*close)(struct consensus *c, void (*closed)(void *arg), void *arg);
+};
+struct consensus {
+	const struct consensus_ops *ops;
+};

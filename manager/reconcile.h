@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The reconcilers. Each is a pure pass: read the committed store (through the tx, so that a pass sees what
+ * the passes before it did), add actions to the tx. Level-triggered, idempotent, no I/O, no clock but `env`.
+ *
+ *   orchestrate  services -> slots and tasks that should exist; restarts, scale up/down, reaping
+ *   allocate     slot addresses + MAC, network subnet + VNI, leases, endpoints
+ *   schedule     PENDING tasks -> nodes (spread; members of one cluster on different nodes)
+ *   galera       phases, tokens, elections, permits, ordered joins and leaves
+ *
+ * The manager (and the simulation) runs them in this order whenever something changed, at most one commit in
+ * flight, and again when the earliest *wake_ms passes. */
+#pragma once
+#include "base/clock.h"
+#include "manager/store.h"
+#include "proto/dispatch.pb-c.h"
+
+/* What reconcilers may know besides the store: leader memory that is rebuilt from workers' sessions. */
+struct reconcile_env {
+	const struct clock *clock;
+	int64_t leader_since_ms; /* mono; nothing is declared Down before one grace from here */
+	/* mono time of the last heartbeat of the node's open session; <0: no session since leadership */
+	int64_t (*node_last_seen_ms)(void *arg, const char *node_id);
+	/* latest wsrep_last_committed that the task's worker sent; <0: none */
+	int64_t (*task_seqno)(void *arg, const char *task_id);
+	void *arg;
+	void (*new_id)(void *arg, char ret_id[ID_LEN + 1]); /* seeded in the simulation */
+	int64_t wake_ms; /* out: earliest mono time at which a pass must run again; INT64_MAX: none */
+};
+static inline void reconcile_wake(struct reconcile_env *env, int64_t at_ms)
+{
+	if (at_ms < env->wake_ms)
+		env->wake_ms = at_ms;
+}
+
+void orchestrate_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+void galera_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+/* Node Ready/Down from sessions. */
+void nodes_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env);
+
+/* A worker's report about one task, checked against the store (right node, attempt not older, state only
+ * forward within an attempt) and put into the tx. E_STALE_VERSION or E_FORBIDDEN when it is refused; a
+ * refused report changes nothing. */
+int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__TaskReport *report,
+		 struct reconcile_env *env, struct err *e);

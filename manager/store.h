@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The cluster's state: tables of immutable rows, changed only by committed commands.
+ *
+ *   reconciler / Control            store                      consensus
+ *   tx = tx_new ------------------->|
+ *   tx_create/update/remove         |
+ *   store_commit(tx, done) -------->| pack StoreCommand ------>| log, quorum
+ *                                   |<------- apply -----------|
+ *                                   | check every version (compare-and-set), all or nothing
+ *                                   | replace rows, meta.version = raft index
+ *                                   | watchers(kind, old, new)
+ *   done(0 | E_STALE_VERSION | ...) |
+ *
+ * Borrow a row inside one callback; obj_dup it to keep or to change it. Rows of a table iterate in id
+ * order, so that snapshots of replicas are byte-equal. Apply reads no clock: the leader stamps now_ms. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "manager/consensus.h"
+#include "proto/obj.h"
+
+struct store;
+struct store *store_new(const struct clock *clock);
+void store_free(struct store *s);
+/* The callbacks a consensus engine drives. Bind before the engine starts. */
+struct consensus_fsm store_fsm(struct store *s);
+void store_set_consensus(struct store *s, struct consensus *c);
+void store_on_leader(struct store *s, void (*fn)(void *arg, bool is_leader), void *arg);
+
+/* ---- read ---- */
+const void *store_get(const struct store *s, enum obj_kind kind, const char *id); /* NULL: none */
+#define store_node(s, id) ((const Gs__Node *)store_get(s, OBJ_NODE, id))
+#define store_service(s, id) ((const Gs__Service *)store_get(s, OBJ_SERVICE, id))
+#define store_slot(s, id) ((const Gs__Slot *)store_get(s, OBJ_SLOT, id))
+#define store_task(s, id) ((const Gs__Task *)store_get(s, OBJ_TASK, id))
+#define store_network(s, id) ((const Gs__Network *)store_get(s, OBJ_NETWORK, id))
+#define store_galera(s, id) ((const Gs__GaleraCluster *)store_get(s, OBJ_GALERA, id))
+const Gs__Cluster *store_cluster(const struct store *s); /* NULL before init */
+size_t store_count(const struct store *s, enum obj_kind kind);
+/* Iterate in id order: for (i = 0; (row = store_at(s, kind, i)); i++). Not across a commit. */
+const void *store_at(const struct store *s, enum obj_kind kind, size_t i);
+/* Secondary indexes kept by the store; each list is in id order and borrowed until the next commit. */
+size_t store_tasks_of_service(const struct store *s, const char *service_id, const Gs__Task *const **ret);
+size_t store_tasks_of_node(const struct store *s, const char *node_id, const Gs__Task *const **ret);
+size_t store_slots_of_service(const struct store *s, const char *service_id, const Gs__Slot *const **ret);
+/* A full id, a unique prefix of at least 4, or a name (nodes: hostname; networks, services, secrets: name). */
+const void *store_find(const struct store *s, enum obj_kind kind, const char *ref, struct err *e);
+uint64_t store_index(const struct store *s); /* last applied raft index */
+
+/* ---- write ---- */
+struct tx;
+struct tx *tx_new(struct store *s);
+void tx_free(struct tx *tx); /* one that was not committed */
+size_t tx_len(const struct tx *tx);
+/* The row is taken. create: meta.id must be set (obj_new_row); version and times are filled in at commit. */
+void tx_create(struct tx *tx, void *take_row);
+/* The row (an obj_dup of the current one, changed) is taken; compare-and-set on its meta.version. Two updates
+ * of one row in one tx merge into the last. spec_changed also moves meta.spec_version. */
+void tx_update(struct tx *tx, void *take_row);
+void tx_update_spec(struct tx *tx, void *take_row);
+void tx_remove(struct tx *tx, const void *row);
+/* The row as this tx will leave it (its pending create/update), else the committed one; NULL if removed. */
+const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id);
+/* A pending, still changeable copy of the row in this tx (made by dup on first use); NULL when there is none. */
+void *tx_edit(struct tx *tx, enum obj_kind kind, const char *id);
+/* Takes tx. done (may be NULL) fires once, never from inside. An empty tx is done with 0. Split over several
+ * log entries when larger than 1.5 MB or 200 actions only when allow_split. */
+void store_commit(struct store *s, struct tx *tx, void (*done)(void *arg, const struct err *e), void *arg);
+size_t store_in_flight(const struct store *s);
+
+/* ---- watch ---- */
+/* Called inside apply, after the whole command is in. old or new is NULL for create/remove; both borrowed. */
+typedef void (*store_watch_fn)(void *arg, enum obj_kind kind, const void *old_row, const void *new_row);
+struct store_watch;
+struct store_watch *store_watch_add(struct store *s, store_watch_fn fn, void *arg);
+void store_watch_remove(struct store *s, struct store_watch *w);
+/* Called once after each applied command and after a restore: the place to mark reconcilers dirty. */
+void store_on_applied(struct store *s, void (*fn)(void *arg), void *arg);
+
+/* An in-memory engine: one voter, entries are applied when memory_step is called (0: nothing was pending),
+ * or at once after propose returns when auto_step. Tests and the simulation use it. */
+struct consensus *consensus_memory_new(const struct consensus_fsm *fsm);
+bool consensus_memory_step(struct consensus *c);
+void consensus_memory_set_leader(struct consensus *c, bool is_leader);
+void consensus_memory_free(struct consensus *c);

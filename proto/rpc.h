@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Calls and streams over frames over TLS 1.3 (TCP) or a bare unix socket.
+ *
+ *   caller                          callee
+ *     | REQUEST call=1 svc,method     |
+ *     |------------------------------>|  handler(call, req, arg)
+ *     |            EVENT call=1  * n  |  rpc_event()      (only while the window has credit)
+ *     |<------------------------------|
+ *     | WINDOW / CANCEL               |
+ *     |------------------------------>|  on_cancel()
+ *     |   RESPONSE | END | ERROR      |  rpc_reply() / rpc_end() / rpc_fail(): exactly one
+ *     |<------------------------------|
+ *
+ * Both ends of a connection may call. Everything runs on one libuv loop. Limits: frame 4 MiB after
+ * authentication and 64 KiB before; 256 concurrent calls a connection; write queue 16 MiB, then the
+ * connection is closed. Lost connection: every open call on it ends with E_CLOSED, exactly once. */
+#pragma once
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "base/id.h"
+#include "proto/rpc.pb-c.h"
+#include "proto/tls.h"
+
+/* Numeric service ids on the wire; a method's id is its index in the .proto, so methods are only added at
+ * the end of a service. */
+enum rpc_service_id {
+	RPC_CONTROL = 1,
+	RPC_CA = 2,
+	RPC_DISPATCHER = 3,
+	RPC_LOG_BROKER = 4,
+	RPC_NODE_LOCAL = 5,
+	RPC_PEER = 6,
+};
+const ProtobufCServiceDescriptor *rpc_service_descriptor(unsigned service);
+/* "Control.CreateService"; "?" when unknown. */
+const char *rpc_method_name(unsigned service, unsigned method, char *buf, size_t n);
+
+/* Who may call a method, from the @role comments (generated proto/roles.h). */
+enum rpc_role { ROLE_BIT_NONE = 1, ROLE_BIT_WORKER = 2, ROLE_BIT_MANAGER = 4, ROLE_BIT_LOCAL = 8 };
+unsigned rpc_method_roles(unsigned service, unsigned method); /* bit set; 0 for an unknown method */
+
+struct rpc_peer {
+	bool is_local;	       /* unix socket; uid/gid/pid from SO_PEERCRED */
+	bool is_authenticated; /* a client certificate of our CA */
+	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1], serial[33];
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;
+	char addr[64]; /* "192.168.55.112:40000" or "unix" */
+};
+
+/* ---- server ---- */
+struct rpc_conn;
+struct rpc_call; /* an incoming call; lives until reply/end/fail, or until on_cancel has returned */
+typedef void (*rpc_handler)(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
+
+struct rpc_server;
+struct rpc_server_config {
+	/* Asked before each handler. Returns the caller's role bits (one of enum rpc_role), or 0 to refuse with
+	 * *e. For a local peer the server itself has checked uid 0 or group gswarm at accept. */
+	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
+	/* May be NULL. A handshaked connection with another ALPN (raft): takes fd-less ownership. */
+	void (*on_conn)(struct rpc_conn *c, bool open, void *arg);
+	void *arg;
+	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* for Hello; may be empty before init */
+	const char *gid_group; /* unix socket: this group may connect besides root ("gswarm"); NULL: root only */
+};
+int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, struct rpc_server **ret);
+/* handlers[i] serves method i; NULL: "not implemented". handlers must outlive the server. */
+void rpc_server_add(struct rpc_server *s, unsigned service, const rpc_handler *handlers, size_t n, void *arg);
+int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, struct tls_identity *identity,
+			  struct err *e);
+/* Replaces a stale socket; mode 0660. Refuses when a live server answers on it. */
+int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
+void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
+void rpc_server_set_identity(struct rpc_server *s, struct tls_identity *identity); /* for new connections */
+/* Close every connection whose certificate names this node. */
+void rpc_server_drop_node(struct rpc_server *s, const char *node_id);
+void rpc_server_close(struct rpc_server *s, void (*closed)(void *arg), void *arg);
+
+const struct rpc_peer *rpc_call_peer(const struct rpc_call *call);
+/* Milliseconds left of the caller's deadline; UINT32_MAX: none. */
+uint32_t rpc_call_deadline_ms(const struct rpc_call *call);
+struct rpc_conn *rpc_call_conn(struct rpc_call *call);
+/* Runs once when the caller cancels, the deadline passes or the connection is lost, and never after
+ * reply/end/fail. The call is dead once it returns. Without one, such a call's reply is dropped silently. */
+void rpc_call_on_cancel(struct rpc_call *call, void (*cancelled)(struct rpc_call *call, void *arg), void *arg);
+void rpc_call_set_data(struct rpc_call *call, void *data);
+void *rpc_call_data(const struct rpc_call *call);
+/* Send one stream event. 0; E_LIMIT when the caller's window or the write queue is full (nothing was sent:
+ * wait for on_drain and send again). */
+int rpc_event(struct rpc_call *call, const ProtobufCMessage *event);
+void rpc_call_on_drain(struct rpc_call *call, void (*drain)(struct rpc_call *call, void *arg), void *arg);
+void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
+void rpc_end(struct rpc_call *call); /* a stream ends well */
+void rpc_fail(struct rpc_call *call, const struct err *e);
+
+/* ---- client ---- */
+struct rpc_client;
+enum rpc_client_state { RPC_CONNECTING, RPC_OPEN, RPC_CLOSED };
+struct rpc_client_config {
+	const char *unix_path; /* or */
+	const char *ip;	       /* numeric */
+	uint16_t port;
+	struct tls_identity *identity; /* TCP: required */
+	const char *expect_node;       /* NULL, or the server's certificate must name this node */
+	const char *bind_ip;	       /* NULL, or source address */
+	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* Hello; empty when joining */
+	uint64_t connect_timeout_ms;			  /* 0: 3000 for TCP, 1000 for unix */
+	/* Called on each change; CLOSED comes exactly once, with the reason, after which the client may be freed. */
+	void (*on_state)(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg);
+	/* Optional: the server's address in use and peer identity become visible with rpc_client_peer. */
+	void *arg;
+};
+struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_config *config);
+/* Idempotent. Open calls end with E_CLOSED; then on_state(CLOSED) if it has not been; then memory is freed by
+ * the client itself. The pointer must not be used after on_state(CLOSED) has returned. */
+void rpc_client_close(struct rpc_client *c);
+const struct rpc_peer *rpc_client_peer(const struct rpc_client *c);
+
+struct rpc_req; /* an outgoing call; valid until done fires */
+struct rpc_call_spec {
+	unsigned service, method;
+	const ProtobufCMessage *req;
+	uint32_t deadline_ms; /* 0: none (streams) */
+	uint32_t priority;
+	void (*on_event)(const ProtobufCMessage *event, void *arg); /* NULL: not a stream */
+	/* Exactly once, never from inside rpc_call_start. resp is NULL for a failed call and for a stream's end. */
+	void (*done)(const ProtobufCMessage *resp, const struct err *e, void *arg);
+	void *arg;
+};
+/* May be used before the connection is open (queued). */
+struct rpc_req *rpc_call_start(struct rpc_client *c, const struct rpc_call_spec *spec);
+void rpc_req_cancel(struct rpc_req *r); /* done fires with E_CANCELLED */
+
+/* ---- blocking client for the CLI: runs its own loop ---- */
+struct rpc_sync;
+int rpc_sync_connect(const char *unix_path, struct rpc_sync **ret, struct err *e);
+/* *ret_resp is freed with protobuf_c_message_free_unpacked(resp, NULL). */
+int rpc_sync_call(struct rpc_sync *s, unsigned service, unsigned method, const ProtobufCMessage *req,
+		  uint32_t deadline_ms, ProtobufCMessage **ret_resp, struct err *e);
+/* on_event returns false to stop (then 0 is returned). deadline_ms 0: for ever. tick (may be NULL) runs every
+ * 100 ms and returns false to stop. */
+int rpc_sync_stream(struct rpc_sync *s, unsigned service, unsigned method, const ProtobufCMessage *req,
+		    bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg), void *arg,
+		    struct err *e);
+void rpc_sync_close(struct rpc_sync *s);
+
+/* ---- frame codec (for the fuzzers and tests) ---- */
+struct frame {
+	Gs__FrameHeader *header; /* owned by the frame */
+	const uint8_t *payload;	 /* borrowed from the input */
+	size_t payload_len;
+};
+#define FRAME_MAX (4u << 20)
+#define FRAME_MAX_UNAUTHENTICATED (64u << 10)
+#define FRAME_HEADER_MAX 256u
+/* >0: bytes consumed; 0: incomplete, read more; <0: E_PROTOCOL or E_LIMIT, close the connection. */
+ssize_t frame_decode(const uint8_t *data, size_t len, size_t limit, struct frame *ret, struct err *e);
+void frame_fini(struct frame *f);
+struct buf;
+int frame_encode(struct buf *out, const Gs__FrameHeader *header, const ProtobufCMessage *payload, struct err *e);
