@@ -65,11 +65,11 @@ void err_clear(struct err *e)
 const char *err_name(int code)
 {
 	static const char *const own[] = {
-		"NOT_LEADER",	 "NO_QUORUM",	  "STALE_VERSION", "UNSAFE_BOOTSTRAP", "NOT_MANAGER",
-		"UNAUTHENTICATED", "FORBIDDEN",	  "NOT_FOUND",	   "EXISTS",	       "IN_USE",
-		"INVALID",	 "PROTOCOL",	  "DEADLINE",	   "CANCELLED",	       "CLOSED",
-		"LIMIT",	 "UNAVAILABLE", "EXHAUSTED",	   "CORRUPT",	       "TOKEN",
-		"COMPACTED",	 "BLOCKED",
+		"NOT_LEADER",      "NO_QUORUM",   "STALE_VERSION", "UNSAFE_BOOTSTRAP", "NOT_MANAGER",
+		"UNAUTHENTICATED", "FORBIDDEN",   "NOT_FOUND",     "EXISTS",           "IN_USE",
+		"INVALID",         "PROTOCOL",    "DEADLINE",      "CANCELLED",        "CLOSED",
+		"LIMIT",           "UNAVAILABLE", "EXHAUSTED",     "CORRUPT",          "TOKEN",
+		"COMPACTED",       "BLOCKED",
 	};
 	int i = -1001 - code;
 

@@ -67,5 +67,6 @@ char *id_new_dup(void)
 
 bool id_is_valid(const char *text)
 {
-	return text && strlen(text) == ID_LEN && strspn(text, "0123456789abcdefghijklmnopqrstuvwxyz") == ID_LEN;
+	return text && strlen(text) == ID_LEN &&
+	       strspn(text, "0123456789abcdefghijklmnopqrstuvwxyz") == ID_LEN;
 }

@@ -27,11 +27,11 @@ void mem_close_p(int *fd);
 #define cleanup_free cleanup(mem_free_p)
 #define cleanup_close cleanup(mem_close_p)
 /* Take the pointer out of a cleanup variable at the point where ownership moves on. */
-#define steal(p)                     \
-	({                           \
-		typeof(p) stolen_ = (p); \
-		(p) = NULL;          \
-		stolen_;             \
+#define steal(p)                                                                                             \
+	({                                                                                                   \
+		typeof(p) stolen_ = (p);                                                                     \
+		(p) = NULL;                                                                                  \
+		stolen_;                                                                                     \
 	})
 #define array_size(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
