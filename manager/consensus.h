@@ -12,9 +12,13 @@
 
 struct consensus;
 struct consensus_fsm {
-	/* Committed entry at this raft index. result travels to the proposer's callback: 0 or a negative code. */
+	/* Committed entry at this raft index (the StoreCommand only: the engine has taken the envelope off).
+	 * The result travels to the proposer's callback: 0 or a negative code; a refused command changed nothing
+	 * and is refused by every replica. Two codes are none of the proposer's: E_CORRUPT (cannot be decoded:
+	 * the engine marks its directory bad and stops the process) and E_PROTOCOL (written by a newer version:
+	 * the engine stops the process, the directory stays good). The store aborts if it is called again. */
 	int (*apply)(void *arg, uint64_t index, const uint8_t *data, size_t len, struct err *e);
-	/* malloc'ed, equal on every replica. */
+	/* malloc'ed, equal on every replica; ends with a SHA-256 that restore checks. */
 	void (*snapshot)(void *arg, uint8_t **ret_data, size_t *ret_len);
 	int (*restore)(void *arg, const uint8_t *data, size_t len, struct err *e);
 	/* true once a barrier has passed after winning an election; false when leadership is gone. */
@@ -31,7 +35,9 @@ struct consensus_ops {
 	bool (*is_leader)(struct consensus *c);
 	uint64_t (*last_applied)(struct consensus *c);
 	uint64_t (*term)(struct consensus *c);
-	/* Idempotent; closed fires once. */
+	/* fn(arg) once, soon, from the engine's loop and never from inside this call. */
+	void (*defer)(struct consensus *c, void (*fn)(void *arg), void *arg);
+	/* Idempotent; closed fires once. Everything still in flight is answered with E_CLOSED first. */
 	void (*close)(struct consensus *c, void (*closed)(void *arg), void *arg);
 };
 struct consensus {

@@ -61,13 +61,27 @@ void tx_create(struct tx *tx, void *take_row);
  * of one row in one tx merge into the last. spec_changed also moves meta.spec_version. */
 void tx_update(struct tx *tx, void *take_row);
 void tx_update_spec(struct tx *tx, void *take_row);
+/* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped. */
 void tx_remove(struct tx *tx, const void *row);
 /* The row as this tx will leave it (its pending create/update), else the committed one; NULL if removed. */
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id);
-/* A pending, still changeable copy of the row in this tx (made by dup on first use); NULL when there is none. */
+/* A pending, still changeable copy of the row in this tx (made by dup on first use); NULL when there is none.
+ * Changing it in place is all that is needed: no tx_update afterwards. */
 void *tx_edit(struct tx *tx, enum obj_kind kind, const char *id);
-/* Takes tx. done (may be NULL) fires once, never from inside. An empty tx is done with 0. Split over several
- * log entries when larger than 1.5 MB or 200 actions only when allow_split. */
+/* The rows of a table, or those of one service, as this tx will leave them, in id order. Each row is as
+ * tx_get would return it: valid until the next change of that row in the tx. free(*ret) the list. */
+size_t tx_list(const struct tx *tx, enum obj_kind kind, const void ***ret);
+size_t tx_tasks_of_service(const struct tx *tx, const char *service_id, const Gs__Task ***ret);
+size_t tx_slots_of_service(const struct tx *tx, const char *service_id, const Gs__Slot ***ret);
+/* Let the commit become several log entries, in the order of the actions, when it is larger than 1.5 MB or
+ * 200 actions: for reconcilers, which survive a crash between any two entries. Otherwise a commit is one
+ * entry, and E_LIMIT when it is larger than 1.5 MB. */
+void tx_allow_split(struct tx *tx);
+/* Rises with every change made in the tx, also with one that tx_len does not show. */
+uint64_t tx_touched(const struct tx *tx);
+/* Takes tx. done (may be NULL) fires once, never from inside. An empty tx is done with 0. Updates that
+ * change nothing are left out (also from tx_len). The code is 0, E_STALE_VERSION (a row was changed or removed
+ * meanwhile), E_EXISTS (id or unique name taken), E_NOT_LEADER, E_LIMIT, or E_UNAVAILABLE (outcome unknown). */
 void store_commit(struct store *s, struct tx *tx, void (*done)(void *arg, const struct err *e), void *arg);
 size_t store_in_flight(const struct store *s);
 
@@ -80,9 +94,13 @@ void store_watch_remove(struct store *s, struct store_watch *w);
 /* Called once after each applied command and after a restore: the place to mark reconcilers dirty. */
 void store_on_applied(struct store *s, void (*fn)(void *arg), void *arg);
 
-/* An in-memory engine: one voter, entries are applied when memory_step is called (0: nothing was pending),
- * or at once after propose returns when auto_step. Tests and the simulation use it. */
+/* An in-memory engine: one voter, not leader until told. Entries wait until memory_step applies the oldest one
+ * and answers its proposer (false: nothing was waiting); memory_run steps until nothing waits. memory_lose
+ * answers the oldest with E_UNAVAILABLE, having applied it or not: the answer that got lost. Losing leadership
+ * drops what waits (E_UNAVAILABLE). Tests and the simulation use it. */
 struct consensus *consensus_memory_new(const struct consensus_fsm *fsm);
 bool consensus_memory_step(struct consensus *c);
+void consensus_memory_run(struct consensus *c);
+bool consensus_memory_lose(struct consensus *c, bool applied);
 void consensus_memory_set_leader(struct consensus *c, bool is_leader);
 void consensus_memory_free(struct consensus *c);
