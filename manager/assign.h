@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What one worker should know: the set of assignment items for a node, and the difference to what it was sent.
- * Pure (no network): dispatch.c and the simulation both use it.
+/* What one worker should know: the set of assignment items for a node, and the difference to what it was
+ * sent. Pure (no network): dispatch.c and the simulation both use it.
  *
  * A node gets: its own Node row; every task placed on it whose desired state is not REMOVE or that it has not
- * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks. */
+ * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks.
+ */
 #pragma once
 #include "manager/store.h"
 #include "proto/dispatch.pb-c.h"
@@ -13,5 +14,6 @@ struct assign_set *assign_set_new(void);
 void assign_set_free(struct assign_set *set);
 /* Append to *ret the items that changed since the set (removed ones with removed = true) and update the set.
  * Items hold rows borrowed from the store; free the list with assign_items_free. */
-size_t assign_diff(const struct store *s, const char *node_id, struct assign_set *set, Gs__AssignmentItem ***ret);
+size_t assign_diff(const struct store *s, const char *node_id, struct assign_set *set,
+		   Gs__AssignmentItem ***ret);
 void assign_items_free(Gs__AssignmentItem **items, size_t n);

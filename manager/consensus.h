@@ -13,10 +13,11 @@
 struct consensus;
 struct consensus_fsm {
 	/* Committed entry at this raft index (the StoreCommand only: the engine has taken the envelope off).
-	 * The result travels to the proposer's callback: 0 or a negative code; a refused command changed nothing
-	 * and is refused by every replica. Two codes are none of the proposer's: E_CORRUPT (cannot be decoded:
-	 * the engine marks its directory bad and stops the process) and E_PROTOCOL (written by a newer version:
-	 * the engine stops the process, the directory stays good). The store aborts if it is called again. */
+	 * The result travels to the proposer's callback: 0 or a negative code; a refused command changed
+	 * nothing and is refused by every replica. Two codes are none of the proposer's: E_CORRUPT (cannot be
+	 * decoded: the engine marks its directory bad and stops the process) and E_PROTOCOL (written by a
+	 * newer version: the engine stops the process, the directory stays good). The store aborts if it is
+	 * called again. */
 	int (*apply)(void *arg, uint64_t index, const uint8_t *data, size_t len, struct err *e);
 	/* malloc'ed, equal on every replica; ends with a SHA-256 that restore checks. */
 	void (*snapshot)(void *arg, uint8_t **ret_data, size_t *ret_len);
@@ -26,10 +27,11 @@ struct consensus_fsm {
 	void *arg;
 };
 struct consensus_ops {
-	/* data is copied. done fires once: code 0 = applied (or the apply's own code), E_NOT_LEADER, E_UNAVAILABLE
-	 * (outcome unknown: retry only with compare-and-set). Bounded: E_LIMIT at 64 in flight. */
-	int (*propose)(struct consensus *c, const uint8_t *data, size_t len, void (*done)(void *arg, const struct err *e),
-		       void *arg);
+	/* data is copied. done fires once: code 0 = applied (or the apply's own code), E_NOT_LEADER,
+	 * E_UNAVAILABLE (outcome unknown: retry only with compare-and-set). Bounded: E_LIMIT at 64 in flight.
+	 */
+	int (*propose)(struct consensus *c, const uint8_t *data, size_t len,
+		       void (*done)(void *arg, const struct err *e), void *arg);
 	/* done when everything committed before the call is applied here and this is still the leader. */
 	int (*barrier)(struct consensus *c, void (*done)(void *arg, const struct err *e), void *arg);
 	bool (*is_leader)(struct consensus *c);

@@ -46,7 +46,8 @@ const void *store_at(const struct store *s, enum obj_kind kind, size_t i);
 size_t store_tasks_of_service(const struct store *s, const char *service_id, const Gs__Task *const **ret);
 size_t store_tasks_of_node(const struct store *s, const char *node_id, const Gs__Task *const **ret);
 size_t store_slots_of_service(const struct store *s, const char *service_id, const Gs__Slot *const **ret);
-/* A full id, a unique prefix of at least 4, or a name (nodes: hostname; networks, services, secrets: name). */
+/* A full id, a unique prefix of at least 4, or a name (nodes: hostname; networks, services, secrets: name).
+ */
 const void *store_find(const struct store *s, enum obj_kind kind, const char *ref, struct err *e);
 uint64_t store_index(const struct store *s); /* last applied raft index */
 
@@ -61,7 +62,8 @@ void tx_create(struct tx *tx, void *take_row);
  * of one row in one tx merge into the last. spec_changed also moves meta.spec_version. */
 void tx_update(struct tx *tx, void *take_row);
 void tx_update_spec(struct tx *tx, void *take_row);
-/* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped. */
+/* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped.
+ */
 void tx_remove(struct tx *tx, const void *row);
 /* The row as this tx will leave it (its pending create/update), else the committed one; NULL if removed. */
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id);
@@ -80,8 +82,9 @@ void tx_allow_split(struct tx *tx);
 /* Rises with every change made in the tx, also with one that tx_len does not show. */
 uint64_t tx_touched(const struct tx *tx);
 /* Takes tx. done (may be NULL) fires once, never from inside. An empty tx is done with 0. Updates that
- * change nothing are left out (also from tx_len). The code is 0, E_STALE_VERSION (a row was changed or removed
- * meanwhile), E_EXISTS (id or unique name taken), E_NOT_LEADER, E_LIMIT, or E_UNAVAILABLE (outcome unknown). */
+ * change nothing are left out (also from tx_len). The code is 0, E_STALE_VERSION (a row was changed or
+ * removed meanwhile), E_EXISTS (id or unique name taken), E_NOT_LEADER, E_LIMIT, or E_UNAVAILABLE (outcome
+ * unknown). */
 void store_commit(struct store *s, struct tx *tx, void (*done)(void *arg, const struct err *e), void *arg);
 size_t store_in_flight(const struct store *s);
 
@@ -94,10 +97,10 @@ void store_watch_remove(struct store *s, struct store_watch *w);
 /* Called once after each applied command and after a restore: the place to mark reconcilers dirty. */
 void store_on_applied(struct store *s, void (*fn)(void *arg), void *arg);
 
-/* An in-memory engine: one voter, not leader until told. Entries wait until memory_step applies the oldest one
- * and answers its proposer (false: nothing was waiting); memory_run steps until nothing waits. memory_lose
- * answers the oldest with E_UNAVAILABLE, having applied it or not: the answer that got lost. Losing leadership
- * drops what waits (E_UNAVAILABLE). Tests and the simulation use it. */
+/* An in-memory engine: one voter, not leader until told. Entries wait until memory_step applies the oldest
+ * one and answers its proposer (false: nothing was waiting); memory_run steps until nothing waits.
+ * memory_lose answers the oldest with E_UNAVAILABLE, having applied it or not: the answer that got lost.
+ * Losing leadership drops what waits (E_UNAVAILABLE). Tests and the simulation use it. */
 struct consensus *consensus_memory_new(const struct consensus_fsm *fsm);
 bool consensus_memory_step(struct consensus *c);
 void consensus_memory_run(struct consensus *c);

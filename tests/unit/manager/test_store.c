@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The store through the in-memory engine: what is committed is there, what is refused left nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "manager/envelope.h"
+#include "manager/store.h"
+
+struct fix {
+	struct clock_virtual v;
+	struct clock clock;
+	struct store *s;
+	struct consensus *c;
+	int answers;
+	struct err last;
+	int created, updated, removed, applied;
+	bool leader;
+};
+
+static void on_done(void *arg, const struct err *e)
+{
+	struct fix *f = arg;
+
+	f->answers++;
+	f->last = *e;
+}
+
+static void on_watch(void *arg, enum obj_kind kind, const void *old_row, const void *new_row)
+{
+	struct fix *f = arg;
+
+	assert_true(kind > OBJ_NONE && kind < OBJ_KINDS);
+	if (!old_row)
+		f->created++;
+	else if (!new_row)
+		f->removed++;
+	else
+		f->updated++;
+}
+
+static void on_applied(void *arg)
+{
+	((struct fix *)arg)->applied++;
+}
+
+static void on_leader(void *arg, bool is_leader)
+{
+	((struct fix *)arg)->leader = is_leader;
+}
+
+static int setup(void **state)
+{
+	struct fix *f = xcalloc(1, sizeof(*f));
+	struct consensus_fsm fsm;
+
+	f->v = (struct clock_virtual){.mono_ms = 1000, .wall_ms = 5000};
+	f->clock = clock_virtual_of(&f->v);
+	f->s = store_new(&f->clock);
+	fsm = store_fsm(f->s);
+	f->c = consensus_memory_new(&fsm);
+	store_set_consensus(f->s, f->c);
+	store_on_leader(f->s, on_leader, f);
+	store_on_applied(f->s, on_applied, f);
+	store_watch_add(f->s, on_watch, f);
+	consensus_memory_set_leader(f->c, true);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fix *f = *state;
+
+	consensus_memory_free(f->c);
+	store_free(f->s);
+	free(f);
+	return 0;
+}
+
+static int commit(struct fix *f, struct tx *tx)
+{
+	int before = f->answers;
+
+	store_commit(f->s, tx, on_done, f);
+	assert_int_equal(f->answers, before); /* never from inside */
+	consensus_memory_run(f->c);
+	assert_int_equal(f->answers, before + 1);
+	return f->last.code;
+}
+
+static void *service_row(const char *id, const char *name)
+{
+	Gs__Service *svc = obj_new_row(OBJ_SERVICE, id);
+
+	svc->spec = obj_new(&gs__service_spec__descriptor);
+	str_replace(&svc->spec->name, name);
+	return svc;
+}
+
+static void *task_row(const char *id, const char *service, const char *node)
+{
+	Gs__Task *t = obj_new_row(OBJ_TASK, id);
+
+	str_replace(&t->service_id, service);
+	str_replace(&t->node_id, node);
+	str_replace(&t->name, "db.1");
+	return t;
+}
+
+static void put(struct fix *f, void *row)
+{
+	struct tx *tx = tx_new(f->s);
+
+	tx_create(tx, row);
+	assert_int_equal(commit(f, tx), 0);
+}
+
+static void test_create_update_remove(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx;
+	Gs__Service *copy;
+
+	put(f, service_row("s1", "db"));
+	assert_int_equal(store_service(f->s, "s1")->meta->version, 1);
+	assert_int_equal(store_service(f->s, "s1")->meta->spec_version, 1);
+	assert_int_equal(store_service(f->s, "s1")->meta->created_ms, 5000);
+	clock_virtual_advance(&f->v, 10);
+
+	tx = tx_new(f->s);
+	copy = obj_dup(store_service(f->s, "s1"));
+	str_replace(&copy->error, "no nodes");
+	tx_update(tx, copy);
+	assert_int_equal(commit(f, tx), 0);
+	assert_string_equal(store_service(f->s, "s1")->error, "no nodes");
+	assert_int_equal(store_service(f->s, "s1")->meta->version, 2);
+	assert_int_equal(store_service(f->s, "s1")->meta->spec_version, 1);
+	assert_int_equal(store_service(f->s, "s1")->meta->created_ms, 5000);
+	assert_int_equal(store_service(f->s, "s1")->meta->updated_ms, 5010);
+
+	tx = tx_new(f->s);
+	copy = obj_dup(store_service(f->s, "s1"));
+	copy->spec->replicas = 3;
+	tx_update_spec(tx, copy);
+	assert_int_equal(commit(f, tx), 0);
+	assert_int_equal(store_service(f->s, "s1")->meta->spec_version, 3);
+
+	tx = tx_new(f->s);
+	tx_remove(tx, store_service(f->s, "s1"));
+	assert_int_equal(commit(f, tx), 0);
+	assert_null(store_service(f->s, "s1"));
+	assert_int_equal(f->created, 1);
+	assert_int_equal(f->updated, 2);
+	assert_int_equal(f->removed, 1);
+	assert_int_equal(f->applied, 4);
+	assert_int_equal(store_index(f->s), 4);
+}
+
+static void test_stale_changes_nothing(void **state)
+{
+	struct fix *f = *state;
+	struct tx *a, *b;
+	Gs__Service *copy;
+
+	put(f, service_row("s1", "db"));
+	a = tx_new(f->s);
+	copy = tx_edit(a, OBJ_SERVICE, "s1");
+	copy->spec->replicas = 1;
+	b = tx_new(f->s);
+	tx_create(b, service_row("s2", "other"));
+	tx_create(b, task_row("t1", "s2", "n1"));
+	copy = tx_edit(b, OBJ_SERVICE, "s1");
+	copy->spec->replicas = 2;
+	assert_int_equal(commit(f, a), 0);
+	f->applied = 0;
+	assert_int_equal(commit(f, b), E_STALE_VERSION);
+	assert_string_equal(f->last.msg, "service db was changed meanwhile");
+	assert_int_equal(store_service(f->s, "s1")->spec->replicas, 1);
+	assert_null(store_service(f->s, "s2"));
+	assert_null(store_task(f->s, "t1"));
+	assert_int_equal(f->applied, 0);
+	const Gs__Task *const *list;
+	assert_int_equal(store_tasks_of_service(f->s, "s2", &list), 0);
+	assert_int_equal(store_tasks_of_node(f->s, "n1", &list), 0);
+	assert_int_equal(store_index(f->s), 3); /* refused, but it is in the log */
+}
+
+static void test_undo_of_update_and_remove(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+	const Gs__Task *const *list;
+	Gs__Task *t;
+	uint8_t *before, *after;
+	size_t n_before, n_after;
+	struct consensus_fsm fsm = store_fsm(f->s);
+
+	tx_create(tx, task_row("t1", "s1", "n1"));
+	tx_create(tx, task_row("t2", "s1", "n1"));
+	tx_create(tx, service_row("s1", "db"));
+	assert_int_equal(commit(f, tx), 0);
+	fsm.snapshot(fsm.arg, &before, &n_before);
+
+	tx = tx_new(f->s);
+	t = tx_edit(tx, OBJ_TASK, "t1");
+	str_replace(&t->node_id, "n2");
+	tx_remove(tx, store_task(f->s, "t2"));
+	tx_create(tx, service_row("s2", "db")); /* name taken */
+	assert_int_equal(commit(f, tx), E_EXISTS);
+	assert_string_equal(f->last.msg, "service db exists already");
+	assert_int_equal(store_tasks_of_node(f->s, "n1", &list), 2);
+	assert_string_equal(list[0]->meta->id, "t1");
+	assert_int_equal(store_tasks_of_node(f->s, "n2", &list), 0);
+	fsm.snapshot(fsm.arg, &after, &n_after);
+	assert_int_equal(n_before, n_after);
+	/* only the applied index inside may differ: compare the rows by reading them back */
+	assert_non_null(store_task(f->s, "t2"));
+	free(before);
+	free(after);
+}
+
+static void test_tx_merging(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+	Gs__Service *copy;
+	void *row;
+
+	/* created and removed: nothing */
+	tx_create(tx, service_row("s1", "db"));
+	assert_int_equal(tx_len(tx), 1);
+	assert_non_null(tx_get(tx, OBJ_SERVICE, "s1"));
+	tx_remove(tx, tx_get(tx, OBJ_SERVICE, "s1"));
+	assert_int_equal(tx_len(tx), 0);
+	assert_null(tx_get(tx, OBJ_SERVICE, "s1"));
+	assert_int_equal(commit(f, tx), 0);
+	assert_int_equal(store_index(f->s), 0); /* nothing went to the log */
+
+	put(f, service_row("s1", "db"));
+	tx = tx_new(f->s);
+	assert_non_null(tx_edit(tx, OBJ_SERVICE, "s1"));
+	assert_int_equal(tx_len(tx), 0); /* touched, not changed */
+	copy = obj_dup(tx_get(tx, OBJ_SERVICE, "s1"));
+	copy->spec->replicas = 7;
+	tx_update(tx, copy);
+	copy = tx_edit(tx, OBJ_SERVICE, "s1");
+	assert_int_equal(copy->spec->replicas, 7);
+	str_replace(&copy->error, "x");
+	assert_int_equal(tx_len(tx), 1);
+	assert_int_equal(commit(f, tx), 0);
+	assert_int_equal(store_service(f->s, "s1")->spec->replicas, 7);
+	assert_string_equal(store_service(f->s, "s1")->error, "x");
+
+	/* remove, then create the same id: a change of the row */
+	tx = tx_new(f->s);
+	tx_remove(tx, store_service(f->s, "s1"));
+	row = service_row("s1", "db2");
+	tx_create(tx, row);
+	assert_int_equal(commit(f, tx), 0);
+	assert_string_equal(store_service(f->s, "s1")->spec->name, "db2");
+
+	/* update, then remove; an update after the remove is dropped */
+	tx = tx_new(f->s);
+	copy = tx_edit(tx, OBJ_SERVICE, "s1");
+	copy->spec->replicas = 9;
+	tx_remove(tx, tx_get(tx, OBJ_SERVICE, "s1"));
+	tx_update(tx, obj_dup(store_service(f->s, "s1")));
+	assert_int_equal(tx_len(tx), 1);
+	assert_int_equal(commit(f, tx), 0);
+	assert_null(store_service(f->s, "s1"));
+}
+
+static void test_lists_through_tx(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx;
+	const Gs__Task **list;
+	const void **all;
+
+	put(f, task_row("t2", "s1", ""));
+	put(f, task_row("t4", "s1", ""));
+	put(f, task_row("t5", "s2", ""));
+	tx = tx_new(f->s);
+	tx_create(tx, task_row("t3", "s1", ""));
+	tx_create(tx, task_row("t1", "s2", ""));
+	tx_remove(tx, store_task(f->s, "t4"));
+	assert_int_equal(tx_tasks_of_service(tx, "s1", &list), 2);
+	assert_string_equal(list[0]->meta->id, "t2");
+	assert_string_equal(list[1]->meta->id, "t3");
+	free(list);
+	assert_int_equal(tx_list(tx, OBJ_TASK, &all), 4);
+	assert_string_equal(((const Gs__Task *)all[0])->meta->id, "t1");
+	free(all);
+	tx_free(tx);
+}
+
+static void test_indexes_follow(void **state)
+{
+	struct fix *f = *state;
+	const Gs__Task *const *list;
+	struct tx *tx;
+	Gs__Task *t;
+
+	put(f, task_row("t2", "s1", ""));
+	put(f, task_row("t1", "s1", "n1"));
+	assert_int_equal(store_tasks_of_service(f->s, "s1", &list), 2);
+	assert_string_equal(list[0]->meta->id, "t1");
+	assert_int_equal(store_tasks_of_node(f->s, "n1", &list), 1);
+	tx = tx_new(f->s);
+	t = tx_edit(tx, OBJ_TASK, "t2");
+	str_replace(&t->node_id, "n1");
+	t = tx_edit(tx, OBJ_TASK, "t1");
+	str_replace(&t->node_id, "n2");
+	assert_int_equal(commit(f, tx), 0);
+	assert_int_equal(store_tasks_of_node(f->s, "n1", &list), 1);
+	assert_string_equal(list[0]->meta->id, "t2");
+	assert_ptr_equal(list[0], store_task(f->s, "t2"));
+	assert_int_equal(store_tasks_of_service(f->s, "s1", &list), 2);
+	assert_ptr_equal(list[0], store_task(f->s, "t1"));
+}
+
+static void test_find(void **state)
+{
+	struct fix *f = *state;
+	struct err e = {0};
+	struct tx *tx;
+	Gs__Task *t;
+
+	put(f, service_row("abcdefgh1", "db"));
+	put(f, service_row("abcdefgh2", "web"));
+	assert_non_null(store_find(f->s, OBJ_SERVICE, "db", &e));
+	assert_non_null(store_find(f->s, OBJ_SERVICE, "abcdefgh1", &e));
+	assert_non_null(store_find(f->s, OBJ_SERVICE, "abcdefgh2", &e));
+	assert_null(store_find(f->s, OBJ_SERVICE, "abcd", &e));
+	assert_string_equal(e.msg, "ID prefix abcd is ambiguous");
+	assert_null(store_find(f->s, OBJ_SERVICE, "abc", &e));
+	assert_string_equal(e.msg, "no service abc");
+	assert_int_equal(e.code, E_NOT_FOUND);
+	assert_null(store_find(f->s, OBJ_SERVICE, "", &e));
+	/* a slot's history has one name: the task that should run is meant */
+	put(f, task_row("t1", "s1", ""));
+	put(f, task_row("t2", "s1", ""));
+	assert_null(store_find(f->s, OBJ_TASK, "db.1", &e));
+	tx = tx_new(f->s);
+	t = tx_edit(tx, OBJ_TASK, "t2");
+	t->desired = GS__TASK_STATE__TASK_RUNNING;
+	assert_int_equal(commit(f, tx), 0);
+	assert_ptr_equal(store_find(f->s, OBJ_TASK, "db.1", &e), store_task(f->s, "t2"));
+}
+
+/* Another order of arrival, equal rows: equal bytes. And back. */
+static void test_snapshot(void **state)
+{
+	struct fix *f = *state;
+	struct store *other = store_new(&f->clock);
+	struct consensus_fsm fsm = store_fsm(f->s), fsm2 = store_fsm(other);
+	const Gs__Task *const *list;
+	uint8_t *a, *b;
+	size_t na, nb;
+	struct err e = {0};
+
+	put(f, task_row("t2", "s1", "n1"));
+	put(f, service_row("s1", "db"));
+	put(f, task_row("t1", "s1", "n1"));
+	fsm.snapshot(fsm.arg, &a, &na);
+	assert_int_equal(fsm2.restore(fsm2.arg, a, na, &e), 0);
+	fsm2.snapshot(fsm2.arg, &b, &nb);
+	assert_int_equal(na, nb);
+	assert_memory_equal(a, b, na);
+	assert_int_equal(store_index(other), 3);
+	assert_int_equal(store_tasks_of_node(other, "n1", &list), 2);
+
+	for (size_t i = 0; i < na; i += 7) {
+		a[i] ^= 0x10;
+		assert_int_equal(fsm2.restore(fsm2.arg, a, na, &e), E_CORRUPT);
+		a[i] ^= 0x10;
+	}
+	assert_int_equal(fsm2.restore(fsm2.arg, a, 10, &e), E_CORRUPT);
+	assert_int_equal(store_count(other, OBJ_TASK), 2);
+	/* once more over existing state */
+	assert_int_equal(fsm2.restore(fsm2.arg, a, na, &e), 0);
+	assert_int_equal(store_tasks_of_node(other, "n1", &list), 2);
+	free(a);
+	free(b);
+	store_free(other);
+}
+
+static void test_unknown_schema(void **state)
+{
+	struct fix *f = *state;
+	struct consensus_fsm fsm = store_fsm(f->s);
+	const uint8_t newer_kind[] = {0x0a, 0x02, 0x08, 0x07};      /* action kind 7 */
+	const uint8_t no_object[] = {0x0a, 5, 0x12, 3, 0xa0, 1, 1}; /* object of field 20 */
+	struct err e = {0};
+
+	assert_int_equal(fsm.apply(fsm.arg, 1, newer_kind, sizeof(newer_kind), &e), E_PROTOCOL);
+	assert_int_equal(store_index(f->s), 0);
+	teardown(state);
+	setup(state);
+	f = *state;
+	fsm = store_fsm(f->s);
+	assert_int_equal(fsm.apply(fsm.arg, 1, no_object, sizeof(no_object), &e), E_PROTOCOL);
+	teardown(state);
+	setup(state);
+	f = *state;
+	fsm = store_fsm(f->s);
+	assert_int_equal(fsm.apply(fsm.arg, 1, (const uint8_t *)"\xff\xff\xff", 3, &e), E_CORRUPT);
+}
+
+static void test_engine_answers(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+
+	assert_true(f->leader);
+	tx_create(tx, service_row("s1", "db"));
+	store_commit(f->s, tx, on_done, f);
+	assert_int_equal(store_in_flight(f->s), 1);
+	assert_true(consensus_memory_lose(f->c, true)); /* applied, but nobody heard */
+	assert_int_equal(f->last.code, E_UNAVAILABLE);
+	assert_non_null(store_service(f->s, "s1"));
+	assert_int_equal(store_in_flight(f->s), 0);
+
+	tx = tx_new(f->s);
+	tx_create(tx, service_row("s2", "db2"));
+	store_commit(f->s, tx, on_done, f);
+	consensus_memory_set_leader(f->c, false);
+	assert_int_equal(f->last.code, E_UNAVAILABLE);
+	assert_false(f->leader);
+	assert_null(store_service(f->s, "s2"));
+
+	tx = tx_new(f->s);
+	tx_create(tx, service_row("s2", "db2"));
+	assert_int_equal(commit(f, tx), E_NOT_LEADER);
+	assert_string_equal(f->last.msg, "this manager is not the leader");
+	consensus_memory_set_leader(f->c, true);
+	for (int i = 0; i < 70; i++) {
+		char id[16];
+
+		snprintf(id, sizeof(id), "x%d", i);
+		tx = tx_new(f->s);
+		tx_create(tx, task_row(id, "s", ""));
+		store_commit(f->s, tx, on_done, f);
+	}
+	f->answers = 0;
+	consensus_memory_run(f->c);
+	assert_int_equal(f->answers, 70);
+	assert_int_equal(f->last.code, E_LIMIT);
+	assert_int_equal(store_count(f->s, OBJ_TASK), 64);
+}
+
+static void test_split(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+	char id[24];
+	Gs__Secret *big;
+	uint8_t *blob = xcalloc(1, 1000000);
+
+	for (int i = 0; i < 10000; i++) {
+		snprintf(id, sizeof(id), "t%05d", (i * 7919) % 10000);
+		tx_create(tx, task_row(id, "s1", "n1"));
+	}
+	tx_allow_split(tx);
+	assert_int_equal(commit(f, tx), 0);
+	assert_int_equal(store_count(f->s, OBJ_TASK), 10000);
+	assert_int_equal(store_index(f->s), 50);
+
+	tx = tx_new(f->s);
+	for (int i = 0; i < 2; i++) {
+		snprintf(id, sizeof(id), "b%d", i);
+		big = obj_new_row(OBJ_SECRET, id);
+		str_replace(&big->name, id);
+		obj_bytes_set(&big->data, blob, 1000000);
+		tx_create(tx, big);
+	}
+	assert_int_equal(commit(f, tx), E_LIMIT); /* one entry is too small for both */
+	assert_int_equal(store_count(f->s, OBJ_SECRET), 0);
+	free(blob);
+}
+
+/* A row that was changed first and is removed last must go with the last part. */
+static void test_remove_order(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+	Gs__Service *svc;
+	char id[24];
+
+	tx_create(tx, service_row("s1", "db"));
+	for (int i = 0; i < 300; i++) {
+		snprintf(id, sizeof(id), "t%05d", i);
+		tx_create(tx, task_row(id, "s1", ""));
+	}
+	tx_allow_split(tx);
+	assert_int_equal(commit(f, tx), 0);
+	tx = tx_new(f->s);
+	svc = tx_edit(tx, OBJ_SERVICE, "s1");
+	str_replace(&svc->error, "x");
+	for (int i = 0; i < 300; i++) {
+		snprintf(id, sizeof(id), "t%05d", i);
+		tx_remove(tx, store_task(f->s, id));
+	}
+	tx_remove(tx, svc);
+	tx_allow_split(tx);
+	store_commit(f->s, tx, on_done, f);
+	consensus_memory_step(f->c);
+	assert_int_equal(store_count(f->s, OBJ_TASK), 100);
+	assert_non_null(store_service(f->s, "s1"));
+	consensus_memory_run(f->c);
+	assert_null(store_service(f->s, "s1"));
+}
+
+struct self_removing {
+	struct store *s;
+	struct store_watch *w;
+	int calls;
+};
+static void on_watch_once(void *arg, enum obj_kind kind, const void *old_row, const void *new_row)
+{
+	struct self_removing *r = arg;
+
+	(void)kind;
+	(void)old_row;
+	(void)new_row;
+	r->calls++;
+	store_watch_remove(r->s, r->w);
+}
+
+static void test_watch_removes_itself(void **state)
+{
+	struct fix *f = *state;
+	struct self_removing r = {.s = f->s};
+
+	r.w = store_watch_add(f->s, on_watch_once, &r);
+	put(f, service_row("s1", "db"));
+	put(f, service_row("s2", "db2"));
+	assert_int_equal(r.calls, 1);
+	assert_int_equal(f->created, 2);
+}
+
+static void test_envelope(void **state)
+{
+	struct envelope in = {.expected_index = 77, .request_id = "0123456789abcde"}, out;
+	struct err e = {0};
+
+	(void)state;
+	for (size_t n = 0; n < 40; n++) {
+		struct buf b = {0};
+
+		in.payload = (const uint8_t *)"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW";
+		in.payload_len = n;
+		assert_int_equal(envelope_encode(&in, &b, &e), 0);
+		assert_int_equal(b.len % 8, 0);
+		assert_int_equal(envelope_decode(b.data, b.len, &out, &e), 0);
+		assert_int_equal(out.expected_index, 77);
+		assert_int_equal(out.payload_len, n);
+		assert_memory_equal(out.payload, in.payload, n);
+		assert_memory_equal(out.request_id, in.request_id, ENVELOPE_REQUEST_ID);
+		for (size_t cut = 0; cut < b.len; cut++)
+			assert_int_equal(envelope_decode(b.data, cut, &out, &e), E_CORRUPT);
+		b.data[3] = 2;
+		assert_int_equal(envelope_decode(b.data, b.len, &out, &e), E_PROTOCOL);
+		b.data[3] = 1;
+		if (n % 8) {
+			b.data[b.len - 1] = 1;
+			assert_int_equal(envelope_decode(b.data, b.len, &out, &e), E_CORRUPT);
+		}
+		buf_fini(&b);
+	}
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_create_update_remove),
+		T(test_stale_changes_nothing),
+		T(test_undo_of_update_and_remove),
+		T(test_tx_merging),
+		T(test_lists_through_tx),
+		T(test_indexes_follow),
+		T(test_find),
+		T(test_snapshot),
+		T(test_unknown_schema),
+		T(test_engine_answers),
+		T(test_split),
+		T(test_remove_order),
+		T(test_watch_removes_itself),
+		T(test_envelope),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
