@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Connections to the daemons of this host.
+ *
+ * The happy path is one call on a unix socket. What can fail: no daemon (said with what to start), no
+ * permission (said with the group), a node that is no manager (said with a manager's address), and whatever
+ * the daemon answers. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* A manager answers what it can at once; joining and leaving wait for a start of the manager. */
+#define CALL_DEADLINE_MS 60000
+
+void message_free_p(void *p)
+{
+	ProtobufCMessage *m = *(ProtobufCMessage **)p;
+
+	if (m)
+		protobuf_c_message_free_unpacked(m, NULL);
+}
+
+static bool is_absent(int code)
+{
+	return code == -ENOENT || code == -ECONNREFUSED || code == -ENOTSOCK;
+}
+
+static int connect_worker(struct cmd *c, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/worker.sock", c->run_dir);
+
+	if (c->worker || !rpc_sync_connect(path, &c->worker, e))
+		return 0;
+	if (is_absent(e->code))
+		return err_set(e, E_UNAVAILABLE,
+			       "gswarm-worker is not running on this host (%s): start it with 'systemctl "
+			       "start gswarm-worker'",
+			       path);
+	if (e->code == -EACCES || e->code == -EPERM)
+		return err_set(e, -EACCES, "no permission for %s: be root or a member of the group gswarm",
+			       path);
+	return err_wrap(e, "%s", path);
+}
+
+/* Why there is no manager to talk to here, as well as the worker can tell. */
+static int explain_no_manager(struct cmd *c, const char *path, struct err *e)
+{
+	Gs__Empty req = GS__EMPTY__INIT;
+	cleanup_message Gs__NodeStatusResponse *s = NULL;
+	struct err local = {0};
+
+	if (client_call(c, DAEMON_WORKER, "Status", &req, &s, &local) < 0)
+		return err_set(e, local.code, "%s", local.msg);
+	if (!s->is_member)
+		return err_set(e, E_NOT_MANAGER,
+			       "this node is not part of a swarm: use 'gswarm init' to make one or 'gswarm "
+			       "join' to enter one");
+	if (s->role == GS__ROLE__ROLE_MANAGER)
+		return err_set(e, E_UNAVAILABLE,
+			       "this node's manager does not answer on %s yet: try again in a second, "
+			       "or look at its log",
+			       path);
+	const char *where = s->n_managers ? s->managers[0] : s->manager_addr;
+	return err_set(e, E_NOT_MANAGER, "this node is a worker, not a manager: run this on a manager%s%s",
+		       *where ? ", e.g. at " : "", where);
+}
+
+static int connect_manager(struct cmd *c, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/manager.sock", c->run_dir);
+
+	if (c->manager || !rpc_sync_connect(path, &c->manager, e))
+		return 0;
+	if (is_absent(e->code))
+		return explain_no_manager(c, path, e);
+	if (e->code == -EACCES || e->code == -EPERM)
+		return err_set(e, -EACCES, "no permission for %s: be root or a member of the group gswarm",
+			       path);
+	return err_wrap(e, "%s", path);
+}
+
+static unsigned method_index(const ProtobufCServiceDescriptor *d, const char *name)
+{
+	const ProtobufCMethodDescriptor *m = protobuf_c_service_descriptor_get_method_by_name(d, name);
+
+	if (!m)
+		abort(); /* a verb names a method that the .proto has not */
+	return (unsigned)(m - d->methods);
+}
+
+int client_call(struct cmd *c, enum daemon d, const char *method, const void *req, void *ret_resp,
+		struct err *e)
+{
+	ProtobufCMessage *resp = NULL;
+	int r = d == DAEMON_WORKER ? connect_worker(c, e) : connect_manager(c, e);
+
+	if (r < 0)
+		return r;
+	const ProtobufCServiceDescriptor *sd =
+		d == DAEMON_WORKER ? &gs__node_local__descriptor : &gs__control__descriptor;
+	r = rpc_sync_call(d == DAEMON_WORKER ? c->worker : c->manager,
+			  d == DAEMON_WORKER ? RPC_NODE_LOCAL : RPC_CONTROL, method_index(sd, method), req,
+			  CALL_DEADLINE_MS, &resp, e);
+	if (r < 0)
+		return r;
+	if (ret_resp)
+		*(void **)ret_resp = resp;
+	else if (resp)
+		protobuf_c_message_free_unpacked(resp, NULL);
+	return 0;
+}
+
+int client_stream(struct cmd *c, const char *method, const void *req,
+		  bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg),
+		  void *arg, struct err *e)
+{
+	if (connect_manager(c, e) < 0)
+		return e->code;
+	return rpc_sync_stream(c->manager, RPC_CONTROL, method_index(&gs__control__descriptor, method), req,
+			       on_event, tick, arg, e);
+}
+
+void client_close(struct cmd *c)
+{
+	if (c->worker)
+		rpc_sync_close(c->worker);
+	if (c->manager)
+		rpc_sync_close(c->manager);
+	c->worker = c->manager = NULL;
+}

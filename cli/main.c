@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/* gswarm: the command line.
+ *
+ * The happy path is: noun, verb, options -> the verb runs -> exit 0. What can fail: the words (exit 2, one
+ * line and a hint at --help) or the deed (exit 1, one line). */
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+
+static int fail(const struct cmd *c, const struct err *e)
+{
+	const char *noun = c->noun ? c->noun->name : "", *verb = c->verb ? c->verb->name : "";
+	const char *gap = *noun && *verb ? " " : "";
+
+	if (e->code != CLI_USAGE) {
+		fprintf(stderr, "gswarm: %s\n", e->msg);
+		return 1;
+	}
+	if (*verb)
+		fprintf(stderr, "gswarm: %s%s%s: %s (see 'gswarm %s%s%s --help')\n", noun, gap, verb, e->msg,
+			noun, gap, verb);
+	else
+		fprintf(stderr, "gswarm: %s (see 'gswarm%s%s --help')\n", e->msg, *noun ? " " : "", noun);
+	return 2;
+}
+
+/* Options before the noun. Returns how many words they took, or -1 when something was printed and *ret_rc is
+ * set. */
+static int global_options(struct cmd *c, int n, char **words, int *ret_rc)
+{
+	int i = 0;
+
+	*ret_rc = 0;
+	for (; i < n && words[i][0] == '-'; i++) {
+		struct err e = {0};
+
+		if (!strcmp(words[i], "--run-dir") && i + 1 < n) {
+			c->run_dir = words[++i];
+		} else if (!strncmp(words[i], "--run-dir=", 10)) {
+			c->run_dir = words[i] + 10;
+		} else if (!strcmp(words[i], "--help") || !strcmp(words[i], "-h")) {
+			help_root(stdout);
+			return -1;
+		} else if (!strcmp(words[i], "--version") || !strcmp(words[i], "-v")) {
+			printf("gswarm version %s\n", GSWARM_VERSION);
+			return -1;
+		} else {
+			err_set(&e, CLI_USAGE, "unknown option %s", words[i]);
+			*ret_rc = fail(c, &e);
+			return -1;
+		}
+	}
+	return i;
+}
+
+static int run_verb(struct cmd *c, int n, char **words)
+{
+	struct err e = {0};
+	int r = opt_parse(c, n, words, &e), rc;
+
+	if (!r)
+		r = c->verb->run(c, &e);
+	else if (r == 1)
+		r = 0;
+	rc = r < 0 ? fail(c, &e) : r;
+	client_close(c);
+	opt_fini(c);
+	if (fflush(stdout) || ferror(stdout))
+		return rc ? rc : 1;
+	return rc;
+}
+
+static int dispatch(struct cmd *c, int n, char **words)
+{
+	struct err e = {0};
+
+	if (!n) {
+		help_root(stderr);
+		return 2;
+	}
+	if (!strcmp(words[0], "__complete")) {
+		complete_words(stdout, c->run_dir, n - 1, words + 1);
+		return 0;
+	}
+	c->verb = verb_find(nouns[0], words[0]);
+	if (c->verb) {
+		c->noun = nouns[0];
+		return run_verb(c, n - 1, words + 1);
+	}
+	c->noun = noun_find(words[0]);
+	if (!c->noun) {
+		err_set(&e, CLI_USAGE, "unknown command '%s'", words[0]);
+		return fail(c, &e);
+	}
+	if (n > 1 && (!strcmp(words[1], "--help") || !strcmp(words[1], "-h"))) {
+		help_noun(stdout, c->noun);
+		return 0;
+	}
+	if (n < 2) {
+		help_noun(stderr, c->noun);
+		return 2;
+	}
+	c->verb = verb_find(c->noun, words[1]);
+	if (!c->verb) {
+		err_set(&e, CLI_USAGE, "unknown command '%s %s'", words[0], words[1]);
+		return fail(c, &e);
+	}
+	return run_verb(c, n - 2, words + 2);
+}
+
+int main(int argc, char **argv)
+{
+	const char *run_dir = getenv("GSWARM_RUN_DIR");
+	struct cmd c = {.run_dir = run_dir && *run_dir ? run_dir : "/run/gswarm"};
+	int rc, used;
+
+	setlocale(LC_ALL, "");
+	signal(SIGPIPE, SIG_IGN);
+	used = global_options(&c, argc - 1, argv + 1, &rc);
+	return used < 0 ? rc : dispatch(&c, argc - 1 - used, argv + 1 + used);
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/* network create, ls, inspect, rm.
+ *
+ * The happy path is one call to the manager. What can fail: a subnet that is no CIDR (said here), one that
+ * overlaps, an unknown driver, a network in use (said by the manager). */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+static const struct opt create_network_options[] = {
+	{'d', "driver", OPT_STR, NULL, "Kind of network (default overlay)", NULL},
+	{0, "subnet", OPT_STR, "cidr", "Addresses of the network (default: from the swarm's pool)", NULL},
+	{0, "gateway", OPT_STR, "ip", "Address that is the way out", NULL},
+	{0, "internal", OPT_FLAG, NULL, "No way out of the network", NULL},
+	{0, "attachable", OPT_FLAG, NULL, "Accepted for scripts written for Docker; every network is", NULL},
+	{0, "label", OPT_LIST, "key=value", "Label of the network", NULL},
+	OPT_END,
+};
+static const struct opt ls_options[] = {
+	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
+	{0, "no-trunc", OPT_FLAG, NULL, "Print whole ids", NULL},
+	{'q', "quiet", OPT_FLAG, NULL, "Print ids only", NULL},
+	OPT_END,
+};
+static const struct opt inspect_options[] = {
+	{'f', "format", OPT_STR, NULL, "How to print", "json"},
+	{'v', "verbose", OPT_FLAG, NULL,
+	 "Accepted for scripts written for Docker; endpoints are always shown", NULL},
+	OPT_END,
+};
+static const struct opt rm_options[] = {
+	{'f', "force", OPT_FLAG, NULL, "A network that does not exist is no error", NULL},
+	OPT_END,
+};
+
+static int spec_from_options(struct cmd *c, Gs__NetworkSpec *s, struct err *e)
+{
+	const struct opt_value *labels = opt_list(c, "label");
+
+	str_replace(&s->name, c->args[0]);
+	str_replace(&s->driver, opt_text(c, "driver", "overlay"));
+	s->internal = opt_is_set(c, "internal");
+	s->attachable = opt_is_set(c, "attachable");
+	if (opt_is_set(c, "subnet") && addr_parse_cidr(opt_text(c, "subnet", ""), &s->subnet, e) < 0)
+		return err_wrap(e, "--subnet");
+	if (opt_is_set(c, "gateway") && addr_parse(opt_text(c, "gateway", ""), &s->gateway, e) < 0)
+		return err_wrap(e, "--gateway");
+	for (size_t i = 0; i < labels->n_list; i++) {
+		Gs__Label *l = NULL;
+
+		if (parse_label(labels->list[i], &l, e) < 0)
+			return e->code;
+		obj_add(&s->n_labels, &s->labels, l);
+	}
+	return 0;
+}
+
+static int create_network_run(struct cmd *c, struct err *e)
+{
+	cleanup(obj_free_p) Gs__NetworkSpec *spec = obj_new(&gs__network_spec__descriptor);
+	Gs__NetworkCreateRequest req = GS__NETWORK_CREATE_REQUEST__INIT;
+	cleanup_message Gs__CreatedResponse *r = NULL;
+
+	if (spec_from_options(c, spec, e) < 0)
+		return e->code;
+	req.spec = spec;
+	if (client_call(c, DAEMON_MANAGER, "CreateNetwork", &req, &r, e) < 0)
+		return e->code;
+	if (*r->warning)
+		fprintf(stderr, "gswarm: %s\n", r->warning);
+	puts(r->id);
+	return 0;
+}
+
+static int ls_run(struct cmd *c, struct err *e)
+{
+	Gs__Empty req = GS__EMPTY__INIT;
+	cleanup_message Gs__ListNetworksResponse *r = NULL;
+	bool json = !strcmp(opt_text(c, "format", "table"), "json"), quiet = opt_is_set(c, "quiet");
+	struct table *t;
+
+	if (client_call(c, DAEMON_MANAGER, "ListNetworks", &req, &r, e) < 0)
+		return e->code;
+	t = table_new((const char *[]){"NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNET", NULL});
+	for (size_t i = 0; i < r->n_networks; i++) {
+		const Gs__Network *n = r->networks[i];
+		char id[ID_SHORT_LEN + 1], subnet[80] = "";
+		const char *shown = opt_is_set(c, "no-trunc") ? n->meta->id : text_short_id(n->meta->id, id);
+
+		if (n->subnet)
+			addr_format_cidr(n->subnet, subnet, sizeof(subnet));
+		if (quiet)
+			puts(shown);
+		else if (json)
+			json_print_line(n, NULL);
+		else
+			table_row(t,
+				  (const char *[]){shown, n->spec->name, n->spec->driver, "swarm", subnet});
+	}
+	table_print(t, json || quiet ? NULL : stdout);
+	return 0;
+}
+
+static int inspect_run(struct cmd *c, struct err *e)
+{
+	cleanup_free const void **found = xcalloc(c->n_args, sizeof(void *));
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < c->n_args; i++) {
+		Gs__RefRequest req = GS__REF_REQUEST__INIT;
+
+		req.ref = (char *)c->args[i];
+		rc = client_call(c, DAEMON_MANAGER, "InspectNetwork", &req, &found[i], e);
+	}
+	if (!rc)
+		json_print_array(found, c->n_args);
+	for (size_t i = 0; i < c->n_args; i++)
+		message_free_p(&found[i]);
+	return rc;
+}
+
+static int rm_run(struct cmd *c, struct err *e)
+{
+	for (size_t i = 0; i < c->n_args; i++) {
+		Gs__RefRequest req = GS__REF_REQUEST__INIT;
+
+		req.ref = (char *)c->args[i];
+		int r = client_call(c, DAEMON_MANAGER, "RemoveNetwork", &req, NULL, e);
+		if (r == E_NOT_FOUND && opt_is_set(c, "force"))
+			continue;
+		if (r < 0)
+			return r;
+		puts(c->args[i]);
+	}
+	return 0;
+}
+
+static const struct verb verbs[] = {
+	{"create", "[OPTIONS] NETWORK", "Make a network", create_network_options, 1, 1, false, NULL,
+	 create_network_run},
+	{"inspect", "[OPTIONS] NETWORK [NETWORK...]", "Show everything about networks and who is on them",
+	 inspect_options, 1, -1, false, "network", inspect_run},
+	{"ls", "[OPTIONS]", "List the networks", ls_options, 0, 0, false, NULL, ls_run},
+	{"rm", "[OPTIONS] NETWORK [NETWORK...]", "Remove networks", rm_options, 1, -1, false, "network",
+	 rm_run},
+};
+const struct noun network_noun = {"network", "Manage the networks of the tasks", verbs, array_size(verbs)};

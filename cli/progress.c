@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Waiting for a service: what each slot is at, whether the whole is done, whether it can still get there.
+ *
+ * The happy path is a stream of ServiceDetail from the manager; each one is judged by progress_of() alone, so
+ * that the wait ends with the very change that completes it. What can fail: a task that was rejected, a
+ * cluster that waits for the operator, a connection that ends (the manager restarted: asked again for a
+ * while). */
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define RETRY_MS 15000 /* a manager that was killed is back, or replaced, well within */
+
+/* ---- judging ---- */
+static const Gs__Task *slot_task(const Gs__ServiceDetail *d, const Gs__Slot *s)
+{
+	const Gs__Task *best = NULL;
+
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		const Gs__Task *t = d->tasks[i];
+
+		if (strcmp(t->slot_id, s->meta->id))
+			continue;
+		if (!best || t->meta->created_ms > best->meta->created_ms ||
+		    (t->meta->created_ms == best->meta->created_ms && t->meta->version > best->meta->version))
+			best = t;
+	}
+	return best;
+}
+
+static bool is_alive(const Gs__ServiceDetail *d, const Gs__Slot *s)
+{
+	for (size_t i = 0; i < d->n_tasks; i++)
+		if (!strcmp(d->tasks[i]->slot_id, s->meta->id) && d->tasks[i]->status &&
+		    !task_state_is_final(d->tasks[i]->status->state))
+			return true;
+	return false;
+}
+
+static char *describe(const Gs__Task *t)
+{
+	const Gs__TaskStatus *s = t->status;
+	Gs__TaskState state = s ? s->state : GS__TASK_STATE__TASK_NEW;
+	cleanup_free char *galera = text_galera(t);
+	const char *why = s && *s->err                            ? s->err
+			  : state <= GS__TASK_STATE__TASK_PENDING ? t->pending_reason
+								  : "";
+	const char *how = *galera ? galera : s ? s->progress : "";
+
+	if (*why)
+		return xasprintf("%s: %s", text_state_word(state), why);
+	if (!strncmp(how, "held", 4))
+		return xstrdup(how);
+	return *how ? xasprintf("%s, %s", text_state_word(state), how) : xstrdup(text_state_word(state));
+}
+
+static bool is_there(const Gs__Task *t, bool with_galera)
+{
+	return t->status && t->status->state == GS__TASK_STATE__TASK_RUNNING &&
+	       t->desired == GS__TASK_STATE__TASK_RUNNING && (!with_galera || galera_is_ready(t));
+}
+
+static bool is_hopeless(const Gs__ServiceDetail *d, const Gs__Task *t)
+{
+	Gs__TaskState s = t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+
+	if (s == GS__TASK_STATE__TASK_REJECTED)
+		return true;
+	return s == GS__TASK_STATE__TASK_FAILED &&
+	       d->service->spec->task->restart == GS__RESTART_CONDITION__RESTART_NONE;
+}
+
+static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct progress *p)
+{
+	const Gs__Task *t = slot_task(d, s);
+	bool with_galera = d->service->spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	struct slot_line *l;
+
+	if (s->removing && !is_alive(d, s))
+		return;
+	p->lines = xrealloc(p->lines, (p->n + 1) * sizeof(*p->lines));
+	l = &p->lines[p->n++];
+	*l = (struct slot_line){0};
+	l->name = t ? xstrdup(t->name) : xasprintf("%s.%u", d->service->spec->name, s->number);
+	l->node = xstrdup(t && *t->node_id ? node_name_of(d, t->node_id) : "");
+	l->text = t ? describe(t) : xstrdup("new");
+	if (s->removing) {
+		char *text = xasprintf("%s, going away", l->text);
+
+		free(l->text);
+		l->text = text;
+		return;
+	}
+	l->is_done = t && is_there(t, with_galera);
+	l->is_failed = t && is_hopeless(d, t);
+	p->done += l->is_done;
+	if (l->is_failed && !p->failure)
+		p->failure = xasprintf("%s%s%s: %s", l->name, *l->node ? " on " : "", l->node,
+				       *t->status->err ? t->status->err : text_state_word(t->status->state));
+}
+
+static size_t ready_nodes(const Gs__ServiceDetail *d)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_nodes; i++)
+		n += d->nodes[i]->status && d->nodes[i]->status->state == GS__NODE_STATE__NODE_READY &&
+		     d->nodes[i]->spec && d->nodes[i]->spec->availability == GS__AVAILABILITY__AVAIL_ACTIVE;
+	return n;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strverscmp(((const struct slot_line *)a)->name, ((const struct slot_line *)b)->name);
+}
+
+void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
+{
+	const Gs__ServiceSpec *spec = d->service->spec;
+	size_t live = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	for (size_t i = 0; i < d->n_slots; i++) {
+		judge_slot(d, d->slots[i], ret);
+		live += !d->slots[i]->removing;
+	}
+	if (ret->n)
+		qsort(ret->lines, ret->n, sizeof(*ret->lines), by_name);
+	ret->wanted = spec->replicas;
+	if (spec->mode ==
+	    GS__MODE__MODE_GLOBAL) /* constraints are the manager's business: it makes the slots */
+		ret->wanted = spec->n_constraints || live > ready_nodes(d) ? live : ready_nodes(d);
+	/* A slot that goes away still has a line until its task has ended. */
+	ret->is_converged = ret->done == ret->wanted && ret->n == ret->wanted && live == ret->wanted &&
+			    !(spec->mode == GS__MODE__MODE_GLOBAL && !live);
+	if (*d->service->error)
+		ret->note = xstrdup(d->service->error);
+	if (d->galera && d->galera->phase == GS__GALERA_PHASE__GP_BLOCKED && !ret->failure)
+		ret->failure = xasprintf("%s (see 'gswarm galera status %s')",
+					 *d->galera->blocked_reason ? d->galera->blocked_reason
+								    : "the cluster is blocked",
+					 spec->name);
+	if (ret->is_converged) {
+		free(ret->failure);
+		ret->failure = NULL;
+	}
+}
+
+void progress_fini(struct progress *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		free(p->lines[i].name);
+		free(p->lines[i].node);
+		free(p->lines[i].text);
+	}
+	free(p->lines);
+	free(p->failure);
+	free(p->note);
+	memset(p, 0, sizeof(*p));
+}
+
+/* ---- showing ---- */
+struct wait {
+	enum wait_for what;
+	bool is_live, is_quiet, is_reached;
+	int drawn; /* lines on the screen that the next drawing goes over */
+	int64_t start_ms;
+	struct progress now;
+	char **said; /* in a pipe: "name|text" of what has been printed, one a slot */
+	size_t n_said;
+	char *noted;
+	char *name;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	interrupted = 1;
+}
+
+static double elapsed(const struct wait *w)
+{
+	return (double)(clock_mono_ms(&clock_real) - w->start_ms) / 1000;
+}
+
+static void draw_line(const struct slot_line *l, int name_width, int node_width)
+{
+	cleanup_free char *text = text_cut(l->text, 100);
+
+	printf("\r\x1b[K%s %-*s  %-*s  %s\n",
+	       l->is_done     ? "✓"
+	       : l->is_failed ? "✗"
+			      : "·",
+	       name_width, l->name, node_width, l->node, text);
+}
+
+static void draw(struct wait *w)
+{
+	const struct progress *p = &w->now;
+	int name_width = 4, node_width = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		name_width = (int)strlen(p->lines[i].name) > name_width ? (int)strlen(p->lines[i].name)
+									: name_width;
+		node_width = (int)strlen(p->lines[i].node) > node_width ? (int)strlen(p->lines[i].node)
+									: node_width;
+	}
+	if (w->drawn)
+		printf("\x1b[%dA", w->drawn);
+	printf("\r\x1b[Koverall progress: %zu out of %zu tasks, %.1f s\n", p->done, p->wanted, elapsed(w));
+	for (size_t i = 0; i < p->n; i++)
+		draw_line(&p->lines[i], name_width, node_width);
+	if (p->note)
+		printf("\r\x1b[K%s\n", p->note);
+	printf("\x1b[J");
+	w->drawn = 1 + (int)p->n + !!p->note;
+	fflush(stdout);
+}
+
+static bool is_news(struct wait *w, const struct slot_line *l)
+{
+	cleanup_free char *line = xasprintf("%s|%s|%s", l->name, l->node, l->text);
+	size_t len = strlen(l->name) + 1, i = 0;
+
+	while (i < w->n_said && strncmp(w->said[i], line, len))
+		i++;
+	if (i == w->n_said) {
+		w->said = xrealloc(w->said, (w->n_said + 1) * sizeof(*w->said));
+		w->said[w->n_said++] = NULL;
+	} else if (!strcmp(w->said[i], line)) {
+		return false;
+	}
+	free(w->said[i]);
+	w->said[i] = steal(line);
+	return true;
+}
+
+static void tell(struct wait *w)
+{
+	const struct progress *p = &w->now;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (is_news(w, &p->lines[i]))
+			printf("%7.2f s  %s%s%s  %s\n", elapsed(w), p->lines[i].name,
+			       *p->lines[i].node ? " " : "", p->lines[i].node, p->lines[i].text);
+	if (p->note && (!w->noted || strcmp(w->noted, p->note))) {
+		printf("%7.2f s  %s\n", elapsed(w), p->note);
+		free(w->noted);
+		w->noted = xstrdup(p->note);
+	}
+	fflush(stdout);
+}
+
+static bool on_detail(const ProtobufCMessage *event, void *arg)
+{
+	const Gs__ServiceDetail *d = (const Gs__ServiceDetail *)event;
+	struct wait *w = arg;
+
+	if (!d->service) {
+		w->is_reached = w->what == WAIT_GONE;
+		return !w->is_reached;
+	}
+	free(w->name);
+	w->name = xstrdup(d->service->spec->name);
+	progress_fini(&w->now);
+	progress_of(d, &w->now);
+	if (!w->is_quiet && w->is_live)
+		draw(w);
+	else if (!w->is_quiet)
+		tell(w);
+	if (w->what == WAIT_GONE)
+		return !interrupted;
+	w->is_reached = w->now.is_converged;
+	return !w->is_reached && !w->now.failure && !interrupted;
+}
+
+static bool on_tick(void *arg)
+{
+	struct wait *w = arg;
+
+	if (w->is_live && !w->is_quiet && w->drawn)
+		draw(w); /* the seconds go on */
+	return !interrupted;
+}
+
+static int conclude(struct wait *w, const char *service)
+{
+	const char *name = w->name ? w->name : service;
+
+	if (w->is_reached) {
+		if (!w->is_quiet && w->what == WAIT_CONVERGED)
+			printf("service %s converged: %zu of %zu in %.2f s\n", name, w->now.done,
+			       w->now.wanted, elapsed(w));
+		return 0;
+	}
+	if (interrupted) {
+		fprintf(stderr,
+			"\ngswarm: detached; it goes on in the background, 'gswarm service ps %s' shows how "
+			"far it is\n",
+			name);
+		return 0;
+	}
+	fprintf(stderr, "gswarm: service %s: %s\n", name,
+		w->now.failure ? w->now.failure : "the wait ended early");
+	return 1;
+}
+
+static bool may_try_again(const struct wait *w, int code, int64_t failing_since)
+{
+	bool lost = code == E_CLOSED || code == E_UNAVAILABLE || code == E_NOT_LEADER || code == E_DEADLINE;
+
+	return lost && !interrupted && clock_mono_ms(&clock_real) - failing_since < RETRY_MS;
+}
+
+int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool quiet, struct err *e)
+{
+	struct wait w = {.what = what, .is_live = isatty(STDOUT_FILENO), .is_quiet = quiet};
+	Gs__WatchServiceRequest req = GS__WATCH_SERVICE_REQUEST__INIT;
+	int64_t failing_since = 0;
+	int r, rc;
+
+	w.start_ms = clock_mono_ms(&clock_real);
+	req.ref = (char *)service;
+	interrupted = 0;
+	signal(SIGINT, on_interrupt);
+	for (;;) {
+		err_clear(e);
+		r = client_stream(c, "WatchService", &req, on_detail, on_tick, &w, e);
+		if (what == WAIT_GONE && !interrupted && (r == E_NOT_FOUND || r == 0))
+			w.is_reached = true;
+		if (r >= 0 || w.is_reached || interrupted)
+			break;
+		failing_since =
+			failing_since && r == E_UNAVAILABLE ? failing_since : clock_mono_ms(&clock_real);
+		if (!may_try_again(&w, r, failing_since))
+			break;
+		client_close(c);
+		usleep(100000);
+	}
+	signal(SIGINT, SIG_DFL);
+	rc = r < 0 && !w.is_reached && !interrupted ? r : conclude(&w, service);
+	progress_fini(&w.now);
+	for (size_t i = 0; i < w.n_said; i++)
+		free(w.said[i]);
+	free(w.said);
+	free(w.noted);
+	free(w.name);
+	return rc;
+}

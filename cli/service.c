@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+/* service ls, scale, rm, and the table of the noun's verbs.
+ *
+ * The happy path is one call to the manager, then a table or a wait. What can fail is what the manager
+ * refuses. */
+#include "cli/cli.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static const struct opt ls_options[] = {
+	{'f', "filter", OPT_LIST, "key=value", "Show only services with this id, name (its start) or mode",
+	 NULL},
+	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
+	{'q', "quiet", OPT_FLAG, NULL, "Print ids only", NULL},
+	OPT_END,
+};
+static const struct opt scale_options[] = {
+	{'d', "detach", OPT_FLAG, NULL, "Return at once instead of waiting until it runs", NULL},
+	{'q', "quiet", OPT_FLAG, NULL, "No progress", NULL},
+	OPT_END,
+};
+static const struct opt rm_options[] = {
+	{'d', "detach", OPT_FLAG, NULL, "Return at once instead of waiting until its tasks are gone", NULL},
+	OPT_END,
+};
+
+static const char *mode_word(const Gs__ServiceSpec *s)
+{
+	return s->mode == GS__MODE__MODE_GLOBAL ? "global" : "replicated";
+}
+
+static char *replicas_text(const Gs__Service *s, const Gs__ListServicesResponse *r)
+{
+	uint32_t running = 0, wanted = 0;
+
+	for (size_t i = 0; i < r->n_tasks; i++) {
+		const Gs__Task *t = r->tasks[i];
+
+		if (strcmp(t->service_id, s->meta->id) || t->desired != GS__TASK_STATE__TASK_RUNNING)
+			continue;
+		wanted++;
+		running += t->status && t->status->state == GS__TASK_STATE__TASK_RUNNING;
+	}
+	if (s->spec->mode == GS__MODE__MODE_REPLICATED)
+		wanted = s->spec->replicas;
+	if (s->spec->max_per_node && s->spec->topology == GS__TOPOLOGY__TOPO_NONE)
+		return xasprintf("%u/%u (max %u per node)", running, wanted, s->spec->max_per_node);
+	return xasprintf("%u/%u", running, wanted);
+}
+
+static char *ports_text(const Gs__ServiceSpec *s)
+{
+	struct buf b = {0};
+
+	for (size_t i = 0; i < s->n_ports; i++)
+		buf_printf(&b, "%s*:%u->%u/%s", i ? ", " : "", s->ports[i]->published, s->ports[i]->target,
+			   s->ports[i]->protocol);
+	return buf_text(&b);
+}
+
+static bool service_passes(const Gs__Service *s, const struct opt_value *filters)
+{
+	for (size_t i = 0; i < filters->n_list; i++) {
+		const char *f = filters->list[i], *v = strchr(f, '=') ? strchr(f, '=') + 1 : "";
+
+		if (!strncmp(f, "id=", 3) && strncmp(s->meta->id, v, strlen(v)))
+			return false;
+		if (!strncmp(f, "name=", 5) && strncmp(s->spec->name, v, strlen(v)))
+			return false;
+		if (!strncmp(f, "mode=", 5) && strcmp(mode_word(s->spec), v))
+			return false;
+	}
+	return true;
+}
+
+static int check_filters(const struct opt_value *filters, struct err *e)
+{
+	for (size_t i = 0; i < filters->n_list; i++)
+		if (strncmp(filters->list[i], "id=", 3) && strncmp(filters->list[i], "name=", 5) &&
+		    strncmp(filters->list[i], "mode=", 5))
+			return err_set(e, CLI_USAGE,
+				       "--filter: '%s' is none of id=, name=, mode=", filters->list[i]);
+	return 0;
+}
+
+static void ls_row(struct table *t, const Gs__Service *s, const char *replicas)
+{
+	cleanup_free char *ports = ports_text(s->spec);
+	char id[ID_SHORT_LEN + 1];
+
+	table_row(t, (const char *[]){text_short_id(s->meta->id, id), s->spec->name, mode_word(s->spec),
+				      replicas, s->spec->task->image, ports});
+}
+
+static int ls_run(struct cmd *c, struct err *e)
+{
+	Gs__Empty req = GS__EMPTY__INIT;
+	cleanup_message Gs__ListServicesResponse *r = NULL;
+	bool json = !strcmp(opt_text(c, "format", "table"), "json"), quiet = opt_is_set(c, "quiet");
+	struct table *t;
+
+	if (check_filters(opt_list(c, "filter"), e) < 0 ||
+	    client_call(c, DAEMON_MANAGER, "ListServices", &req, &r, e) < 0)
+		return e->code;
+	t = table_new((const char *[]){"ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS", NULL});
+	for (size_t i = 0; i < r->n_services; i++) {
+		const Gs__Service *s = r->services[i];
+		cleanup_free char *replicas = replicas_text(s, r);
+
+		if (!service_passes(s, opt_list(c, "filter")))
+			continue;
+		if (quiet)
+			printf("%.*s\n", ID_SHORT_LEN, s->meta->id);
+		else if (json)
+			json_print_line(s,
+					(const char *[]){"name", s->spec->name, "replicas", replicas, NULL});
+		else
+			ls_row(t, s, replicas);
+	}
+	table_print(t, json || quiet ? NULL : stdout);
+	return 0;
+}
+
+/* "db=5" */
+static int scale_one(struct cmd *c, char *word, struct err *e)
+{
+	Gs__ScaleRequest req = GS__SCALE_REQUEST__INIT;
+	cleanup_message Gs__CreatedResponse *r = NULL;
+	char *eq = strchr(word, '=');
+	uint64_t n;
+
+	if (!eq || eq == word)
+		return err_set(e, CLI_USAGE, "'%s' is not SERVICE=REPLICAS", word);
+	if (parse_uint(eq + 1, 100000, &n, e) < 0)
+		return err_wrap(e, "%s", word);
+	*eq = '\0';
+	req.ref = word;
+	req.replicas = (uint32_t)n;
+	if (client_call(c, DAEMON_MANAGER, "ScaleService", &req, &r, e) < 0)
+		return e->code;
+	if (*r->warning)
+		fprintf(stderr, "gswarm: %s\n", r->warning);
+	printf("%s scaled to %u\n", word, req.replicas);
+	fflush(stdout);
+	return 0;
+}
+
+static int scale_run(struct cmd *c, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < c->n_args && rc >= 0; i++) {
+		cleanup_free char *word = xstrdup(c->args[i]);
+		int r = scale_one(c, word, e);
+
+		if (!r && !opt_is_set(c, "detach"))
+			r = progress_wait(c, word, WAIT_CONVERGED, opt_is_set(c, "quiet"), e);
+		rc = r < 0 ? r : rc + r;
+	}
+	return rc < 0 ? rc : rc > 0;
+}
+
+static int rm_run(struct cmd *c, struct err *e)
+{
+	for (size_t i = 0; i < c->n_args; i++) {
+		Gs__RefRequest req = GS__REF_REQUEST__INIT;
+		cleanup_message Gs__ServiceDetail *d = NULL;
+
+		req.ref = (char *)c->args[i];
+		if (client_call(c, DAEMON_MANAGER, "InspectService", &req, &d, e) < 0)
+			return e->code;
+		req.ref = d->service->meta->id; /* its name may be taken again at once */
+		if (client_call(c, DAEMON_MANAGER, "RemoveService", &req, NULL, e) < 0)
+			return e->code;
+		puts(c->args[i]);
+		fflush(stdout);
+		if (!opt_is_set(c, "detach") && progress_wait(c, req.ref, WAIT_GONE, !isatty(1), e) < 0)
+			return e->code;
+	}
+	return 0;
+}
+
+static const struct verb verbs[] = {
+	{"create", "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Make a service; IMAGE is 'host' or 'dir:/path'",
+	 create_options, 1, -1, true, NULL, service_create_run},
+	{"inspect", "[OPTIONS] SERVICE [SERVICE...]", "Show everything about services",
+	 service_inspect_options, 1, -1, false, "service", service_inspect_run},
+	{"logs", "[OPTIONS] SERVICE|TASK", "Show what the tasks have printed", logs_options, 1, 1, false,
+	 "service", service_logs_run},
+	{"ls", "[OPTIONS]", "List the services", ls_options, 0, 0, false, NULL, ls_run},
+	{"ps", "[OPTIONS] SERVICE [SERVICE...]", "List the tasks of services", ps_options, 1, -1, false,
+	 "service", service_ps_run},
+	{"rm", "[OPTIONS] SERVICE [SERVICE...]", "Remove services and wait until their tasks are gone",
+	 rm_options, 1, -1, false, "service", rm_run},
+	{"scale", "[OPTIONS] SERVICE=REPLICAS [SERVICE=REPLICAS...]", "Change how many tasks a service has",
+	 scale_options, 1, -1, false, "service", scale_run},
+};
+const struct noun service_noun = {"service", "Manage services and Galera clusters", verbs, array_size(verbs)};

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+/* service create: options -> ServiceSpec -> the manager -> wait until it runs.
+ *
+ * The happy path is one CreateService and a wait. What can fail: an option's value (here, before anything is
+ * sent), what the manager refuses (too few nodes, unknown network, name taken), and a start that cannot
+ * succeed (progress.c). */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+#define KV "key=value"
+
+const struct opt create_options[] = {
+	{0, "cluster", OPT_STR, "name", "Galera cluster this service is a part of (default: its own)", NULL},
+	{0, "constraint", OPT_LIST, "expr",
+	 "Where tasks may run, like node.role==worker or node.labels.rack!=a", NULL},
+	{'d', "detach", OPT_FLAG, NULL, "Return at once instead of waiting until it runs", NULL},
+	{0, "endpoint-mode", OPT_STR, NULL, "How its name answers; writer and any are for galera",
+	 "vip|dnsrr|writer|any"},
+	{'e', "env", OPT_LIST, "name=value", "Environment of the tasks; NAME alone takes this shell's value",
+	 NULL},
+	{0, "env-file", OPT_LIST, "file", "Environment of the tasks from a file", NULL},
+	{0, "galera-profile", OPT_STR, NULL, "Durability and timing of the cluster", "lan-fast|lan|safe|wan"},
+	{0, "hostname", OPT_STR, NULL, "Host name inside the tasks", NULL},
+	{'l', "label", OPT_LIST, KV, "Label of the service", NULL},
+	{0, "limit-cpu", OPT_CPUS, NULL, "Most CPUs a task may use", NULL},
+	{0, "limit-memory", OPT_BYTES, NULL, "Most memory a task may use", NULL},
+	{0, "limit-pids", OPT_UINT, NULL, "Most processes a task may have (default 0: no limit)", NULL},
+	{0, "mode", OPT_STR, NULL, "N tasks, or one on each node", "replicated|global"},
+	{0, "mount", OPT_LIST, "mount",
+	 "type=volume|bind|tmpfs,source=...,target=...[,readonly][,tmpfs-size=...]", NULL},
+	{0, "name", OPT_STR, NULL, "Name of the service", NULL},
+	{0, "network", OPT_LIST, "network", "Network of the tasks; the first one carries Galera", NULL},
+	{'p', "publish", OPT_LIST, "port", "Port that every node answers on, like 3306:3306", NULL},
+	{'q', "quiet", OPT_FLAG, NULL, "No progress, only the id", NULL},
+	{0, "read-only", OPT_FLAG, NULL, "Mount the root file system read-only", NULL},
+	{0, "replicas", OPT_UINT, NULL, "Number of tasks (default 1)", NULL},
+	{0, "replicas-max-per-node", OPT_UINT, NULL, "Most tasks on one node (default 0: no limit)", NULL},
+	{0, "reserve-cpu", OPT_CPUS, NULL, "CPUs a node must have to spare", NULL},
+	{0, "reserve-memory", OPT_BYTES, NULL, "Memory a node must have to spare", NULL},
+	{0, "restart-condition", OPT_STR, NULL, "When a task that ended is started again",
+	 "any|on-failure|none"},
+	{0, "sst-method", OPT_STR, NULL, "How a member without data gets it", "mariabackup|rsync"},
+	{0, "stop-grace-period", OPT_DURATION, NULL,
+	 "Time between the stop signal and KILL (default 10s, galera 10m)", NULL},
+	{0, "stop-signal", OPT_STR, NULL, "Signal that asks a task to end (default SIGTERM)", NULL},
+	{0, "topology", OPT_STR, NULL, "What the tasks are to each other", "none|galera|primary-replica"},
+	{'u', "user", OPT_STR, "name|uid[:gid]", "User of the tasks", NULL},
+	{'w', "workdir", OPT_STR, "dir", "Working folder of the tasks", NULL},
+	OPT_END,
+};
+
+static bool is_galera(const Gs__ServiceSpec *s)
+{
+	return s->topology == GS__TOPOLOGY__TOPO_GALERA;
+}
+
+static int fill_environment(struct cmd *c, Gs__TaskSpec *t, struct err *e)
+{
+	const struct opt_value *files = opt_list(c, "env-file"), *vars = opt_list(c, "env");
+
+	for (size_t i = 0; i < files->n_list; i++)
+		if (parse_env_file(files->list[i], &t->n_env, &t->env, e) < 0)
+			return err_wrap(e, "--env-file");
+	for (size_t i = 0; i < vars->n_list; i++) {
+		cleanup_free char *item = NULL;
+
+		if (parse_env(vars->list[i], &item, e) < 0)
+			return err_wrap(e, "--env");
+		if (item)
+			obj_add_str(&t->n_env, &t->env, item);
+	}
+	return 0;
+}
+
+static int fill_places(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
+{
+	const struct opt_value *mounts = opt_list(c, "mount"), *nets = opt_list(c, "network"),
+			       *ports = opt_list(c, "publish");
+
+	for (size_t i = 0; i < mounts->n_list; i++) {
+		Gs__Mount *m;
+
+		if (parse_mount(mounts->list[i], &m, e) < 0)
+			return err_wrap(e, "--mount %s", mounts->list[i]);
+		obj_add(&s->task->n_mounts, &s->task->mounts, m);
+	}
+	for (size_t i = 0; i < nets->n_list; i++) {
+		Gs__NetworkAttach *a;
+
+		if (parse_network(nets->list[i], &a, e) < 0)
+			return err_wrap(e, "--network");
+		obj_add(&s->task->n_networks, &s->task->networks, a);
+	}
+	for (size_t i = 0; i < ports->n_list; i++) {
+		Gs__Port *p;
+
+		if (parse_port(ports->list[i], &p, e) < 0)
+			return err_wrap(e, "--publish");
+		obj_add(&s->n_ports, &s->ports, p);
+	}
+	return 0;
+}
+
+static Gs__Resources *resources(struct cmd *c, const char *cpu, const char *memory)
+{
+	Gs__Resources *r;
+
+	if (!opt_is_set(c, cpu) && !opt_is_set(c, memory))
+		return NULL;
+	r = obj_new(&gs__resources__descriptor);
+	r->nano_cpus = opt_number(c, cpu, 0);
+	r->memory_bytes = opt_number(c, memory, 0);
+	return r;
+}
+
+static void fill_process(struct cmd *c, Gs__TaskSpec *t)
+{
+	str_replace(&t->image, c->args[0]);
+	for (size_t i = 1; i < c->n_args; i++)
+		obj_add_str(&t->n_args, &t->args, c->args[i]);
+	str_replace(&t->dir, opt_text(c, "workdir", ""));
+	str_replace(&t->user, opt_text(c, "user", ""));
+	str_replace(&t->hostname, opt_text(c, "hostname", ""));
+	str_replace(&t->stop_signal, opt_text(c, "stop-signal", ""));
+	t->stop_grace_ms = (uint32_t)(opt_number(c, "stop-grace-period", 0) / 1000000);
+	t->limit_pids = (uint32_t)opt_number(c, "limit-pids", 0);
+	t->read_only = opt_is_set(c, "read-only");
+	t->restart = (Gs__RestartCondition)opt_choice(c, "restart-condition", 0);
+	t->limits = resources(c, "limit-cpu", "limit-memory");
+	t->reservations = resources(c, "reserve-cpu", "reserve-memory");
+}
+
+static int fill_galera(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
+{
+	static const char *const only[] = {"galera-profile", "sst-method", "cluster"};
+	const char *mode = opt_text(c, "endpoint-mode", "");
+	bool galera_mode = !strcmp(mode, "writer") || !strcmp(mode, "any");
+
+	if (!is_galera(s)) {
+		for (size_t i = 0; i < array_size(only); i++)
+			if (opt_is_set(c, only[i]))
+				return err_set(e, CLI_USAGE, "--%s needs --topology galera", only[i]);
+		if (galera_mode)
+			return err_set(e, CLI_USAGE, "--endpoint-mode %s needs --topology galera", mode);
+		str_replace(&s->endpoint_mode, mode);
+		return 0;
+	}
+	s->galera = obj_new(&gs__galera_spec__descriptor);
+	str_replace(&s->galera->profile, opt_text(c, "galera-profile", ""));
+	str_replace(&s->galera->sst_method, opt_text(c, "sst-method", ""));
+	str_replace(&s->galera->cluster_name, opt_text(c, "cluster", ""));
+	str_replace(galera_mode ? &s->galera->endpoint_mode : &s->endpoint_mode, mode);
+	return 0;
+}
+
+static int fill_spec(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
+{
+	const struct opt_value *labels = opt_list(c, "label"), *constraints = opt_list(c, "constraint");
+
+	str_replace(&s->name, opt_text(c, "name", ""));
+	s->mode = (Gs__Mode)opt_choice(c, "mode", 0);
+	if (s->mode == GS__MODE__MODE_GLOBAL && opt_is_set(c, "replicas"))
+		return err_set(e, CLI_USAGE, "--replicas and --mode global exclude each other");
+	s->replicas = (uint32_t)opt_number(c, "replicas", 1);
+	s->max_per_node = (uint32_t)opt_number(c, "replicas-max-per-node", 0);
+	s->topology = (Gs__Topology)opt_choice(c, "topology", 0);
+	s->task = obj_new(&gs__task_spec__descriptor);
+	fill_process(c, s->task);
+	for (size_t i = 0; i < constraints->n_list; i++)
+		obj_add_str(&s->n_constraints, &s->constraints, constraints->list[i]);
+	for (size_t i = 0; i < labels->n_list; i++) {
+		Gs__Label *l;
+
+		if (parse_label(labels->list[i], &l, e) < 0)
+			return e->code;
+		obj_add(&s->n_labels, &s->labels, l);
+	}
+	if (fill_environment(c, s->task, e) < 0 || fill_places(c, s, e) < 0)
+		return e->code;
+	return fill_galera(c, s, e);
+}
+
+int service_create_run(struct cmd *c, struct err *e)
+{
+	cleanup(obj_free_p) Gs__ServiceSpec *spec = obj_new(&gs__service_spec__descriptor);
+	Gs__ServiceCreateRequest req = GS__SERVICE_CREATE_REQUEST__INIT;
+	cleanup_message Gs__CreatedResponse *r = NULL;
+
+	if (fill_spec(c, spec, e) < 0)
+		return e->code;
+	req.spec = spec;
+	if (client_call(c, DAEMON_MANAGER, "CreateService", &req, &r, e) < 0)
+		return e->code;
+	if (*r->warning)
+		fprintf(stderr, "gswarm: %s\n", r->warning);
+	puts(r->id);
+	fflush(stdout);
+	return opt_is_set(c, "detach") ? 0
+				       : progress_wait(c, r->id, WAIT_CONVERGED, opt_is_set(c, "quiet"), e);
+}

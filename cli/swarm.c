@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/* init, join, leave, join-token.
+ *
+ * The happy path is one call to this host's worker, which owns the node's identity (join-token: to the
+ * manager). What can fail is what the worker refuses: a member already, a bad token, an address that is not
+ * this host's. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+#define AVAILABILITY_HELP "Whether the node takes tasks"
+
+const struct opt init_options[] = {
+	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
+	{0, "listen-addr", OPT_STR, "ip[:port]", "Address that the manager listens on (default 0.0.0.0:2377)",
+	 NULL},
+	{0, "data-path-addr", OPT_STR, "ip", "Address for the tasks' traffic (default: the advertised one)",
+	 NULL},
+	{0, "data-path-port", OPT_UINT, "port", "UDP port of the tasks' traffic (default 4789)", NULL},
+	{0, "availability", OPT_STR, NULL, AVAILABILITY_HELP, "active|pause|drain"},
+	{0, "default-addr-pool", OPT_STR, "cidr", "Where networks' subnets come from (default 10.0.0.0/8)",
+	 NULL},
+	{0, "default-addr-pool-mask-length", OPT_UINT, "bits", "Size of such a subnet (default 24)", NULL},
+	{0, "cert-expiry", OPT_DURATION, NULL, "Life of node certificates (default 2160h)", NULL},
+	{0, "dispatcher-heartbeat", OPT_DURATION, NULL, "Heartbeat of the nodes (default 1s)", NULL},
+	{0, "snapshot-interval", OPT_UINT, "n", "Log entries between snapshots (default 10000)", NULL},
+	{0, "task-history-limit", OPT_UINT, "n", "Old tasks kept per slot (default 5)", NULL},
+	OPT_END,
+};
+const struct opt join_options[] = {
+	{0, "token", OPT_STR, NULL, "Token that lets the node in", NULL},
+	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
+	{0, "listen-addr", OPT_STR, "ip[:port]", "Address that a manager listens on (default 0.0.0.0:2377)",
+	 NULL},
+	{0, "data-path-addr", OPT_STR, "ip", "Address for the tasks' traffic (default: the advertised one)",
+	 NULL},
+	{0, "availability", OPT_STR, NULL, AVAILABILITY_HELP, "active|pause|drain"},
+	OPT_END,
+};
+const struct opt leave_options[] = {
+	{'f', "force", OPT_FLAG, NULL, "Leave although this is a manager or no manager answers", NULL},
+	OPT_END,
+};
+const struct opt token_options[] = {
+	{'q', "quiet", OPT_FLAG, NULL, "Print the token only", NULL},
+	{0, "rotate", OPT_FLAG, NULL, "Make a new token; the old one is void from then on", NULL},
+	{0, "ttl", OPT_DURATION, NULL, "How long the new token is good for", NULL},
+	OPT_END,
+};
+
+static void spec_from_options(struct cmd *c, Gs__ClusterSpec *s)
+{
+	s->default_addr_pool = (char *)opt_text(c, "default-addr-pool", "");
+	s->default_addr_pool_mask = (uint32_t)opt_number(c, "default-addr-pool-mask-length", 0);
+	s->data_path_port = (uint32_t)opt_number(c, "data-path-port", 0);
+	s->cert_expiry_s = opt_number(c, "cert-expiry", 0) / 1000000000;
+	s->heartbeat_ms = (uint32_t)(opt_number(c, "dispatcher-heartbeat", 0) / 1000000);
+	s->snapshot_interval = (uint32_t)opt_number(c, "snapshot-interval", 0);
+	s->task_history_limit = (uint32_t)opt_number(c, "task-history-limit", 0);
+}
+
+static int check_init(struct cmd *c, struct err *e)
+{
+	uint64_t port = opt_number(c, "data-path-port", 4789),
+		 mask = opt_number(c, "default-addr-pool-mask-length", 24);
+	cleanup(obj_free_p) Gs__Addr *pool = NULL;
+
+	if (port < 1024 || port > 49151)
+		return err_set(e, CLI_USAGE, "--data-path-port: %u is not between 1024 and 49151",
+			       (unsigned)port);
+	if (opt_is_set(c, "default-addr-pool") &&
+	    addr_parse_cidr(opt_text(c, "default-addr-pool", ""), &pool, e) < 0) {
+		err_wrap(e, "--default-addr-pool");
+		return e->code = CLI_USAGE;
+	}
+	if (mask < 8 || mask > 29 || (pool && mask < pool->prefix))
+		return err_set(e, CLI_USAGE, "--default-addr-pool-mask-length: %u does not fit the pool",
+			       (unsigned)mask);
+	return 0;
+}
+
+int init_run(struct cmd *c, struct err *e)
+{
+	Gs__NodeInitRequest req = GS__NODE_INIT_REQUEST__INIT;
+	Gs__ClusterSpec spec = GS__CLUSTER_SPEC__INIT;
+	cleanup_message Gs__NodeInitResponse *r = NULL;
+
+	if (check_init(c, e) < 0)
+		return e->code;
+	spec_from_options(c, &spec);
+	req.spec = &spec;
+	req.advertise_addr = (char *)opt_text(c, "advertise-addr", "");
+	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
+	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
+	req.data_path_port = spec.data_path_port;
+	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
+	if (client_call(c, DAEMON_WORKER, "Init", &req, &r, e) < 0)
+		return e->code;
+	printf("Swarm initialized: current node (%s) is now a manager.\n\n"
+	       "To add a worker to this swarm, run the following command:\n\n"
+	       "    gswarm join --token %s %s%s\n\n"
+	       "To add a manager to this swarm, run 'gswarm join-token manager' and follow the "
+	       "instructions.\n",
+	       r->node_id, r->worker_token, r->advertise_addr, strchr(r->advertise_addr, ':') ? "" : ":2377");
+	return 0;
+}
+
+int join_run(struct cmd *c, struct err *e)
+{
+	Gs__NodeJoinRequest req = GS__NODE_JOIN_REQUEST__INIT;
+	cleanup_message Gs__NodeJoinResponse *r = NULL;
+
+	if (!*opt_text(c, "token", ""))
+		return err_set(e, CLI_USAGE,
+			       "--token is missing: 'gswarm join-token worker' on a manager shows it");
+	req.manager_addr = (char *)c->args[0];
+	req.token = (char *)opt_text(c, "token", "");
+	req.advertise_addr = (char *)opt_text(c, "advertise-addr", "");
+	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
+	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
+	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
+	if (client_call(c, DAEMON_WORKER, "Join", &req, &r, e) < 0)
+		return e->code;
+	printf("This node joined a swarm as a %s.\n",
+	       r->role == GS__ROLE__ROLE_MANAGER ? "manager" : "worker");
+	return 0;
+}
+
+int leave_run(struct cmd *c, struct err *e)
+{
+	Gs__NodeLeaveRequest req = GS__NODE_LEAVE_REQUEST__INIT;
+
+	req.force = opt_is_set(c, "force");
+	if (client_call(c, DAEMON_WORKER, "Leave", &req, NULL, e) < 0)
+		return e->code;
+	printf("Node left the swarm.\n");
+	return 0;
+}
+
+int join_token_run(struct cmd *c, struct err *e)
+{
+	Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;
+	cleanup_message Gs__JoinTokensResponse *r = NULL;
+	const char *role = c->args[0];
+	bool is_manager = !strcmp(role, "manager");
+
+	if (!is_manager && strcmp(role, "worker"))
+		return err_set(e, CLI_USAGE, "'%s' is none of worker|manager", role);
+	if (opt_is_set(c, "ttl") && !opt_is_set(c, "rotate"))
+		return err_set(e, CLI_USAGE, "--ttl goes with --rotate");
+	req.rotate_manager = is_manager && opt_is_set(c, "rotate");
+	req.rotate_worker = !is_manager && opt_is_set(c, "rotate");
+	req.ttl_ms = (int64_t)(opt_number(c, "ttl", 0) / 1000000);
+	if (client_call(c, DAEMON_MANAGER, "JoinTokens", &req, &r, e) < 0)
+		return e->code;
+	if (opt_is_set(c, "quiet")) {
+		puts(is_manager ? r->manager : r->worker);
+		return 0;
+	}
+	if (opt_is_set(c, "rotate"))
+		printf("Successfully rotated %s join token.\n\n", role);
+	printf("To add a %s to this swarm, run the following command:\n\n    gswarm join --token %s %s\n\n",
+	       role, is_manager ? r->manager : r->worker, r->addr);
+	return 0;
+}
