@@ -56,15 +56,18 @@ struct rpc_peer {
 
 /* ---- server ---- */
 struct rpc_conn;
-struct rpc_call; /* an incoming call; lives until reply/end/fail, or until on_cancel has returned */
+/* An incoming call, and its request with it; lives until reply/end/fail, or until on_cancel has returned. */
+struct rpc_call;
 typedef void (*rpc_handler)(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 
 struct rpc_server;
 struct rpc_server_config {
-	/* Asked before each handler. Returns the caller's role bits (one of enum rpc_role), or 0 to refuse with
-	 * *e. For a local peer the server itself has checked uid 0 or group gswarm at accept. */
+	/* Asked before each handler, except for methods with role none and for peers without a certificate (those
+	 * may call only such methods). Returns the caller's role bits (one of enum rpc_role), or 0 to refuse with
+	 * *e. For a local peer the server itself has checked uid 0 or group gswarm at accept. NULL: local peers
+	 * have ROLE_BIT_LOCAL, all others nothing. */
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
-	/* May be NULL. A handshaked connection with another ALPN (raft): takes fd-less ownership. */
+	/* May be NULL. After Hello, and when such a connection has gone. */
 	void (*on_conn)(struct rpc_conn *c, bool open, void *arg);
 	void *arg;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* for Hello; may be empty before init */
@@ -93,7 +96,8 @@ void rpc_call_on_cancel(struct rpc_call *call, void (*cancelled)(struct rpc_call
 void rpc_call_set_data(struct rpc_call *call, void *data);
 void *rpc_call_data(const struct rpc_call *call);
 /* Send one stream event. 0; E_LIMIT when the caller's window or the write queue is full (nothing was sent:
- * wait for on_drain and send again). */
+ * wait for on_drain and send again); E_CLOSED when the caller is gone (on_cancel says so, too); E_INVALID over
+ * 4 MiB. */
 int rpc_event(struct rpc_call *call, const ProtobufCMessage *event);
 void rpc_call_on_drain(struct rpc_call *call, void (*drain)(struct rpc_call *call, void *arg), void *arg);
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
@@ -119,7 +123,8 @@ struct rpc_client_config {
 };
 struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_config *config);
 /* Idempotent. Open calls end with E_CLOSED; then on_state(CLOSED) if it has not been; then memory is freed by
- * the client itself. The pointer must not be used after on_state(CLOSED) has returned. */
+ * the client itself. The pointer must not be used after on_state(CLOSED) has returned. All of it happens later,
+ * from the loop. */
 void rpc_client_close(struct rpc_client *c);
 const struct rpc_peer *rpc_client_peer(const struct rpc_client *c);
 
@@ -136,7 +141,7 @@ struct rpc_call_spec {
 };
 /* May be used before the connection is open (queued). */
 struct rpc_req *rpc_call_start(struct rpc_client *c, const struct rpc_call_spec *spec);
-void rpc_req_cancel(struct rpc_req *r); /* done fires with E_CANCELLED */
+void rpc_req_cancel(struct rpc_req *r); /* done fires with E_CANCELLED: later, from the loop */
 
 /* ---- blocking client for the CLI: runs its own loop ---- */
 struct rpc_sync;

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Bytes in and out of one connection.
+ *
+ * The happy path is: libuv reads, TLS decrypts through a memory BIO, whole frames go to hello.c, call.c and
+ * req.c; frames going out wait in tx in plain text (so that an urgent one can overtake), are encrypted
+ * when the socket has room and written with one write in flight at a time. What can fail is the peer: no
+ * TLS, a foreign certificate, garbage, silence, a full queue. Each ends in conn_fail, which closes the
+ * handles; the rest happens in their last close callback. */
+#include "proto/conn.h"
+
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "base/mem.h"
+#include "proto/tls_impl.h"
+
+#define READ_CHUNK (32u << 10)
+#define WIRE_HIGH (64u << 10) /* encrypt no more than this ahead of the socket */
+#define FINISH_MS 1000
+
+static void conn_flush(struct rpc_conn *c);
+
+/* ---- life ---- */
+
+static void conn_free(struct rpc_conn *c)
+{
+	struct conn_chunk *chunk, *tmp;
+
+	DL_FOREACH_SAFE (c->tx, chunk, tmp) {
+		buf_fini(&chunk->data);
+		free(chunk);
+	}
+	buf_fini(&c->rx);
+	buf_fini(&c->wire);
+	buf_fini(&c->inflight);
+	SSL_free(c->ssl);
+	free(c);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+	struct rpc_conn *c = h->data;
+
+	if (--c->open_handles > 0)
+		return;
+	call_abort_all(c);
+	req_abort_all(c);
+	c->ops->on_closed(c);
+	req_abort_all(c); /* what those callbacks may have started */
+	conn_free(c);
+}
+
+void conn_fail(struct rpc_conn *c, const struct err *e)
+{
+	if (c->is_closing)
+		return;
+	c->is_closing = true;
+	if (!c->err.code) /* FINISHING has set the real reason already */
+		c->err = *e;
+	uv_close(&c->io.handle, on_handle_closed);
+	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
+}
+
+static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
+{
+	struct err e;
+
+	if (status == UV_EOF)
+		err_set(&e, E_CLOSED, "the other side closed the connection");
+	else
+		err_set(&e, E_CLOSED, "%s: %s", what, uv_strerror(status));
+	conn_fail(c, &e);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	struct rpc_conn *c = t->data;
+	uint64_t now = uv_now(c->loop);
+	struct err e;
+
+	if (c->limit_at && now >= c->limit_at) {
+		err_set(&e, E_DEADLINE, "%s", c->limit_text);
+		conn_fail(c, &e);
+		return;
+	}
+	call_expire(c, now);
+	req_expire(c, now);
+	conn_timer_update(c);
+}
+
+void conn_timer_update(struct rpc_conn *c)
+{
+	uint64_t times[] = {c->limit_at, call_next_deadline(c), req_next_deadline(c)};
+	uint64_t at = 0, now = uv_now(c->loop);
+
+	if (c->is_closing)
+		return;
+	for (size_t i = 0; i < array_size(times); i++)
+		if (times[i] && (!at || times[i] < at))
+			at = times[i];
+	if (at)
+		uv_timer_start(&c->timer, on_timer, at > now ? at - now : 0, 0);
+	else
+		uv_timer_stop(&c->timer);
+}
+
+void conn_set_limit(struct rpc_conn *c, uint64_t delay_ms, const char *text)
+{
+	c->limit_at = delay_ms ? uv_now(c->loop) + delay_ms : 0;
+	c->limit_text = text;
+	conn_timer_update(c);
+}
+
+struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const struct conn_ops *ops,
+			  void *owner)
+{
+	struct rpc_conn *c = xcalloc(1, sizeof(*c));
+
+	c->loop = loop;
+	c->is_server = is_server;
+	c->ops = ops;
+	c->owner = owner;
+	c->next_call = is_server ? 2 : 1;
+	c->peer.is_local = is_unix;
+	if (is_unix)
+		uv_pipe_init(loop, &c->io.pipe, 0);
+	else
+		uv_tcp_init(loop, &c->io.tcp);
+	uv_timer_init(loop, &c->timer);
+	c->io.handle.data = c->timer.data = c;
+	c->open_handles = 2;
+	return c;
+}
+
+bool conn_is_trusted(const struct rpc_conn *c)
+{
+	return !c->is_server || c->peer.is_local || c->peer.is_authenticated;
+}
+
+size_t conn_frame_limit(const struct rpc_conn *c)
+{
+	return c->state == CONN_OPEN && conn_is_trusted(c) ? FRAME_MAX : FRAME_MAX_UNAUTHENTICATED;
+}
+
+/* ---- frames in ---- */
+
+static void conn_frame(struct rpc_conn *c, const struct frame *f, size_t bytes)
+{
+	struct err e;
+
+	if (c->state == CONN_HELLO) {
+		hello_receive(c, f);
+		return;
+	}
+	switch (f->header->kind) {
+	case GS__FRAME_KIND__FRAME_REQUEST:
+		call_request(c, f);
+		return;
+	case GS__FRAME_KIND__FRAME_CANCEL:
+		call_cancel(c, f->header->call);
+		return;
+	case GS__FRAME_KIND__FRAME_WINDOW:
+		call_window(c, f->header->call, f->header->window);
+		return;
+	case GS__FRAME_KIND__FRAME_RESPONSE:
+	case GS__FRAME_KIND__FRAME_EVENT:
+	case GS__FRAME_KIND__FRAME_END:
+	case GS__FRAME_KIND__FRAME_ERROR:
+		req_answer(c, f, bytes);
+		return;
+	default:
+		err_set(&e, E_PROTOCOL, "an unexpected frame of kind %d", f->header->kind);
+		conn_fail(c, &e);
+	}
+}
+
+static void conn_parse(struct rpc_conn *c)
+{
+	size_t used = 0;
+	struct frame f;
+	struct err e;
+	ssize_t n = 0;
+
+	while (!c->is_closing && c->state != CONN_FINISHING) {
+		n = frame_decode(c->rx.data + used, c->rx.len - used, conn_frame_limit(c), &f, &e);
+		if (n <= 0)
+			break;
+		used += (size_t)n;
+		conn_frame(c, &f, (size_t)n);
+		frame_fini(&f);
+	}
+	if (n < 0)
+		conn_fail(c, &e);
+	if (used == c->rx.len || c->state == CONN_FINISHING)
+		buf_fini(&c->rx); /* an idle connection holds no buffer */
+	else
+		buf_consume(&c->rx, used);
+}
+
+/* ---- TLS ---- */
+
+static void conn_fail_tls(struct rpc_conn *c, const char *what)
+{
+	struct err e;
+	long verdict = SSL_get_verify_result(c->ssl);
+
+	if (verdict != X509_V_OK) {
+		ERR_clear_error();
+		err_set(&e, E_UNAUTHENTICATED, "%s: the other side's certificate: %s", what,
+			X509_verify_cert_error_string(verdict));
+	} else {
+		tls_fail(&e, c->state == CONN_HANDSHAKE ? E_UNAUTHENTICATED : E_CLOSED, what);
+	}
+	conn_flush(c); /* the alert, if there is one */
+	conn_fail(c, &e);
+}
+
+/* Who is on the other side, from the certificate it proved. */
+static int peer_from_cert(struct rpc_conn *c, struct err *e)
+{
+	cleanup(tls_x509_p) X509 *cert = SSL_get1_peer_certificate(c->ssl);
+	struct tls_cert_info info;
+
+	if (!cert)
+		return 0;
+	tls_info_of(cert, &info);
+	memcpy(c->peer.node_id, info.node_id, sizeof(c->peer.node_id));
+	memcpy(c->peer.cluster_id, info.cluster_id, sizeof(c->peer.cluster_id));
+	memcpy(c->peer.serial, info.serial, sizeof(c->peer.serial));
+	c->peer.is_authenticated = true;
+	if (c->expect_node[0] && strcmp(c->expect_node, info.node_id) != 0)
+		return err_set(e, E_UNAUTHENTICATED, "%s is node %s, not node %s", c->peer.addr, info.node_id,
+			       c->expect_node);
+	return 0;
+}
+
+static void tls_established(struct rpc_conn *c)
+{
+	const unsigned char *alpn;
+	unsigned len;
+	struct err e;
+
+	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
+	if (len != strlen(TLS_ALPN_RPC) || memcmp(alpn, TLS_ALPN_RPC, len) != 0) {
+		err_set(&e, E_PROTOCOL, "TLS without the protocol " TLS_ALPN_RPC);
+		conn_fail(c, &e);
+		return;
+	}
+	if (peer_from_cert(c, &e) < 0) {
+		conn_fail(c, &e);
+		return;
+	}
+	c->state = CONN_HELLO;
+	if (!c->is_server)
+		hello_send(c);
+}
+
+static void tls_handshake(struct rpc_conn *c)
+{
+	int rc;
+
+	ERR_clear_error();
+	rc = SSL_do_handshake(c->ssl);
+	if (rc == 1)
+		tls_established(c);
+	else if (SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ)
+		conn_fail_tls(c, "TLS handshake");
+	conn_flush(c);
+}
+
+static void tls_decrypt(struct rpc_conn *c)
+{
+	int n, why;
+
+	ERR_clear_error();
+	for (;;) {
+		n = SSL_read(c->ssl, buf_reserve(&c->rx, SSL3_RT_MAX_PLAIN_LENGTH), SSL3_RT_MAX_PLAIN_LENGTH);
+		if (n <= 0)
+			break;
+		c->rx.len += (size_t)n;
+	}
+	why = SSL_get_error(c->ssl, n);
+	conn_parse(c);
+	if (why == SSL_ERROR_ZERO_RETURN)
+		conn_fail_uv(c, UV_EOF, "read");
+	else if (why != SSL_ERROR_WANT_READ)
+		conn_fail_tls(c,
+			      c->was_open || c->is_server ? "TLS" : "the other side refused our certificate");
+}
+
+static void conn_bytes(struct rpc_conn *c, const uint8_t *data, size_t n)
+{
+	if (c->state == CONN_FINISHING)
+		return; /* only waiting for the end */
+	if (!c->ssl) {
+		buf_append(&c->rx, data, n);
+		conn_parse(c);
+		return;
+	}
+	BIO_write(c->tls_in, data, (int)n);
+	if (c->state == CONN_HANDSHAKE)
+		tls_handshake(c);
+	if (!c->is_closing && c->state != CONN_HANDSHAKE)
+		tls_decrypt(c);
+}
+
+/* ---- reading ---- */
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
+{
+	*ret = uv_buf_init(xmalloc(READ_CHUNK), READ_CHUNK);
+}
+
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
+{
+	struct rpc_conn *c = s->data;
+
+	if (n > 0)
+		conn_bytes(c, (const uint8_t *)b->base, (size_t)n);
+	else if (n < 0)
+		conn_fail_uv(c, (int)n, "read");
+	free(b->base);
+}
+
+/* ---- writing ---- */
+
+static void encrypt(struct rpc_conn *c, const struct buf *plain)
+{
+	size_t done = 0, n;
+	int pending;
+
+	ERR_clear_error();
+	while (c->ssl && done < plain->len) {
+		if (!SSL_write_ex(c->ssl, plain->data + done, plain->len - done, &n))
+			break; /* a memory BIO takes everything: only a broken session comes here */
+		done += n;
+		pending = BIO_pending(c->tls_out);
+		BIO_read(c->tls_out, buf_reserve(&c->wire, (size_t)pending), pending);
+		c->wire.len += (size_t)pending;
+	}
+	if (!c->ssl)
+		buf_append(&c->wire, plain->data, plain->len);
+}
+
+static void wire_fill(struct rpc_conn *c)
+{
+	int pending = c->ssl ? BIO_pending(c->tls_out) : 0; /* the handshake's own */
+
+	if (pending > 0) {
+		BIO_read(c->tls_out, buf_reserve(&c->wire, (size_t)pending), pending);
+		c->wire.len += (size_t)pending;
+	}
+	while (c->tx && c->wire.len < WIRE_HIGH) {
+		struct conn_chunk *chunk = c->tx;
+
+		DL_DELETE(c->tx, chunk);
+		c->queued_bytes -= chunk->data.len;
+		encrypt(c, &chunk->data);
+		buf_fini(&chunk->data);
+		free(chunk);
+	}
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+	/* The peer's end of file, or the timer, closes. */
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+	struct rpc_conn *c = req->data;
+
+	c->is_writing = false;
+	buf_fini(&c->inflight);
+	if (c->is_closing)
+		return;
+	if (status < 0) {
+		conn_fail_uv(c, status, "write");
+		return;
+	}
+	conn_flush(c);
+	if (!c->is_closing && conn_queue_bytes(c) <= CONN_QUEUE_LOW)
+		call_drained(c);
+}
+
+/* What the socket did not take at once. */
+static void write_rest(struct rpc_conn *c)
+{
+	uv_buf_t b;
+
+	c->inflight = c->wire;
+	c->wire = (struct buf){0};
+	c->write.data = c;
+	b = uv_buf_init((char *)c->inflight.data, (unsigned)c->inflight.len);
+	c->is_writing = uv_write(&c->write, &c->io.stream, &b, 1, on_written) == 0;
+}
+
+static void conn_flush(struct rpc_conn *c)
+{
+	while (!c->is_writing && !c->is_closing && c->state != CONN_CONNECTING) {
+		uv_buf_t b;
+		int n;
+
+		wire_fill(c);
+		if (c->wire.len == 0)
+			break;
+		b = uv_buf_init((char *)c->wire.data, (unsigned)c->wire.len);
+		n = uv_try_write(&c->io.stream, &b, 1);
+		if (n < 0 && n != UV_EAGAIN) {
+			conn_fail_uv(c, n, "write");
+			return;
+		}
+		if (n > 0)
+			buf_consume(&c->wire, (size_t)n);
+		if (c->wire.len > 0)
+			write_rest(c);
+		else
+			buf_fini(&c->wire);
+	}
+	if (c->state == CONN_FINISHING && !c->is_writing && !c->is_closing && !c->shutdown.handle)
+		uv_shutdown(&c->shutdown, &c->io.stream, on_shutdown);
+}
+
+size_t conn_queue_bytes(const struct rpc_conn *c)
+{
+	return c->queued_bytes + c->wire.len + c->inflight.len;
+}
+
+/* An urgent frame goes behind the other urgent ones and before the rest. */
+static void tx_insert(struct rpc_conn *c, struct conn_chunk *chunk)
+{
+	struct conn_chunk *at = c->tx;
+
+	while (chunk->is_urgent && at && at->is_urgent)
+		at = at->next;
+	if (chunk->is_urgent && at)
+		DL_PREPEND_ELEM(c->tx, at, chunk);
+	else
+		DL_APPEND(c->tx, chunk);
+}
+
+void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload)
+{
+	struct conn_chunk *chunk;
+	struct err e;
+
+	if (c->is_closing || c->state == CONN_FINISHING)
+		return;
+	chunk = xcalloc(1, sizeof(*chunk));
+	chunk->is_urgent = header->priority > 0;
+	if (frame_encode(&chunk->data, header, payload, &e) < 0) {
+		free(chunk);
+		conn_fail(c, &e); /* callers have checked: a message of ours that is too large */
+		return;
+	}
+	c->queued_bytes += chunk->data.len;
+	tx_insert(c, chunk);
+	if (conn_queue_bytes(c) > CONN_QUEUE_MAX) {
+		err_set(&e, E_LIMIT, "%s does not read: %zu bytes are queued", c->peer.addr,
+			conn_queue_bytes(c));
+		conn_fail(c, &e);
+		return;
+	}
+	conn_flush(c);
+}
+
+void conn_refuse(struct rpc_conn *c, const struct err *e)
+{
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
+
+	h.kind = GS__FRAME_KIND__FRAME_ERROR;
+	body.code = e->code;
+	body.message = (char *)e->msg;
+	conn_send(c, &h, &body.base);
+	if (c->is_closing)
+		return;
+	c->err = *e;
+	c->state = CONN_FINISHING;
+	conn_set_limit(c, FINISH_MS, "refused");
+	conn_flush(c);
+}
+
+/* ---- start ---- */
+
+/* A dead host is noticed within 5 s, written to or not. Failures are harmless: the defaults stay. */
+static void tcp_options(struct rpc_conn *c)
+{
+	const struct {
+		int option, value;
+	} options[] = {{TCP_KEEPIDLE, 2},
+		       {TCP_KEEPINTVL, 1},
+		       {TCP_KEEPCNT, 3},
+		       {TCP_USER_TIMEOUT, 5000},
+		       {TCP_NODELAY, 1}};
+	int fd, on = 1;
+
+	if (uv_fileno(&c->io.handle, &fd) < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	for (size_t i = 0; i < array_size(options); i++)
+		setsockopt(fd, IPPROTO_TCP, options[i].option, &options[i].value, sizeof(int));
+}
+
+static void peer_addr(struct rpc_conn *c)
+{
+	struct sockaddr_storage sa;
+	int n = sizeof(sa);
+	char ip[46] = "?";
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&sa;
+
+	if (c->peer.is_local) {
+		strcpy(c->peer.addr, "unix");
+		return;
+	}
+	if (uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&sa, &n) < 0)
+		return;
+	uv_ip_name((struct sockaddr *)&sa, ip, sizeof(ip));
+	snprintf(c->peer.addr, sizeof(c->peer.addr), sa.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", ip,
+		 ntohs(in6->sin6_port)); /* the port is at the same place in both families */
+}
+
+void conn_established(struct rpc_conn *c, struct tls_identity *identity)
+{
+	struct err e;
+	int rc;
+
+	peer_addr(c);
+	rc = uv_read_start(&c->io.stream, on_alloc, on_read);
+	if (rc < 0) {
+		conn_fail_uv(c, rc, "read");
+		return;
+	}
+	if (c->peer.is_local) {
+		c->state = CONN_HELLO;
+		if (!c->is_server)
+			hello_send(c);
+		return;
+	}
+	tcp_options(c);
+	c->ssl = tls_session_new(identity, c->is_server);
+	if (!c->ssl) {
+		tls_fail(&e, E_EXHAUSTED, "TLS session");
+		conn_fail(c, &e);
+		return;
+	}
+	c->tls_in = SSL_get_rbio(c->ssl);
+	c->tls_out = SSL_get_wbio(c->ssl);
+	c->state = CONN_HANDSHAKE;
+	if (!c->is_server)
+		tls_handshake(c);
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One connection, either side: bytes > TLS > frames > Hello > calls. Only conn.c does I/O.
+ *
+ *   CONNECTING -> HANDSHAKE (TCP only) -> HELLO -> OPEN
+ *        |              |                   |        |
+ *        +--------------+----- FINISHING ---+--------+---> closed (conn_fail, any state)
+ *
+ * FINISHING: a last frame says why, then the peer has a second to read it. conn_fail never calls back from
+ * inside: ops->on_closed comes from the loop, exactly once, and the memory is freed after it. */
+#pragma once
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "proto/rpc.h"
+
+enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_HELLO, CONN_OPEN, CONN_FINISHING };
+
+#define RPC_SERVICES 8
+#define RPC_PROTOCOL 1u
+#define CONN_CALLS_MAX 256u
+#define CONN_CALLS_MAX_UNAUTHENTICATED 4u
+#define CONN_QUEUE_MAX (16u << 20)    /* then the connection is closed */
+#define CONN_QUEUE_HIGH (4u << 20)    /* then rpc_event says E_LIMIT */
+#define CONN_QUEUE_LOW (1u << 20)     /* then on_drain */
+#define CONN_WINDOW (1u << 20)        /* credit of a new stream */
+#define CONN_WINDOW_STEP (256u << 10) /* credit is given back in steps of this size */
+
+struct service_entry {
+	const rpc_handler *handlers;
+	size_t n;
+	void *arg;
+};
+/* What a server serves; borrowed by its connections. */
+struct service_table {
+	struct service_entry entries[RPC_SERVICES];
+	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
+	void *arg;
+};
+
+struct conn_ops {
+	void (*on_open)(struct rpc_conn *c);
+	/* The last callback; c->err says why. */
+	void (*on_closed)(struct rpc_conn *c);
+};
+
+struct conn_chunk {
+	struct conn_chunk *prev, *next;
+	bool is_urgent;
+	struct buf data;
+};
+
+struct rpc_conn {
+	uv_loop_t *loop;
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} io;
+	uv_timer_t timer; /* the earliest of limit_at and the calls' deadlines */
+	uv_connect_t connect;
+	uv_write_t write;
+	uv_shutdown_t shutdown;
+	unsigned open_handles;
+	enum conn_state state;
+	bool is_server, is_closing, was_open, is_writing;
+	struct err err;
+
+	SSL *ssl; /* NULL on a unix socket */
+	BIO *tls_in, *tls_out;
+	struct buf rx;             /* plain bytes, not yet a frame */
+	struct conn_chunk *tx;     /* plain frames, not yet encrypted; urgent ones first */
+	struct buf wire, inflight; /* encrypted: next, and what libuv is writing */
+	size_t queued_bytes;       /* in tx */
+	uint64_t limit_at;         /* ms of uv_now; 0: none */
+	const char *limit_text;
+
+	struct rpc_peer peer;
+	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* ours, for Hello */
+	char expect_node[ID_LEN + 1];
+
+	const struct conn_ops *ops;
+	void *owner;
+	const struct service_table *services; /* NULL: serves nothing */
+	struct rpc_call *calls;               /* incoming */
+	unsigned n_calls;
+	struct rpc_req *reqs; /* outgoing */
+	unsigned n_reqs;
+	uint64_t next_call;
+	struct rpc_conn *prev, *next; /* the server's list */
+};
+
+/* ---- conn.c ---- */
+/* io is initialised for TCP or unix; the caller then connects or accepts on it. identity: TCP only. */
+struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const struct conn_ops *ops,
+			  void *owner);
+/* The stream is connected: begin TLS, or Hello. */
+void conn_established(struct rpc_conn *c, struct tls_identity *identity);
+void conn_fail(struct rpc_conn *c, const struct err *e);
+/* Send an error for the whole connection, then close. */
+void conn_refuse(struct rpc_conn *c, const struct err *e);
+void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload);
+size_t conn_queue_bytes(const struct rpc_conn *c);
+size_t conn_frame_limit(const struct rpc_conn *c);
+void conn_set_limit(struct rpc_conn *c, uint64_t delay_ms, const char *text);
+void conn_timer_update(struct rpc_conn *c);
+bool conn_is_trusted(const struct rpc_conn *c); /* we, as a server, know who that is */
+
+/* ---- hello.c ---- */
+void hello_send(struct rpc_conn *c);
+void hello_receive(struct rpc_conn *c, const struct frame *f);
+
+/* ---- call.c (incoming) ---- */
+void call_request(struct rpc_conn *c, const struct frame *f);
+void call_cancel(struct rpc_conn *c, uint64_t id);
+void call_window(struct rpc_conn *c, uint64_t id, uint32_t bytes);
+void call_drained(struct rpc_conn *c); /* the write queue has room again */
+void call_expire(struct rpc_conn *c, uint64_t now);
+void call_abort_all(struct rpc_conn *c);
+uint64_t call_next_deadline(const struct rpc_conn *c); /* 0: none */
+
+/* ---- req.c (outgoing) ---- */
+struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec);
+void req_send_queued(struct rpc_conn *c);
+void req_answer(struct rpc_conn *c, const struct frame *f, size_t frame_bytes);
+void req_expire(struct rpc_conn *c, uint64_t now);
+void req_abort_all(struct rpc_conn *c);
+uint64_t req_next_deadline(const struct rpc_conn *c);
+
+/* Unpack with the memory bounded: many tiny sub-messages are cheap on the wire and large in memory. */
+ProtobufCMessage *rpc_unpack(const ProtobufCMessageDescriptor *d, const uint8_t *data, size_t len,
+			     size_t memory_limit);

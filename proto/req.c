@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Outgoing calls.
+ *
+ *   started -> (queued until the connection is open) -> sent -> RESPONSE | END | ERROR -> done
+ *      \------------ deadline, cancel, connection lost -------------------------------> done
+ *
+ * The happy path is: the request goes out, events come in and give their credit back, the answer ends it.
+ * What can fail is reported through done, exactly once and from the loop. A call that ends on this side is
+ * cancelled on the other; its late frames find no call and are dropped. */
+#include <string.h>
+#include <utlist.h>
+
+#include "base/mem.h"
+#include "proto/conn.h"
+
+#define UNPACK_MAX (64u << 20)
+
+struct rpc_req {
+	struct rpc_req *prev, *next;
+	struct rpc_conn *conn;
+	uint64_t id;
+	unsigned service, method;
+	uint32_t priority;
+	uint64_t deadline_at;
+	const ProtobufCMethodDescriptor *desc; /* NULL: no such method */
+	ProtobufCMessage *queued;              /* a copy, until it is sent */
+	bool is_sent, is_over;                 /* over: done is due in the next round of the loop */
+	struct err over;
+	uint32_t consumed; /* event bytes not yet given back as credit */
+	void (*on_event)(const ProtobufCMessage *event, void *arg);
+	void (*done)(const ProtobufCMessage *resp, const struct err *e, void *arg);
+	void *arg;
+};
+
+static const ProtobufCMethodDescriptor *method_find(unsigned service, unsigned method)
+{
+	const ProtobufCServiceDescriptor *d = rpc_service_descriptor(service);
+
+	return d && method < d->n_methods ? &d->methods[method] : NULL;
+}
+
+static void req_finish(struct rpc_req *r, const ProtobufCMessage *resp, const struct err *e)
+{
+	struct rpc_conn *c = r->conn;
+
+	DL_DELETE(c->reqs, r);
+	c->n_reqs--;
+	if (r->deadline_at)
+		conn_timer_update(c);
+	r->done(resp, e && e->code ? e : NULL, r->arg);
+	if (r->queued)
+		protobuf_c_message_free_unpacked(r->queued, NULL);
+	free(r);
+}
+
+/* End it from the timer, that is: not from inside the caller's own call. */
+static void req_over(struct rpc_req *r, const struct err *e)
+{
+	if (r->is_over)
+		return;
+	r->is_over = true;
+	r->over = *e;
+	r->deadline_at = uv_now(r->conn->loop) + 1;
+	conn_timer_update(r->conn);
+}
+
+static void req_send_header(struct rpc_req *r, Gs__FrameKind kind, uint32_t window)
+{
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+
+	h.call = r->id;
+	h.kind = kind;
+	h.window = window;
+	/* Credit overtakes; a cancel must not overtake its own request. */
+	h.priority = kind == GS__FRAME_KIND__FRAME_CANCEL ? r->priority : 1;
+	conn_send(r->conn, &h, NULL);
+}
+
+static void req_send(struct rpc_req *r, const ProtobufCMessage *msg)
+{
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	uint64_t now = uv_now(r->conn->loop);
+
+	h.call = r->id;
+	h.kind = GS__FRAME_KIND__FRAME_REQUEST;
+	h.service = r->service;
+	h.method = r->method;
+	h.priority = r->priority;
+	if (r->deadline_at)
+		h.deadline_ms = r->deadline_at > now ? (uint32_t)(r->deadline_at - now) : 1;
+	r->is_sent = true;
+	conn_send(r->conn, &h, msg);
+}
+
+static ProtobufCMessage *copy_of(const ProtobufCMessage *m)
+{
+	size_t n = protobuf_c_message_get_packed_size(m);
+	cleanup_free uint8_t *raw = xmalloc(n ? n : 1);
+
+	protobuf_c_message_pack(m, raw);
+	return protobuf_c_message_unpack(m->descriptor, NULL, n, raw);
+}
+
+static int req_check(const struct rpc_req *r, const ProtobufCMessage *msg, struct err *e)
+{
+	if (!r->desc || msg->descriptor != r->desc->input)
+		return err_set(e, E_INVALID, "no method %u.%u for this request", r->service, r->method);
+	if (protobuf_c_message_get_packed_size(msg) > FRAME_MAX - FRAME_HEADER_MAX)
+		return err_set(e, E_LIMIT, "the request is too large");
+	if (r->conn->n_reqs > CONN_CALLS_MAX)
+		return err_set(e, E_LIMIT, "%u calls are open on this connection", r->conn->n_reqs);
+	return 0;
+}
+
+struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec)
+{
+	struct rpc_req *r = xcalloc(1, sizeof(*r));
+	struct err e;
+
+	uv_update_time(c->loop); /* the deadline counts from now, not from the last look at the clock */
+	*r = (struct rpc_req){.conn = c,
+			      .id = c->next_call,
+			      .service = spec->service,
+			      .method = spec->method,
+			      .priority = spec->priority,
+			      .desc = method_find(spec->service, spec->method),
+			      .on_event = spec->on_event,
+			      .done = spec->done,
+			      .arg = spec->arg};
+	c->next_call += 2;
+	DL_APPEND(c->reqs, r);
+	c->n_reqs++;
+	if (spec->deadline_ms) {
+		r->deadline_at = uv_now(c->loop) + spec->deadline_ms;
+		conn_timer_update(c);
+	}
+	if (req_check(r, spec->req, &e) < 0)
+		req_over(r, &e);
+	else if (c->state == CONN_OPEN)
+		req_send(r, spec->req);
+	else
+		r->queued = copy_of(spec->req);
+	return r;
+}
+
+void req_send_queued(struct rpc_conn *c)
+{
+	struct rpc_req *r;
+
+	DL_FOREACH (c->reqs, r) {
+		if (!r->queued || r->is_over)
+			continue;
+		req_send(r, r->queued);
+		protobuf_c_message_free_unpacked(r->queued, NULL);
+		r->queued = NULL;
+	}
+}
+
+void rpc_req_cancel(struct rpc_req *r)
+{
+	struct err e;
+
+	if (r->is_over)
+		return;
+	err_set(&e, E_CANCELLED, "cancelled");
+	if (r->is_sent)
+		req_send_header(r, GS__FRAME_KIND__FRAME_CANCEL, 0);
+	req_over(r, &e);
+}
+
+/* ---- answers ---- */
+
+static struct rpc_req *req_find(struct rpc_conn *c, uint64_t id)
+{
+	struct rpc_req *r;
+
+	DL_FOREACH (c->reqs, r)
+		if (r->id == id)
+			return r->is_over ? NULL : r;
+	return NULL;
+}
+
+static void req_event(struct rpc_req *r, const struct frame *f, size_t frame_bytes)
+{
+	struct rpc_conn *c = r->conn;
+	uint64_t id = r->id;
+	ProtobufCMessage *m = rpc_unpack(r->desc->output, f->payload, f->payload_len, UNPACK_MAX);
+	struct err e;
+
+	if (!m || !r->on_event) {
+		err_set(&e, E_PROTOCOL, m ? "a stream where an answer was expected" : "an unreadable event");
+		req_send_header(r, GS__FRAME_KIND__FRAME_CANCEL, 0);
+		req_over(r, &e);
+	} else {
+		r->on_event(m, r->arg);
+	}
+	if (m)
+		protobuf_c_message_free_unpacked(m, NULL);
+	r = c->is_closing ? NULL : req_find(c, id); /* on_event may have cancelled it */
+	if (!r)
+		return;
+	r->consumed += (uint32_t)frame_bytes;
+	if (r->consumed >= CONN_WINDOW_STEP) {
+		req_send_header(r, GS__FRAME_KIND__FRAME_WINDOW, r->consumed);
+		r->consumed = 0;
+	}
+}
+
+static void req_error(struct rpc_req *r, const struct frame *f)
+{
+	Gs__ErrorBody *body = gs__error_body__unpack(NULL, f->payload_len, f->payload);
+	struct err e;
+
+	if (body && body->code < 0)
+		err_set(&e, body->code, "%s", body->message);
+	else
+		err_set(&e, E_PROTOCOL, "an unreadable error");
+	if (body)
+		gs__error_body__free_unpacked(body, NULL);
+	req_finish(r, NULL, &e);
+}
+
+static void req_response(struct rpc_req *r, const struct frame *f)
+{
+	ProtobufCMessage *m = rpc_unpack(r->desc->output, f->payload, f->payload_len, UNPACK_MAX);
+	struct err e = {0};
+
+	if (!m)
+		err_set(&e, E_PROTOCOL, "an unreadable answer");
+	req_finish(r, m, &e);
+	if (m)
+		protobuf_c_message_free_unpacked(m, NULL);
+}
+
+void req_answer(struct rpc_conn *c, const struct frame *f, size_t frame_bytes)
+{
+	struct rpc_req *r = req_find(c, f->header->call);
+
+	if (!r)
+		return; /* ended here already */
+	switch (f->header->kind) {
+	case GS__FRAME_KIND__FRAME_EVENT:
+		req_event(r, f, frame_bytes);
+		return;
+	case GS__FRAME_KIND__FRAME_RESPONSE:
+		req_response(r, f);
+		return;
+	case GS__FRAME_KIND__FRAME_ERROR:
+		req_error(r, f);
+		return;
+	default:
+		req_finish(r, NULL, NULL);
+	}
+}
+
+/* ---- time and loss ---- */
+
+uint64_t req_next_deadline(const struct rpc_conn *c)
+{
+	const struct rpc_req *r;
+	uint64_t at = 0;
+
+	DL_FOREACH (c->reqs, r)
+		if (r->deadline_at && (!at || r->deadline_at < at))
+			at = r->deadline_at;
+	return at;
+}
+
+static struct rpc_req *req_expired(struct rpc_conn *c, uint64_t now, uint64_t end)
+{
+	struct rpc_req *r;
+
+	DL_FOREACH (c->reqs, r)
+		if (r->deadline_at && r->deadline_at <= now && r->id < end)
+			return r;
+	return NULL;
+}
+
+void req_expire(struct rpc_conn *c, uint64_t now)
+{
+	struct rpc_req *r;
+	uint64_t end = c->next_call; /* not those that a done callback starts */
+
+	while (!c->is_closing && (r = req_expired(c, now, end))) {
+		struct err e = r->over;
+
+		if (!r->is_over) {
+			char name[64];
+
+			err_set(&e, E_DEADLINE, "%s: no answer from %s in time",
+				rpc_method_name(r->service, r->method, name, sizeof(name)),
+				c->peer.addr[0] ? c->peer.addr : "the other side");
+			if (r->is_sent)
+				req_send_header(r, GS__FRAME_KIND__FRAME_CANCEL, 0);
+		}
+		req_finish(r, NULL, &e);
+	}
+}
+
+/* Those that are open now; a done callback that starts another call does not keep us here. */
+void req_abort_all(struct rpc_conn *c)
+{
+	uint64_t end = c->next_call;
+
+	while (c->reqs && c->reqs->id < end) {
+		struct err e = c->reqs->over;
+
+		if (!c->reqs->is_over)
+			err_set(&e, E_CLOSED, "connection lost: %.200s", c->err.msg);
+		req_finish(c->reqs, NULL, &e);
+	}
+}

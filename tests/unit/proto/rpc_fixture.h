@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A real loop, a CA, a server on loopback TCP and on a unix socket, and clients to it. */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <uv.h>
+
+#include "proto/rpc.h"
+
+#define SERVER_NODE "server0000000000000000000"
+#define CLIENT_NODE "client0000000000000000000"
+
+struct pki {
+	char *ca, *ca_key;
+	char digest[51];
+};
+void pki_init(struct pki *p, const char *cluster_id);
+void pki_fini(struct pki *p);
+/* node NULL: no certificate. */
+struct tls_identity *pki_identity(const struct pki *p, const char *node);
+
+struct fixture {
+	uv_loop_t loop;
+	struct pki pki, foreign;
+	struct tls_identity *server_identity, *worker, *stranger;
+	struct rpc_server *server;
+	uint16_t port;
+	char dir[64], path[96];
+	unsigned role; /* what authorise answers */
+	unsigned conns, authorised;
+	bool server_closed;
+	/* what the handlers saw */
+	struct rpc_call *held; /* a call that a handler keeps open */
+	unsigned cancelled, drained, sent;
+	char caller[ID_LEN + 1];
+};
+/* cmocka set-up and tear-down; the tear-down asserts that the loop is empty. */
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+
+struct client {
+	struct fixture *f;
+	struct rpc_client *rpc; /* NULL once closed */
+	bool is_open;
+	unsigned closed;
+	struct err err;
+};
+void client_tcp(struct fixture *f, struct client *c, struct tls_identity *id, const char *expect_node);
+void client_unix(struct fixture *f, struct client *c);
+void client_close(struct client *c); /* and waits */
+
+struct answer {
+	unsigned done, events;
+	bool has_resp;
+	char text[64]; /* a string of the response, when there is one */
+	size_t bytes;
+	struct err err;
+};
+struct rpc_req *start(struct client *c, struct answer *a, unsigned service, unsigned method,
+		      const ProtobufCMessage *req, uint32_t deadline_ms);
+
+/* Run the loop until cond holds; fails the test after 5 s. */
+bool loop_turn(struct fixture *f, uint64_t until);
+#define wait_for(f, cond)                                                                                    \
+	do {                                                                                                 \
+		uint64_t until_ = uv_hrtime() + 5000000000u;                                                 \
+		while (!(cond))                                                                              \
+			if (!loop_turn(f, until_))                                                           \
+				fail_msg("waited 5 s for %s", #cond);                                        \
+	} while (0)
+void run_for(struct fixture *f, unsigned ms);

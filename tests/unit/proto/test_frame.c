@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The frame codec, the bounded unpacking, and the tables of services and roles. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "proto/conn.h"
+#include "proto/control.pb-c.h"
+#include "proto/node.pb-c.h"
+
+static struct buf sample(void)
+{
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	Gs__Hello hello = GS__HELLO__INIT;
+	struct buf b = {0};
+	struct err e;
+
+	h.call = 77;
+	h.kind = GS__FRAME_KIND__FRAME_EVENT;
+	hello.node_id = "n1";
+	assert_int_equal(frame_encode(&b, &h, &hello.base, &e), 0);
+	return b;
+}
+
+static void test_round_trip(void **state)
+{
+	struct buf b = sample();
+	struct frame f;
+	struct err e;
+	Gs__Hello *hello;
+
+	buf_append(&b, "next", 4); /* what follows is left alone */
+	assert_int_equal(frame_decode(b.data, b.len, FRAME_MAX, &f, &e), b.len - 4);
+	assert_int_equal(f.header->call, 77);
+	assert_int_equal(f.header->kind, GS__FRAME_KIND__FRAME_EVENT);
+	hello = gs__hello__unpack(NULL, f.payload_len, f.payload);
+	assert_string_equal(hello->node_id, "n1");
+	gs__hello__free_unpacked(hello, NULL);
+	frame_fini(&f);
+	buf_fini(&b);
+}
+
+static void test_every_cut_is_incomplete(void **state)
+{
+	struct buf b = sample();
+	struct frame f;
+	struct err e;
+
+	for (size_t i = 0; i < b.len; i++) {
+		cleanup_free uint8_t *exact =
+			xmemdup(b.data, i ? i : 1); /* so that ASan sees a read too far */
+
+		assert_int_equal(frame_decode(exact, i, FRAME_MAX, &f, &e), 0);
+	}
+	buf_fini(&b);
+}
+
+static void test_limits(void **state)
+{
+	struct frame f;
+	struct err e;
+	static const uint8_t large[] = {0, 0x40, 0, 1, 0, 0}, head[] = {0, 0, 2, 0, 1, 1, 0},
+			     lie[] = {0, 0, 0, 1, 0, 2, 0};
+	static const uint8_t bad[] = {0, 0, 0, 1, 0, 1, 0xff};
+
+	assert_int_equal(frame_decode(large, 4, FRAME_MAX, &f, &e), E_LIMIT); /* at the fourth byte already */
+	assert_int_equal(frame_decode(head, sizeof(head), FRAME_MAX, &f, &e), E_PROTOCOL);
+	assert_int_equal(frame_decode(lie, sizeof(lie), FRAME_MAX, &f, &e), E_PROTOCOL);
+	assert_int_equal(frame_decode(bad, sizeof(bad), FRAME_MAX, &f, &e), E_PROTOCOL);
+	assert_int_equal(frame_decode((const uint8_t *)"GET / HTTP/1.1\r\n", 16, FRAME_MAX, &f, &e), E_LIMIT);
+}
+
+static void test_too_large_to_send(void **state)
+{
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	Gs__DumpResponse m = GS__DUMP_RESPONSE__INIT;
+	cleanup_free char *text = xmalloc(FRAME_MAX + 1);
+	struct buf b = {0};
+	struct err e;
+
+	memset(text, 'x', FRAME_MAX);
+	text[FRAME_MAX] = 0;
+	m.text = text;
+	assert_int_equal(frame_encode(&b, &h, &m.base, &e), E_LIMIT);
+	assert_int_equal(b.len, 0);
+}
+
+/* 2 bytes on the wire for each row of more than 100 bytes in memory. */
+static void test_unpack_is_bounded(void **state)
+{
+	enum { N = 100000 };
+	cleanup_free uint8_t *wire = xmalloc(2 * N);
+	ProtobufCMessage *m;
+
+	for (size_t i = 0; i < N; i++)
+		memcpy(wire + 2 * i, "\x0a\x00", 2);
+	assert_null(rpc_unpack(&gs__list_nodes_response__descriptor, wire, 2 * N, 1u << 20));
+	m = rpc_unpack(&gs__list_nodes_response__descriptor, wire, 200, 1u << 20);
+	assert_non_null(m);
+	assert_int_equal(((Gs__ListNodesResponse *)m)->n_nodes, 100);
+	protobuf_c_message_free_unpacked(m, NULL);
+}
+
+static void test_tables(void **state)
+{
+	char name[64];
+
+	assert_string_equal(rpc_method_name(RPC_CONTROL, 11, name, sizeof(name)), "Control.CreateService");
+	assert_string_equal(rpc_method_name(RPC_CONTROL, 999, name, sizeof(name)), "?");
+	assert_string_equal(rpc_method_name(99, 0, name, sizeof(name)), "?");
+	assert_null(rpc_service_descriptor(0));
+	assert_int_equal(rpc_method_roles(RPC_CA, 1), ROLE_BIT_NONE);
+	assert_int_equal(rpc_method_roles(RPC_CONTROL, 0), ROLE_BIT_LOCAL);
+	assert_int_equal(rpc_method_roles(RPC_DISPATCHER, 0), ROLE_BIT_WORKER | ROLE_BIT_MANAGER);
+	assert_int_equal(rpc_method_roles(RPC_PEER, 3), 0);
+	for (unsigned s = 1; s <= RPC_PEER; s++) /* every method has its line */
+		for (unsigned m = 0; m < rpc_service_descriptor(s)->n_methods; m++)
+			assert_int_not_equal(rpc_method_roles(s, m), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_every_cut_is_incomplete),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_too_large_to_send),
+		cmocka_unit_test(test_unpack_is_bounded),
+		cmocka_unit_test(test_tables),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Calls and streams between a real client and a real server on loopback. */
+#include "tests/unit/proto/rpc_fixture.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "proto/ca.pb-c.h"
+#include "proto/control.pb-c.h"
+#include "proto/dispatch.pb-c.h"
+#include "proto/peer.pb-c.h"
+
+#define PEER_PING 0
+#define PEER_BLOB 1
+#define PEER_VIEW 2
+#define DISPATCH_SESSION 0
+#define DISPATCH_HEARTBEAT 1
+#define CONTROL_GET_CLUSTER 1
+
+static Gs__PingRequest ping(const char *text)
+{
+	Gs__PingRequest m = GS__PING_REQUEST__INIT;
+
+	m.from_node = (char *)text;
+	return m;
+}
+
+static void ping_ok(struct client *c, const char *text)
+{
+	Gs__PingRequest m = ping(text);
+	struct answer a;
+
+	start(c, &a, RPC_PEER, PEER_PING, &m.base, 2000);
+	wait_for(c->f, a.done);
+	assert_int_equal(a.err.code, 0);
+	assert_string_equal(a.text, text);
+}
+
+static void test_call_over_tls(void **state)
+{
+	struct fixture *f = *state;
+	struct client c;
+
+	client_tcp(f, &c, f->worker, SERVER_NODE);
+	ping_ok(&c, "early"); /* started before the connection is open */
+	assert_true(c.is_open);
+	assert_string_equal(f->caller, CLIENT_NODE); /* from the certificate */
+	assert_string_equal(rpc_client_peer(c.rpc)->node_id, SERVER_NODE);
+	ping_ok(&c, "late");
+	assert_int_equal(f->conns, 1);
+	client_close(&c);
+	assert_int_equal(c.err.code, E_CLOSED);
+}
+
+static void test_calls_are_pipelined(void **state)
+{
+	enum { N = 200 };
+	struct fixture *f = *state;
+	struct client c;
+	struct answer a[N];
+	unsigned done = 0;
+
+	client_tcp(f, &c, f->worker, NULL);
+	for (int i = 0; i < N; i++) {
+		char text[16];
+		Gs__PingRequest m = ping(text);
+
+		snprintf(text, sizeof(text), "%d", i);
+		start(&c, &a[i], RPC_PEER, PEER_PING, &m.base, 5000);
+	}
+	wait_for(f, (done = a[N - 1].done) == 1);
+	for (int i = 0; i < N; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "%d", i);
+		assert_int_equal(a[i].done, 1);
+		assert_string_equal(a[i].text, text);
+	}
+	client_close(&c);
+}
+
+static void test_large_request(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_free char *text = xmalloc(3000001);
+	Gs__PingRequest m = ping(text);
+	struct client c;
+	struct answer a;
+
+	memset(text, 'x', 3000000);
+	text[3000000] = 0;
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 4000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, 0);
+	assert_true(a.has_resp);
+	client_close(&c);
+}
+
+static void test_too_large_a_request_is_refused_here(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_free char *text = xmalloc(FRAME_MAX + 1);
+	Gs__PingRequest m = ping(text);
+	struct client c;
+	struct answer a;
+
+	memset(text, 'x', FRAME_MAX);
+	text[FRAME_MAX] = 0;
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 4000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_LIMIT);
+	ping_ok(&c, "still here");
+	client_close(&c);
+}
+
+static void test_calls_over_unix(void **state)
+{
+	struct fixture *f = *state;
+	struct client c;
+	struct answer a;
+	Gs__GetClusterRequest m = GS__GET_CLUSTER_REQUEST__INIT;
+
+	client_unix(f, &c);
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_NOT_MANAGER); /* the handler's own error comes through */
+	assert_string_equal(a.err.msg, "not here");
+	client_close(&c);
+}
+
+static void test_unknown_methods(void **state)
+{
+	struct fixture *f = *state;
+	Gs__ViewPush view = GS__VIEW_PUSH__INIT;
+	Gs__PingRequest m = ping("x");
+	struct client c;
+	struct answer a, b;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_PEER, PEER_VIEW, &view.base, 1000); /* known, but not served */
+	start(&c, &b, RPC_PEER, 17, &m.base, 1000);
+	wait_for(f, a.done && b.done);
+	assert_int_equal(a.err.code, -ENOSYS);
+	assert_int_equal(b.err.code, E_INVALID);
+	client_close(&c);
+}
+
+static void test_stream_with_backpressure(void **state)
+{
+	struct fixture *f = *state;
+	Gs__BlobRequest m = GS__BLOB_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+
+	m.sha256 = "100";
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_PEER, PEER_BLOB, &m.base, 0);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, 0);
+	assert_int_equal(a.events, 100);
+	assert_true(a.bytes > 100 * 65536);
+	assert_in_range(f->drained, 3, 100); /* 6.4 MB through a window of 1 MiB */
+	client_close(&c);
+}
+
+static void test_two_streams_and_calls_share_a_connection(void **state)
+{
+	struct fixture *f = *state;
+	Gs__BlobRequest m = GS__BLOB_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+
+	m.sha256 = "60";
+	client_unix(f, &c); /* not authorised there: only local methods */
+	start(&c, &a, RPC_PEER, PEER_BLOB, &m.base, 0);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_FORBIDDEN);
+	client_close(&c);
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_PEER, PEER_BLOB, &m.base, 0);
+	ping_ok(&c, "between");
+	wait_for(f, a.done);
+	assert_int_equal(a.events, 60);
+	client_close(&c);
+}
+
+static void test_deadline_ends_both_sides(void **state)
+{
+	struct fixture *f = *state;
+	Gs__SessionRequest m = GS__SESSION_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 60);
+	wait_for(f, f->held);
+	assert_in_range(rpc_call_deadline_ms(f->held), 1, 60);
+	wait_for(f, a.done && f->cancelled);
+	assert_int_equal(a.err.code, E_DEADLINE);
+	assert_int_equal(a.done, 1);
+	assert_int_equal(f->cancelled, 1);
+	ping_ok(&c, "the connection lives on");
+	client_close(&c);
+}
+
+static void test_late_reply_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	Gs__HeartbeatRequest m = GS__HEARTBEAT_REQUEST__INIT;
+	Gs__HeartbeatResponse resp = GS__HEARTBEAT_RESPONSE__INIT;
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_DISPATCHER, DISPATCH_HEARTBEAT, &m.base, 50);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_DEADLINE);
+	ping_ok(&c, "x");
+	rpc_reply(f->held, &resp.base);
+	ping_ok(&c, "y");
+	assert_int_equal(a.done, 1);
+	client_close(&c);
+}
+
+static void test_reply_after_the_connection_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	Gs__HeartbeatRequest m = GS__HEARTBEAT_REQUEST__INIT;
+	Gs__HeartbeatResponse resp = GS__HEARTBEAT_RESPONSE__INIT;
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_DISPATCHER, DISPATCH_HEARTBEAT, &m.base, 0);
+	wait_for(f, f->held);
+	client_close(&c);
+	wait_for(f, f->conns == 0);
+	assert_null(rpc_call_conn(f->held));
+	assert_string_equal(rpc_call_peer(f->held)->node_id, CLIENT_NODE);
+	assert_int_equal(rpc_event(f->held, &resp.base), E_CLOSED);
+	rpc_reply(f->held, &resp.base); /* frees it: the leak checker says so otherwise */
+	assert_int_equal(a.done, 1);
+	assert_int_equal(a.err.code, E_CLOSED);
+}
+
+static void on_late_cancel(struct rpc_call *call, void *arg)
+{
+	((struct fixture *)arg)->cancelled++;
+}
+
+/* A handler that asks for on_cancel only after some work of its own must hear of a caller that left. */
+static void test_on_cancel_asked_for_too_late(void **state)
+{
+	struct fixture *f = *state;
+	Gs__HeartbeatRequest m = GS__HEARTBEAT_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_DISPATCHER, DISPATCH_HEARTBEAT, &m.base, 0);
+	wait_for(f, f->held);
+	client_close(&c);
+	wait_for(f, f->conns == 0);
+	rpc_call_on_cancel(f->held, on_late_cancel, f);
+	assert_int_equal(f->cancelled, 0);
+	wait_for(f, f->cancelled == 1);
+}
+
+static void test_cancel(void **state)
+{
+	struct fixture *f = *state;
+	Gs__SessionRequest m = GS__SESSION_REQUEST__INIT;
+	struct client c;
+	struct answer a, b;
+	struct rpc_req *r;
+
+	client_tcp(f, &c, f->worker, NULL);
+	r = start(&c, &b, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 0);
+	rpc_req_cancel(r); /* before it was sent */
+	rpc_req_cancel(r);
+	assert_int_equal(b.done, 0);
+	wait_for(f, b.done);
+	assert_int_equal(b.err.code, E_CANCELLED);
+	wait_for(f, c.is_open);
+	r = start(&c, &a, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 0);
+	wait_for(f, f->held);
+	rpc_req_cancel(r);
+	wait_for(f, a.done && f->cancelled);
+	assert_int_equal(a.err.code, E_CANCELLED);
+	assert_int_equal(f->cancelled, 1);
+	client_close(&c);
+	assert_int_equal(a.done, 1);
+	assert_int_equal(b.done, 1);
+}
+
+static void test_lost_connection_ends_calls_once(void **state)
+{
+	struct fixture *f = *state;
+	Gs__SessionRequest m = GS__SESSION_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 0);
+	wait_for(f, f->held);
+	rpc_server_drop_node(f->server, "somebodyelse");
+	run_for(f, 30);
+	assert_int_equal(a.done, 0);
+	rpc_server_drop_node(f->server, CLIENT_NODE);
+	wait_for(f, a.done && c.closed);
+	assert_int_equal(a.err.code, E_CLOSED);
+	assert_int_equal(a.done, 1);
+	assert_int_equal(c.closed, 1);
+	assert_int_equal(f->cancelled, 1);
+}
+
+static void test_roles(void **state)
+{
+	struct fixture *f = *state;
+	Gs__GetClusterRequest cluster = GS__GET_CLUSTER_REQUEST__INIT;
+	Gs__Empty empty = GS__EMPTY__INIT;
+	Gs__PingRequest m = ping("x");
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, NULL);
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &cluster.base, 1000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_FORBIDDEN);
+	assert_string_equal(a.err.msg, "Control.GetCluster is not for a worker");
+	f->role = ROLE_BIT_MANAGER; /* looked up on every call */
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &cluster.base, 1000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_NOT_MANAGER);
+	f->role = 0; /* removed from the swarm */
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 1000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_FORBIDDEN);
+	assert_non_null(strstr(a.err.msg, "was removed"));
+	start(&c, &a, RPC_CA, 0, &empty.base, 1000); /* for everybody */
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, 0);
+	client_close(&c);
+}
+
+static unsigned sync_events;
+
+static bool on_sync_event(const ProtobufCMessage *event, void *arg)
+{
+	return ++sync_events < 3;
+}
+
+struct sync_job {
+	char path[96];
+	int connect, missing, cluster, forbidden, stream;
+	struct err missing_err;
+	bool done;
+};
+
+static void sync_work(uv_work_t *w)
+{
+	struct sync_job *j = w->data;
+	Gs__GetClusterRequest m = GS__GET_CLUSTER_REQUEST__INIT;
+	Gs__BlobRequest blob = GS__BLOB_REQUEST__INIT;
+	struct rpc_sync *s = NULL;
+	ProtobufCMessage *resp = NULL;
+	struct err e;
+
+	j->missing = rpc_sync_connect("no-such-socket", &s, &j->missing_err);
+	j->connect = rpc_sync_connect(j->path, &s, &e);
+	if (j->connect < 0)
+		return;
+	j->cluster = rpc_sync_call(s, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000, &resp, &e);
+	blob.sha256 = "10";
+	j->stream = rpc_sync_stream(s, RPC_PEER, PEER_BLOB, &blob.base, on_sync_event, NULL, NULL, &e);
+	rpc_sync_close(s);
+}
+
+static void sync_after(uv_work_t *w, int status)
+{
+	((struct sync_job *)w->data)->done = true;
+}
+
+/* The blocking client runs on a thread of its own, against this loop's server. */
+static void test_sync(void **state)
+{
+	struct fixture *f = *state;
+	struct sync_job j = {.connect = 1};
+	uv_work_t w = {.data = &j};
+
+	strcpy(j.path, f->path);
+	uv_queue_work(&f->loop, &w, sync_work, sync_after);
+	wait_for(f, j.done);
+	assert_int_equal(j.missing, E_UNAVAILABLE);
+	assert_non_null(strstr(j.missing_err.msg, "is it running"));
+	assert_int_equal(j.connect, 0);
+	assert_int_equal(j.cluster, E_NOT_MANAGER);
+	assert_int_equal(j.stream, E_FORBIDDEN);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_call_over_tls),
+		T(test_calls_are_pipelined),
+		T(test_large_request),
+		T(test_too_large_a_request_is_refused_here),
+		T(test_calls_over_unix),
+		T(test_unknown_methods),
+		T(test_stream_with_backpressure),
+		T(test_two_streams_and_calls_share_a_connection),
+		T(test_deadline_ends_both_sides),
+		T(test_late_reply_is_dropped),
+		T(test_reply_after_the_connection_is_gone),
+		T(test_on_cancel_asked_for_too_late),
+		T(test_cancel),
+		T(test_lost_connection_ends_calls_once),
+		T(test_roles),
+		T(test_sync),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
