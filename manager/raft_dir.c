@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The engine's own small files beside libraft's segments (which libraft ignores):
+ *
+ *   id         this voter's raft id; written last by a bootstrap, so its presence says "complete"
+ *   highwater  highest applied index, rewritten about every second without fsync: what was applied here can
+ *              never be missing from the log, so a log that ends below it has lost acknowledged entries
+ *   damaged    why this directory must not be used again
+ *
+ * The happy path is: read, compare. What can fail is the disk; a high-water mark that cannot be written is
+ * only older than it could be. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "manager/raft_internal.h"
+
+#define LOW_SPACE_BYTES (64ull << 20)
+#define SEGMENT_ROOM_BYTES (12ull << 20) /* one more segment of 8 MiB, a snapshot */
+#define RESERVE_KIB 4096
+
+static char *in_dir(const char *dir, const char *name)
+{
+	return xasprintf("%s/%s", dir, name);
+}
+
+static int read_number(const char *dir, const char *name, uint64_t *ret, struct err *e)
+{
+	cleanup_free char *path = in_dir(dir, name);
+	cleanup_free char *text = NULL;
+	size_t len;
+	int rc = fs_read(path, 64, &text, &len, e);
+
+	if (rc)
+		return rc;
+	if (sscanf(text, "%" SCNu64, ret) != 1)
+		return err_set(e, E_CORRUPT, "%s holds no number", path);
+	return 0;
+}
+
+int dir_id(const char *dir, raft_id *ret, struct err *e)
+{
+	uint64_t id;
+	int rc = read_number(dir, "id", &id, e);
+
+	if (rc == 0)
+		*ret = id;
+	return rc;
+}
+
+int dir_id_new(const char *dir, raft_id *ret, struct err *e)
+{
+	cleanup_free char *path = in_dir(dir, "id");
+	char text[32];
+	uint64_t id;
+	int rc;
+
+	random_bytes(&id, sizeof(id));
+	id = (id >> 1) | 1; /* 63 bits, never 0 */
+	snprintf(text, sizeof(text), "%" PRIu64 "\n", id);
+	rc = fs_write(path, text, strlen(text), 0600, e);
+	if (rc == 0)
+		*ret = id;
+	return rc;
+}
+
+bool raft_engine_exists(const char *dir)
+{
+	cleanup_free char *path = in_dir(dir, "id");
+
+	return fs_exists(path);
+}
+
+void dir_mark_bad(const char *dir, const struct err *why)
+{
+	cleanup_free char *path = in_dir(dir, "damaged");
+
+	fs_write(path, why->msg, strlen(why->msg), 0600, NULL);
+}
+
+int dir_check_bad(const char *dir, struct err *e)
+{
+	cleanup_free char *path = in_dir(dir, "damaged");
+	cleanup_free char *text = NULL;
+	size_t len;
+
+	if (fs_read(path, 512, &text, &len, NULL))
+		return 0;
+	return err_set(e, E_CORRUPT, "%s was found damaged (%s): restore it from a backup", dir, text);
+}
+
+uint64_t dir_high_water(const char *dir)
+{
+	uint64_t index = 0;
+
+	read_number(dir, "highwater", &index, NULL);
+	return index;
+}
+
+/* rename without fsync: after a crash of the machine the old mark or none is fine, half a number is not. */
+int dir_set_high_water(const char *dir, uint64_t index)
+{
+	cleanup_free char *path = in_dir(dir, "highwater");
+	cleanup_free char *tmp = in_dir(dir, "highwater.tmp");
+	cleanup_close int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%" PRIu64 "\n", index);
+
+	if (fd < 0 || write(fd, text, (size_t)n) != n || rename(tmp, path) < 0)
+		return -1;
+	return 0;
+}
+
+static bool free_bytes(const char *dir, uint64_t *ret)
+{
+	struct statvfs v;
+
+	if (statvfs(dir, &v) < 0)
+		return false;
+	*ret = (uint64_t)v.f_bavail * v.f_frsize;
+	return true;
+}
+
+bool dir_has_room(const char *dir, unsigned capacity_kib)
+{
+	uint64_t bytes = 0;
+
+	return capacity_kib >= RESERVE_KIB || !free_bytes(dir, &bytes) || bytes >= SEGMENT_ROOM_BYTES;
+}
+
+const char *dir_space(const char *dir, char *buf, size_t n)
+{
+	uint64_t bytes = 0;
+
+	if (!free_bytes(dir, &bytes) || bytes >= LOW_SPACE_BYTES)
+		return NULL;
+	snprintf(buf, n, "%s has %" PRIu64 " MiB of disk left", dir, bytes >> 20);
+	return buf;
+}

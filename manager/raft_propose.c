@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Proposals, barriers and apply.
+ *
+ * The happy path is: a copy of the command goes into an envelope that names the raft index it must get and a
+ * random request id; libraft commits it; apply checks the index, hands the payload to the store and leaves
+ * the store's verdict with the waiting op of that request id; the op's callback takes it to the proposer.
+ * What can fail is: not leader or a full disk (refused, nothing happened), leadership lost (outcome unknown),
+ * and an entry at another index than it was made for: the log was renumbered, the directory is damaged. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "manager/raft_internal.h"
+
+void engine_refused(struct engine *en, int rc, struct err *e)
+{
+	switch (rc) {
+	case RAFT_NOTLEADER:
+		err_set(e, E_NOT_LEADER, "this manager is not the leader");
+		break;
+	case RAFT_NOSPACE:
+		err_set(e, -ENOSPC, "the manager's disk is full (%s): free space and try again", en->dir);
+		break;
+	case RAFT_SHUTDOWN:
+	case RAFT_CANCELED:
+		err_set(e, E_CLOSED, "the manager is stopping; whether the change was made is unknown");
+		break;
+	case RAFT_LEADERSHIPLOST:
+		err_set(e, E_UNAVAILABLE, "leadership was lost; whether the change was made is unknown");
+		break;
+	default:
+		err_set(e, E_UNAVAILABLE, "%s", raft_strerror(rc));
+	}
+}
+
+static struct op *op_new(struct engine *en, void (*done)(void *, const struct err *), void *arg)
+{
+	struct op *op = xcalloc(1, sizeof(*op));
+
+	op->engine = en;
+	op->done = done;
+	op->arg = arg;
+	return op;
+}
+
+static void op_link(struct op *op)
+{
+	op->next = op->engine->ops;
+	op->engine->ops = op;
+	op->engine->n_ops++;
+}
+
+static void op_unlink(struct op *op)
+{
+	struct op **p = &op->engine->ops;
+
+	while (*p != op)
+		p = &(*p)->next;
+	*p = op->next;
+	op->engine->n_ops--;
+}
+
+static void op_answer(void *arg)
+{
+	struct op *op = arg;
+
+	if (op->done)
+		op->done(op->arg, &op->err);
+	free(op);
+}
+
+/* libraft may call back from inside raft_apply or raft_close; our callers must not see that. */
+static void op_finish(struct op *op, int status)
+{
+	struct engine *en = op->engine;
+
+	op_unlink(op);
+	if (status)
+		engine_refused(en, status, &op->err);
+	if (en->closing)
+		op_answer(op);
+	else
+		en->base.ops->defer(&en->base, op_answer, op);
+}
+
+static void on_applied(struct raft_apply *req, int status, void *result)
+{
+	op_finish(container_of(req, struct op, apply), status);
+}
+
+static void on_barrier(struct raft_barrier *req, int status)
+{
+	op_finish(container_of(req, struct op, barrier), status);
+}
+
+static int check_open(struct engine *en)
+{
+	if (en->closing)
+		return E_CLOSED;
+	if (en->leadership != LEADER)
+		return E_NOT_LEADER;
+	return en->n_ops >= IN_FLIGHT_MAX ? E_LIMIT : 0;
+}
+
+/* The buffer of a refused raft_apply is still ours for these errors only. */
+static int give_up(struct engine *en, struct op *op, int rc, void *base)
+{
+	struct err e = {0};
+
+	op_unlink(op);
+	free(op);
+	engine_refused(en, rc, &e);
+	if (rc == RAFT_NOTLEADER || rc == RAFT_NOSPACE || rc == RAFT_CANTCHANGE) {
+		raft_free(base);
+		return e.code;
+	}
+	err_set(&e, -EIO, "libraft refused an entry: %s", raft_errmsg(&en->in->raft));
+	engine_fatal(en, &e);
+	return E_UNAVAILABLE;
+}
+
+int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
+		   void (*done)(void *, const struct err *), void *arg)
+{
+	struct engine *en = engine_of(c);
+	struct envelope env = {.payload = data, .payload_len = len};
+	struct buf b = {0};
+	struct raft_buffer rb;
+	struct op *op;
+	int rc = check_open(en);
+
+	if (rc)
+		return rc;
+	if (!dir_has_room(en->dir, en->in->guard.io.capacity))
+		return -ENOSPC;
+	env.expected_index = raft_last_index(&en->in->raft) + 1;
+	random_bytes(env.request_id, sizeof(env.request_id));
+	buf_reserve(&b, ENVELOPE_HEADER + len + 8);
+	rc = envelope_encode(&env, &b, NULL);
+	if (rc) {
+		buf_fini(&b);
+		return rc;
+	}
+	rb = (struct raft_buffer){.base = b.data,
+				  .len = b.len}; /* malloc'ed, as raft_malloc does by default */
+	op = op_new(en, done, arg);
+	memcpy(op->request_id, env.request_id, sizeof(op->request_id));
+	op_link(op);
+	rc = raft_apply(&en->in->raft, &op->apply, &rb, 1, on_applied);
+	return rc ? give_up(en, op, rc, b.data) : 0;
+}
+
+int engine_barrier(struct consensus *c, void (*done)(void *, const struct err *), void *arg)
+{
+	struct engine *en = engine_of(c);
+	struct err e = {0};
+	struct op *op;
+	int rc = check_open(en);
+
+	if (rc)
+		return rc;
+	op = op_new(en, done, arg);
+	op_link(op);
+	rc = raft_barrier(&en->in->raft, &op->barrier, on_barrier);
+	if (rc == 0)
+		return 0;
+	op_unlink(op);
+	free(op);
+	engine_refused(en, rc, &e);
+	return e.code;
+}
+
+static struct op *op_find(struct engine *en, const uint8_t *request_id)
+{
+	for (struct op *op = en->ops; op; op = op->next)
+		if (memcmp(op->request_id, request_id, ENVELOPE_REQUEST_ID) == 0)
+			return op;
+	return NULL;
+}
+
+static void apply_failed(struct engine *en, const struct err *e)
+{
+	if (e->code != E_PROTOCOL)
+		dir_mark_bad(en->dir, e);
+	engine_fatal(en, e);
+}
+
+int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+	struct instance *in = fsm->data;
+	struct engine *en = in->engine;
+	uint64_t index = raft_last_applied(&in->raft) + 1;
+	struct envelope env;
+	struct err e = {0};
+	struct op *op;
+	int rc;
+
+	*result = NULL;
+	rc = envelope_decode(buf->base, buf->len, &env, &e);
+	if (rc == 0 && env.expected_index != index)
+		rc = err_set(&e, E_CORRUPT,
+			     "entry made for index %" PRIu64 " stands at %" PRIu64 " of the log",
+			     env.expected_index, index);
+	if (rc) {
+		apply_failed(en, &e);
+		return RAFT_CORRUPT;
+	}
+	rc = en->config.fsm.apply(en->config.fsm.arg, index, env.payload, env.payload_len, &e);
+	if (rc == E_CORRUPT || rc == E_PROTOCOL) {
+		apply_failed(en, &e);
+		return RAFT_CORRUPT;
+	}
+	op = op_find(en, env.request_id);
+	if (op && rc) {
+		op->err = e;
+		op->err.code = rc;
+	}
+	return 0;
+}

@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The libraft engine on real directories: propose, restart, snapshots, kill -9, damage, a full disk. The
+ * state machine is a set of numbers that remembers how often each one came. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "manager/raft_engine.h"
+
+#define NUMBERS 200000u
+#define REFUSED 77u /* apply answers E_EXISTS for it */
+
+struct rig {
+	uv_loop_t loop;
+	struct consensus *c;
+	char *dir;
+	unsigned threshold;
+	uint8_t count[NUMBERS];
+	uint32_t highest;
+	unsigned snapshots, restores;
+	bool leads, closed;
+	struct err fatal, answer;
+	int answers, pending;
+	size_t pad; /* extra bytes in each command */
+};
+
+static int rig_apply(void *arg, uint64_t index, const uint8_t *data, size_t len, struct err *e)
+{
+	struct rig *r = arg;
+	uint32_t n;
+
+	if (len < sizeof(n))
+		return err_set(e, E_CORRUPT, "short");
+	memcpy(&n, data, sizeof(n));
+	if (n >= NUMBERS)
+		return err_set(e, E_CORRUPT, "number %u", n);
+	if (n == REFUSED)
+		return err_set(e, E_EXISTS, "refused by the state machine");
+	r->count[n]++;
+	if (n > r->highest)
+		r->highest = n;
+	return 0;
+}
+
+static void rig_snapshot(void *arg, uint8_t **ret_data, size_t *ret_len)
+{
+	struct rig *r = arg;
+
+	*ret_len = sizeof(r->highest) + r->highest + 1;
+	*ret_data = xmalloc(*ret_len);
+	memcpy(*ret_data, &r->highest, sizeof(r->highest));
+	memcpy(*ret_data + sizeof(r->highest), r->count, r->highest + 1);
+	r->snapshots++;
+}
+
+static int rig_restore(void *arg, const uint8_t *data, size_t len, struct err *e)
+{
+	struct rig *r = arg;
+
+	memset(r->count, 0, sizeof(r->count));
+	memcpy(&r->highest, data, sizeof(r->highest));
+	if (len != sizeof(r->highest) + r->highest + 1)
+		return err_set(e, E_CORRUPT, "snapshot of %zu bytes", len);
+	memcpy(r->count, data + sizeof(r->highest), r->highest + 1);
+	r->restores++;
+	return 0;
+}
+
+static void rig_on_leader(void *arg, bool leads)
+{
+	((struct rig *)arg)->leads = leads;
+}
+
+static void rig_fatal(void *arg, const struct err *e)
+{
+	struct rig *r = arg;
+
+	if (r->fatal.code == 0)
+		r->fatal = *e;
+}
+
+static int rig_open(struct rig *r, struct err *e)
+{
+	struct raft_engine_config config = {
+		.loop = &r->loop,
+		.dir = r->dir,
+		.fsm = {rig_apply, rig_snapshot, rig_restore, rig_on_leader, r},
+		.snapshot_threshold = r->threshold,
+		.trailing = r->threshold / 2,
+		.watchdog_ms = 1000,
+		.fatal = rig_fatal,
+		.fatal_arg = r,
+	};
+
+	r->leads = r->closed = false;
+	r->highest = 0;
+	memset(r->count, 0, sizeof(r->count));
+	return raft_engine_new(&config, &r->c, e);
+}
+
+static void rig_closed(void *arg)
+{
+	((struct rig *)arg)->closed = true;
+}
+
+static void rig_shut(struct rig *r)
+{
+	r->c->ops->close(r->c, rig_closed, r);
+	while (!r->closed)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	raft_engine_free(r->c);
+	r->c = NULL;
+}
+
+static void rig_lead(struct rig *r)
+{
+	while (!r->leads && r->fatal.code == 0)
+		uv_run(&r->loop, UV_RUN_ONCE);
+}
+
+static void rig_drain(struct rig *r)
+{
+	while (uv_run(&r->loop, UV_RUN_NOWAIT) && r->pending > 0 && r->fatal.code == 0)
+		;
+}
+
+static struct rig *rig_new(const char *dir)
+{
+	struct rig *r = xcalloc(1, sizeof(*r));
+	struct err e = {0};
+
+	uv_loop_init(&r->loop);
+	r->dir = xasprintf("%s/raft", dir);
+	r->threshold = 1000;
+	if (!raft_engine_exists(r->dir) && raft_engine_bootstrap(&r->loop, r->dir, &e))
+		fail_msg("%s", e.msg);
+	return r;
+}
+
+static void rig_free(struct rig *r)
+{
+	if (r->c)
+		rig_shut(r);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&r->loop), 0);
+	free(r->dir);
+	free(r);
+}
+
+static void on_answer(void *arg, const struct err *e)
+{
+	struct rig *r = arg;
+
+	r->pending--;
+	r->answers++;
+	r->answer = *e;
+}
+
+static int rig_put(struct rig *r, uint32_t n)
+{
+	cleanup_free uint8_t *data = xcalloc(1, sizeof(n) + r->pad);
+	int rc;
+
+	memcpy(data, &n, sizeof(n));
+	rc = r->c->ops->propose(r->c, data, sizeof(n) + r->pad, on_answer, r);
+	r->pending += rc == 0;
+	return rc;
+}
+
+static int rig_put_wait(struct rig *r, uint32_t n)
+{
+	int rc = rig_put(r, n);
+
+	while (rc == 0 && r->pending > 0 && r->fatal.code == 0)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	return rc ? rc : r->answer.code;
+}
+
+static int setup(void **state)
+{
+	char dir[] = "/tmp/gs-raft-XXXXXX";
+
+	assert_non_null(mkdtemp(dir));
+	*state = xstrdup(dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	umount2(*state, MNT_DETACH);
+	fs_remove_all(*state, NULL);
+	free(*state);
+	return 0;
+}
+
+/* ---- tests ---- */
+
+static void test_propose_and_restart(void **state)
+{
+	struct rig *r = rig_new(*state);
+	struct err e = {0};
+	uint64_t start;
+
+	assert_int_equal(rig_open(r, &e), 0);
+	assert_int_equal(rig_put(r, 1), E_NOT_LEADER); /* the barrier has not passed */
+	rig_lead(r);
+	assert_true(r->c->ops->is_leader(r->c));
+	r->pad = 3; /* lengths that are no multiple of 8 must survive */
+	for (uint32_t i = 1; i <= 40; i++)
+		assert_int_equal(rig_put_wait(r, i), 0);
+	assert_int_equal(rig_put_wait(r, REFUSED), E_EXISTS);
+	assert_string_equal(r->answer.msg, "refused by the state machine");
+	rig_shut(r);
+	assert_int_equal(rig_open(r, &e), 0);
+	start = uv_hrtime();
+	rig_lead(r);
+	assert_true(uv_hrtime() - start < 900 * 1000000ull); /* a lone voter waits for no election */
+	for (uint32_t i = 1; i <= 40; i++)
+		assert_int_equal(r->count[i], 1);
+	assert_int_equal(r->c->ops->last_applied(r->c) > 40, 1);
+	rig_free(r);
+}
+
+static void test_limit_and_close(void **state)
+{
+	struct rig *r = rig_new(*state);
+	int accepted = 0;
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	while (rig_put(r, (uint32_t)accepted + 1) == 0)
+		accepted++;
+	assert_int_equal(accepted, 64);
+	assert_int_equal(rig_put(r, 1), E_LIMIT);
+	assert_int_equal(r->answers, 0); /* never from inside propose */
+	rig_shut(r);
+	assert_int_equal(r->answers, 64);
+	assert_int_equal(r->pending, 0);
+	rig_free(r);
+}
+
+static void deferred(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void test_defer_and_barrier(void **state)
+{
+	struct rig *r = rig_new(*state);
+	int n = 0;
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	r->c->ops->defer(r->c, deferred, &n);
+	assert_int_equal(n, 0);
+	uv_run(&r->loop, UV_RUN_NOWAIT);
+	assert_int_equal(n, 1);
+	assert_int_equal(rig_put(r, 5), 0);
+	r->pending++;
+	assert_int_equal(r->c->ops->barrier(r->c, on_answer, r), 0);
+	rig_drain(r);
+	assert_int_equal(r->answers, 2);
+	assert_int_equal(r->count[5], 1);
+	r->c->ops->defer(r->c, deferred, &n);
+	rig_free(r);
+	assert_int_equal(n, 2); /* run before the engine is gone */
+}
+
+static void test_snapshots(void **state)
+{
+	struct rig *r = rig_new(*state);
+
+	r->threshold = 50;
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	for (uint32_t i = 100; i < 700; i++)
+		assert_int_equal(rig_put_wait(r, i), 0);
+	assert_true(r->snapshots >= 2);
+	rig_shut(r);
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	assert_int_equal(r->restores, 1);
+	for (uint32_t i = 100; i < 700; i++)
+		assert_int_equal(r->count[i], 1);
+	rig_free(r);
+}
+
+/* A log that ends below what was applied, and an entry of a foreign index. */
+static void test_lost_entries_are_refused(void **state)
+{
+	struct rig *r = rig_new(*state);
+	cleanup_free char *mark = xasprintf("%s/highwater", r->dir);
+	struct err e = {0};
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	assert_int_equal(rig_put_wait(r, 1), 0);
+	rig_shut(r);
+	assert_int_equal(fs_write(mark, "500\n", 4, 0600, NULL), 0);
+	assert_int_equal(rig_open(r, &e), E_CORRUPT);
+	assert_non_null(strstr(e.msg, "500"));
+	rig_free(r);
+}
+
+static void test_bad_command_marks_the_directory(void **state)
+{
+	struct rig *r = rig_new(*state);
+	struct err e = {0};
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	assert_int_equal(rig_put(r, NUMBERS + 1), 0);
+	rig_drain(r);
+	assert_int_equal(r->fatal.code, E_CORRUPT);
+	rig_shut(r);
+	assert_int_equal(rig_open(r, &e), E_CORRUPT);
+	assert_non_null(strstr(e.msg, "damaged"));
+	rig_free(r);
+}
+
+/* ---- acknowledged proposals survive kill -9 ---- */
+
+struct writer {
+	struct rig *r;
+	uint32_t next;
+	int fd;
+};
+struct ticket {
+	struct writer *w;
+	uint32_t n;
+};
+
+static void write_more(struct writer *w);
+
+static void on_ticket(void *arg, const struct err *e)
+{
+	struct ticket *t = arg;
+	struct writer *w = t->w;
+
+	if (e->code == 0 && write(w->fd, &t->n, sizeof(t->n)) != sizeof(t->n))
+		_exit(3);
+	free(t);
+	if (e->code)
+		_exit(4);
+	write_more(w);
+}
+
+static void write_more(struct writer *w)
+{
+	struct ticket *t = xmalloc(sizeof(*t));
+	uint8_t data[24] = {0};
+
+	*t = (struct ticket){w, w->next++};
+	memcpy(data, &t->n, sizeof(t->n));
+	if (t->n >= NUMBERS || w->r->c->ops->propose(w->r->c, data, 4 + t->n % 20, on_ticket, t))
+		_exit(5);
+}
+
+static void child(const char *dir, uint32_t first, int fd)
+{
+	struct rig *r = rig_new(dir);
+	struct writer w = {r, first, fd};
+
+	r->threshold = 200;
+	if (rig_open(r, NULL))
+		_exit(2);
+	rig_lead(r);
+	for (int i = 0; i < 8; i++)
+		write_more(&w);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	_exit(1);
+}
+
+/* Kill one writer after a while; collect what it heard acknowledged. */
+static uint32_t kill_round(const char *dir, uint32_t first, useconds_t after_us, uint8_t *acked)
+{
+	uint32_t n, end = first;
+	int fds[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		child(dir, first, fds[1]);
+	}
+	close(fds[1]);
+	usleep(after_us);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	while (read(fds[0], &n, sizeof(n)) == sizeof(n)) {
+		acked[n] = 1;
+		if (n >= end)
+			end = n + 1;
+	}
+	close(fds[0]);
+	return end;
+}
+
+static void test_acknowledged_survives_kill(void **state)
+{
+	cleanup_free uint8_t *acked = xcalloc(NUMBERS, 1);
+	unsigned seed = (unsigned)getpid(), total = 0;
+	uint32_t next = 100;
+	struct rig *r;
+
+	print_message("seed %u\n", seed);
+	for (int round = 0; round < 24; round++)
+		next = kill_round(*state, next + 64, 20000 + (useconds_t)(rand_r(&seed) % 120000), acked);
+	r = rig_new(*state);
+	r->threshold = 200;
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	for (uint32_t i = 0; i < NUMBERS; i++) {
+		total += acked[i];
+		assert_true(r->count[i] <= 1);
+		if (acked[i] && r->count[i] != 1)
+			fail_msg("acknowledged %u is lost", i);
+	}
+	print_message("%u acknowledged in 24 lives, %u snapshots restored at the end\n", total, r->restores);
+	assert_true(total > 100);
+	rig_free(r);
+}
+
+/* ---- a full disk ---- */
+
+static void fill(const char *dir)
+{
+	cleanup_free char *path = xasprintf("%s/filler", dir);
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	static const char block[65536];
+
+	while (write(fd, block, sizeof(block)) > 0)
+		;
+}
+
+static void test_full_disk(void **state)
+{
+	cleanup_free char *filler = xasprintf("%s/filler", (char *)*state);
+	struct rig *r;
+	uint32_t n = 100, acked;
+	int rc = 0;
+
+	if (mount("tmpfs", *state, "tmpfs", 0, "size=40m") < 0)
+		skip();
+	r = rig_new(*state);
+	r->pad = 60000;
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	assert_int_equal(rig_put_wait(r, n++), 0);
+	fill(*state);
+	while (rc == 0 && r->fatal.code == 0)
+		rc = rig_put_wait(r, n++);
+	acked = n - 2;
+	print_message("after %u entries: %s%s\n", acked - 99, r->fatal.msg, err_name(rc));
+	assert_true(r->fatal.code || rc == -ENOSPC);
+	fs_unlink(filler, NULL);
+	r->pad = 0;
+	if (r->fatal.code) { /* the daemon would have been started again */
+		memset(&r->fatal, 0, sizeof(r->fatal));
+		rig_shut(r);
+		assert_int_equal(rig_open(r, NULL), 0);
+		rig_lead(r);
+	}
+	n += 1000;
+	for (int i = 0; i < 300 && (rc = rig_put_wait(r, n)) == -ENOSPC; i++)
+		usleep(10000), uv_run(&r->loop, UV_RUN_NOWAIT);
+	assert_int_equal(rc, 0);
+	rig_shut(r);
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	for (uint32_t i = 100; i <= acked; i++)
+		assert_int_equal(r->count[i], 1);
+	assert_int_equal(r->count[n], 1);
+	rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		/* first: it forks before this process has threads */
+		cmocka_unit_test_setup_teardown(test_acknowledged_survives_kill, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_propose_and_restart, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limit_and_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_defer_and_barrier, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_snapshots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_entries_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_command_marks_the_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+	};
+
+	log_init("test", LOG_DEBUG, 2);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
