@@ -24,7 +24,7 @@ void message_free_p(void *p)
 
 static bool is_absent(int code)
 {
-	return code == -ENOENT || code == -ECONNREFUSED || code == -ENOTSOCK;
+	return code == -ENOENT || code == -ECONNREFUSED || code == E_UNAVAILABLE;
 }
 
 static int connect_worker(struct cmd *c, struct err *e)
@@ -38,10 +38,7 @@ static int connect_worker(struct cmd *c, struct err *e)
 			       "gswarm-worker is not running on this host (%s): start it with 'systemctl "
 			       "start gswarm-worker'",
 			       path);
-	if (e->code == -EACCES || e->code == -EPERM)
-		return err_set(e, -EACCES, "no permission for %s: be root or a member of the group gswarm",
-			       path);
-	return err_wrap(e, "%s", path);
+	return e->code;
 }
 
 /* Why there is no manager to talk to here, as well as the worker can tell. */
@@ -75,10 +72,7 @@ static int connect_manager(struct cmd *c, struct err *e)
 		return 0;
 	if (is_absent(e->code))
 		return explain_no_manager(c, path, e);
-	if (e->code == -EACCES || e->code == -EPERM)
-		return err_set(e, -EACCES, "no permission for %s: be root or a member of the group gswarm",
-			       path);
-	return err_wrap(e, "%s", path);
+	return e->code;
 }
 
 static unsigned method_index(const ProtobufCServiceDescriptor *d, const char *name)

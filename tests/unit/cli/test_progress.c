@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+/* When is a service what its spec says, and what does the screen say until then? */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+
+/* A service "db" with n slots, each with a task in this state. */
+static Gs__ServiceDetail *detail(unsigned n, Gs__TaskState s, Gs__Topology topology)
+{
+	Gs__ServiceDetail *d = obj_new(&gs__service_detail__descriptor);
+
+	d->service = obj_new_row(OBJ_SERVICE, "service");
+	d->service->spec = obj_new(&gs__service_spec__descriptor);
+	d->service->spec->task = obj_new(&gs__task_spec__descriptor);
+	d->service->spec->topology = topology;
+	d->service->spec->replicas = n;
+	str_replace(&d->service->spec->name, "db");
+	for (unsigned i = 1; i <= n; i++) {
+		cleanup_free char *slot_id = xasprintf("slot%u", i), *task_id = xasprintf("task%u", i);
+		cleanup_free char *name = xasprintf("db.%u", i), *node_id = xasprintf("node%u", i);
+		Gs__Slot *slot = obj_new_row(OBJ_SLOT, slot_id);
+		Gs__Task *t = obj_new_row(OBJ_TASK, task_id);
+
+		slot->number = i;
+		str_replace(&t->slot_id, slot_id);
+		str_replace(&t->name, name);
+		str_replace(&t->node_id, node_id);
+		t->topology = topology;
+		t->desired = GS__TASK_STATE__TASK_RUNNING;
+		t->status = obj_new(&gs__task_status__descriptor);
+		t->status->state = s;
+		obj_add(&d->n_slots, &d->slots, slot);
+		obj_add(&d->n_tasks, &d->tasks, t);
+	}
+	return d;
+}
+
+static void set_view(Gs__Task *t, unsigned local_state, const char *status)
+{
+	t->status->view = obj_new(&gs__galera_view__descriptor);
+	t->status->view->local_state = local_state;
+	t->status->view->ready = local_state == 4;
+	t->status->view->connected = true;
+	str_replace(&t->status->view->status, status);
+}
+
+static void running_is_enough_for_a_plain_service(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(3, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	struct progress p;
+
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	assert_int_equal(p.done, 3);
+	assert_string_equal(p.lines[2].name, "db.3");
+	progress_fini(&p);
+	d->tasks[1]->status->state = GS__TASK_STATE__TASK_STARTING;
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_string_equal(p.lines[1].text, "starting");
+	progress_fini(&p);
+}
+
+static void galera_must_be_synced(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(2, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_GALERA);
+	struct progress p;
+
+	set_view(d->tasks[0], 4, "Primary");
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	progress_fini(&p);
+	set_view(d->tasks[1], 2, "Primary");
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_string_equal(p.lines[1].text, "running, Donor");
+	progress_fini(&p);
+	d->tasks[1]->status->view->local_state = 4;
+	d->tasks[1]->status->view->ready = true;
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	progress_fini(&p);
+}
+
+static void slots_that_are_missing_or_too_many(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(3, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	struct progress p;
+
+	d->service->spec->replicas = 5;
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_int_equal(p.wanted, 5);
+	progress_fini(&p);
+	d->service->spec->replicas = 2;
+	progress_of(d, &p); /* not yet marked */
+	assert_false(p.is_converged);
+	progress_fini(&p);
+	d->slots[2]->removing = true;
+	progress_of(d, &p); /* still runs */
+	assert_false(p.is_converged);
+	assert_int_equal(p.n, 3);
+	assert_string_equal(p.lines[2].text, "running, going away");
+	progress_fini(&p);
+	d->tasks[2]->status->state = GS__TASK_STATE__TASK_SHUTDOWN;
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	progress_fini(&p);
+}
+
+static void zero_replicas_are_reached_when_none_runs(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(0, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	struct progress p;
+
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	progress_fini(&p);
+	d->service->spec->mode = GS__MODE__MODE_GLOBAL;
+	progress_of(d, &p); /* the manager has made no slot yet */
+	assert_false(p.is_converged);
+	progress_fini(&p);
+}
+
+static void an_older_task_does_not_count(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(1, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	Gs__Task *newer = obj_dup(d->tasks[0]);
+	struct progress p;
+
+	str_replace(&newer->meta->id, "newer");
+	newer->meta->created_ms = 10;
+	newer->status->state = GS__TASK_STATE__TASK_PREPARING;
+	obj_add(&d->n_tasks, &d->tasks, newer);
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_string_equal(p.lines[0].text, "preparing");
+	progress_fini(&p);
+}
+
+static void failures_are_told(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(2, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	struct progress p;
+
+	d->tasks[1]->status->state = GS__TASK_STATE__TASK_REJECTED;
+	str_replace(&d->tasks[1]->status->err, "no such image");
+	progress_of(d, &p);
+	assert_non_null(p.failure);
+	assert_non_null(strstr(p.failure, "db.2"));
+	assert_non_null(strstr(p.failure, "no such image"));
+	progress_fini(&p);
+	/* A crash is retried, unless the user asked for none. */
+	d->tasks[1]->status->state = GS__TASK_STATE__TASK_FAILED;
+	progress_of(d, &p);
+	assert_null(p.failure);
+	assert_string_equal(p.lines[1].text, "failed: no such image");
+	progress_fini(&p);
+	d->service->spec->task->restart = GS__RESTART_CONDITION__RESTART_NONE;
+	progress_of(d, &p);
+	assert_non_null(p.failure);
+	progress_fini(&p);
+}
+
+static void a_blocked_cluster_names_the_way_out(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(1, GS__TASK_STATE__TASK_HELD, GS__TOPOLOGY__TOPO_GALERA);
+	struct progress p;
+
+	d->galera = obj_new_row(OBJ_GALERA, "cluster");
+	d->galera->phase = GS__GALERA_PHASE__GP_BLOCKED;
+	str_replace(&d->galera->blocked_reason, "2 of 3 members are missing");
+	progress_of(d, &p);
+	assert_non_null(p.failure);
+	assert_non_null(strstr(p.failure, "2 of 3 members are missing"));
+	assert_non_null(strstr(p.failure, "gswarm galera status db"));
+	progress_fini(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(running_is_enough_for_a_plain_service),
+		cmocka_unit_test(galera_must_be_synced),
+		cmocka_unit_test(slots_that_are_missing_or_too_many),
+		cmocka_unit_test(zero_replicas_are_reached_when_none_runs),
+		cmocka_unit_test(an_older_task_does_not_count),
+		cmocka_unit_test(failures_are_told),
+		cmocka_unit_test(a_blocked_cluster_names_the_way_out),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
