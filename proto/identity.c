@@ -65,7 +65,7 @@ static int load_roots(SSL_CTX *ctx, const char *ca_pem, struct err *e)
 		return E_LIMIT;
 	while ((cert = PEM_read_bio_X509(bio, NULL, NULL, ""))) {
 		if (!X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert) ||
-		    !SSL_CTX_add0_chain_cert(ctx, cert)) {
+		    !SSL_CTX_add_extra_chain_cert(ctx, cert)) {
 			X509_free(cert);
 			return tls_fail(e, E_INVALID, "root certificate");
 		}

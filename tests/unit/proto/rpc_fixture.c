@@ -144,6 +144,7 @@ static void on_session(struct rpc_call *call, const ProtobufCMessage *req, void 
 	struct fixture *f = arg;
 
 	f->held = call;
+	f->sessions++;
 	rpc_call_on_cancel(call, on_held_cancel, f);
 }
 
@@ -182,7 +183,7 @@ static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 
 	f->authorised++;
 	if (peer->is_local)
-		return ROLE_BIT_LOCAL;
+		return f->local_role;
 	if (!f->role)
 		err_set(e, E_FORBIDDEN, "node %s was removed", peer->node_id);
 	return f->role;
@@ -209,6 +210,8 @@ static uint16_t free_port(void)
 	return ntohs(in.sin_port);
 }
 
+const char *fixture_group;
+
 int fixture_setup(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
@@ -216,6 +219,7 @@ int fixture_setup(void **state)
 		.authorise = authorise, .on_conn = on_conn, .arg = f, .cluster_id = "swarm"};
 	struct err e;
 
+	config.gid_group = fixture_group;
 	log_set_level(LOG_ERROR);
 	uv_loop_init(&f->loop);
 	pki_init(&f->pki, "swarm");
@@ -224,6 +228,7 @@ int fixture_setup(void **state)
 	f->worker = pki_identity(&f->pki, CLIENT_NODE);
 	f->stranger = pki_identity(&f->foreign, CLIENT_NODE);
 	f->role = ROLE_BIT_WORKER;
+	f->local_role = ROLE_BIT_LOCAL;
 	rpc_server_new(&f->loop, &config, &f->server);
 	rpc_server_add(f->server, RPC_PEER, peer_handlers, array_size(peer_handlers), f);
 	rpc_server_add(f->server, RPC_DISPATCHER, dispatch_handlers, array_size(dispatch_handlers), f);
@@ -296,6 +301,14 @@ void client_tcp(struct fixture *f, struct client *c, struct tls_identity *id, co
 	struct rpc_client_config config = {
 		.ip = "127.0.0.1", .port = f->port, .identity = id, .expect_node = expect_node};
 
+	client_start(f, c, &config);
+}
+
+void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity *id, const char *cluster_id)
+{
+	struct rpc_client_config config = {.ip = "127.0.0.1", .port = f->port, .identity = id};
+
+	strcpy(config.cluster_id, cluster_id);
 	client_start(f, c, &config);
 }
 

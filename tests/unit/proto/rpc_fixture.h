@@ -29,15 +29,16 @@ struct fixture {
 	struct rpc_server *server;
 	uint16_t port;
 	char dir[64], path[96];
-	unsigned role; /* what authorise answers */
+	unsigned role, local_role; /* what authorise answers */
 	unsigned conns, authorised;
 	bool server_closed;
 	/* what the handlers saw */
 	struct rpc_call *held; /* a call that a handler keeps open */
-	unsigned cancelled, drained, sent;
+	unsigned cancelled, drained, sent, sessions;
 	char caller[ID_LEN + 1];
 };
 /* cmocka set-up and tear-down; the tear-down asserts that the loop is empty. */
+extern const char *fixture_group; /* gid_group of the next one */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 
@@ -49,6 +50,7 @@ struct client {
 	struct err err;
 };
 void client_tcp(struct fixture *f, struct client *c, struct tls_identity *id, const char *expect_node);
+void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity *id, const char *cluster_id);
 void client_unix(struct fixture *f, struct client *c);
 void client_close(struct client *c); /* and waits */
 
