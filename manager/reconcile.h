@@ -11,6 +11,7 @@
  * flight, and again when the earliest *wake_ms passes. */
 #pragma once
 #include "base/clock.h"
+#include "base/id.h"
 #include "manager/store.h"
 #include "proto/dispatch.pb-c.h"
 

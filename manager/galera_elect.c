@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is: every member of the last Primary view has said what its volume holds; the most advanced
+ * complete copy gets the token under a new epoch.
+ *
+ * What can fail: someone of that view is silent. Then a bootstrap could lose what was acknowledged there, or
+ * make a second Primary if the silent ones still form one. Both are refused: BLOCKED, with a table of what is
+ * known and the command that records the operator's consent. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "manager/galera.h"
+
+enum { INFLIGHT = 64 }; /* commits that may be ordered but not yet durable on any one node */
+
+/* The process of this slot is known to be gone. */
+static bool is_dead(const struct galera_member *m)
+{
+	return m->life == GL_HELD || m->life == GL_ABSENT;
+}
+
+/* GALERA.md 1.5: gone data is no evidence, unless the slot never held a finished copy. */
+static bool has_answered(struct galera *g, const struct galera_member *m)
+{
+	if (m->life == GL_NONPRIM && !m->outdated && !m->stopping)
+		return true;
+	if (m->life != GL_HELD || m->verdict == GV_NONE || m->verdict == GV_FOREIGN)
+		return false;
+	return m->verdict != GV_EMPTY || galera_slot_record(g, m->slot->meta->id)->epoch == 0;
+}
+
+/* It stopped in an orderly way, so the quorum rule counted it as present: even the last one of two stays
+ * Primary. */
+static bool left_gracefully(const struct galera_member *m)
+{
+	return is_dead(m) && (m->life == GL_ABSENT || m->verdict == GV_EMPTY ||
+			      m->task->status->evidence->class_ == GS__GALERA_CLASS__GC_CLEAN);
+}
+
+/* Members that died one after another let the rest go on down to two, and with graceful leaves down to one.
+ * The half rule of GALERA.md 1.7 holds only for members that are still alive on this side: what they lost is
+ * what the others could have gone on with. */
+bool galera_unseen_may_be_primary(const struct galera *g)
+{
+	size_t unseen = 0, alive = 0, graceful = 0, all = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (!m->in_v)
+			continue;
+		all++;
+		if (m->life == GL_LOST || m->life == GL_STARTING || m->life == GL_PRIMARY)
+			unseen++;
+		else if (m->life == GL_NONPRIM)
+			alive++;
+		else
+			graceful += left_gracefully(m);
+	}
+	if (unseen == 0 || !galera_obeys(g, GALERA_RULE_UNSEEN))
+		return false;
+	if (alive > 0 && 2 * (all - alive) + graceful <= all)
+		return false;
+	return unseen > 1 || graceful > 0 || all == 1;
+}
+
+/* ---- candidates ---- */
+
+static bool better_source(const struct galera *g, const struct galera_member *a,
+			  const struct galera_member *b)
+{
+	const Gs__GaleraEvidence *x = a->task->status->evidence, *y = b->task->status->evidence;
+	bool x_clean = x->class_ == GS__GALERA_CLASS__GC_CLEAN,
+	     y_clean = y->class_ == GS__GALERA_CLASS__GC_CLEAN;
+
+	if (a->seqno != b->seqno)
+		return a->seqno > b->seqno;
+	if (x_clean != y_clean)
+		return x_clean;
+	if (x->safe_to_bootstrap != y->safe_to_bootstrap)
+		return x->safe_to_bootstrap;
+	return !strcmp(a->slot->meta->id, g->c->writer_slot) && strcmp(b->slot->meta->id, g->c->writer_slot);
+}
+
+static struct galera_member *best_source(const struct galera *g)
+{
+	struct galera_member *best = NULL;
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (m->life == GL_HELD && m->verdict == GV_SOURCE && !m->stopping &&
+		    (!best || better_source(g, m, best)))
+			best = m;
+	}
+	return best;
+}
+
+static struct galera_member *best_survivor(const struct galera *g)
+{
+	struct galera_member *best = NULL;
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (m->life == GL_NONPRIM && !m->outdated && !m->stopping && m->in_v &&
+		    (!best || m->seqno > best->seqno))
+			best = m;
+	}
+	return best;
+}
+
+struct tally {
+	size_t v, answered, running;
+};
+static struct tally count_v(struct galera *g)
+{
+	struct tally t = {0};
+
+	for (size_t i = 0; i < g->n; i++) {
+		if (!g->m[i].in_v)
+			continue;
+		t.v++;
+		t.answered += has_answered(g, &g->m[i]);
+		t.running += g->m[i].life == GL_NONPRIM;
+	}
+	return t;
+}
+
+/* ---- deciding ---- */
+
+static void elect(struct galera *g, struct galera_member *m, const char *why)
+{
+	int64_t floor = (g->c->hwm ? g->c->hwm->seqno : 0) - INFLIGHT;
+
+	galera_event(g, "galera.elected", "%s at seqno %lld: %s", galera_member_name(m), (long long)m->seqno,
+		     why);
+	if (m->seqno < floor)
+		galera_event(g, "galera.data_loss_possible",
+			     "seqno %lld was seen once, the best copy has %lld", (long long)g->c->hwm->seqno,
+			     (long long)m->seqno);
+	galera_token_issue(g, m, m->epoch, false);
+	str_replace(&g->c->blocked_reason, "");
+	galera_token_pass(g);
+}
+
+static void pc_bootstrap(struct galera *g, struct galera_member *m, const char *why)
+{
+	galera_event(g, "galera.pc_bootstrap", "%s at seqno %lld: %s", galera_member_name(m),
+		     (long long)m->seqno, why);
+	galera_token_issue(g, m, galera_head(g), true);
+	Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+	p->prim_conf_id = galera_obeys(g, GALERA_RULE_LATE_PC) ? g->c->last_primary->conf_id : 0;
+	g->c->token->state = GS__TOKEN_STATE__TOKEN_STARTED;
+	str_replace(&g->c->blocked_reason, "");
+	galera_permit_give(g, m, p);
+}
+
+/* The dead hold more than the living: end the living, then compare all (their stop is orderly, nothing is
+ * lost). */
+static void regroup(struct galera *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (m->life == GL_NONPRIM && m->in_v)
+			galera_stop(g, m);
+	}
+	galera_event(g, "galera.regroup",
+		     "a stopped member holds newer data than the running ones: all stop, then elect");
+}
+
+/* True when something was decided. Nothing acknowledged can be missing on this side in either case: all dead
+ * members showed what they have, or those not here could never have gone on by themselves. */
+static bool try_survivors(struct galera *g, struct galera_member *live, const struct tally *t)
+{
+	struct galera_member *source = best_source(g);
+	size_t alive = 0, graceful = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		alive += g->m[i].in_v && g->m[i].life == GL_NONPRIM;
+		graceful += g->m[i].in_v && g->m[i].life < GL_STARTING && left_gracefully(&g->m[i]);
+	}
+	bool all_known = t->answered == t->v;
+	bool rest_is_minor = 2 * (t->v - alive) + graceful <= t->v;
+	if (galera_obeys(g, GALERA_RULE_UNSEEN) && !all_known && !rest_is_minor)
+		return false;
+	if (source && source->in_v && source->seqno > live->seqno) {
+		if (all_known)
+			regroup(g);
+		return all_known;
+	}
+	pc_bootstrap(g, live, all_known ? "all others are gone" : "the others are too few to be Primary");
+	return true;
+}
+
+static const struct galera_member *writer_source(const struct galera *g)
+{
+	const struct galera_member *w = galera_slot_member(g, g->c->writer_slot);
+
+	return w && w->life == GL_HELD && w->verdict == GV_SOURCE ? w : NULL;
+}
+
+static bool try_election(struct galera *g, const struct tally *t, int64_t waited_ms)
+{
+	struct galera_member *best = best_source(g);
+	int64_t floor = (g->c->hwm ? g->c->hwm->seqno : 0) - INFLIGHT;
+
+	if (!best || t->running > 0 || galera_unseen_may_be_primary(g))
+		return false;
+	if (t->answered == t->v || !galera_obeys(g, GALERA_RULE_EVIDENCE)) {
+		elect(g, best, "most advanced of all members of the last Primary view");
+		return true;
+	}
+	const struct galera_member *w = writer_source(g);
+	if (g->rules->single_writer && g->writer_only && w && best->seqno >= floor &&
+	    best->seqno == w->seqno) {
+		elect(g, galera_slot_member(g, g->c->writer_slot),
+		      "the only writer holds every acknowledged write");
+		return true;
+	}
+	if (g->auto_after_ms && waited_ms >= g->auto_after_ms && 2 * t->answered > t->v) {
+		galera_event(g, "galera.data_loss_possible",
+			     "elected by policy with %zu of %zu members heard", t->answered, t->v);
+		elect(g, best, "most advanced of a majority, as the policy allows");
+		return true;
+	}
+	return false;
+}
+
+/* ---- the operator's consent ---- */
+
+static bool names_slot(const struct galera_member *m, const char *text)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", m->slot->number);
+	return !strcmp(text, m->slot->meta->id) || !strcmp(text, number) ||
+	       (m->task && !strcmp(text, m->task->name));
+}
+
+static struct galera_member *consented_slot(const struct galera *g)
+{
+	struct galera_member *best = NULL;
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+		bool whole = m->verdict == GV_SOURCE || m->verdict == GV_STALE || m->verdict == GV_FORKED ||
+			     m->verdict == GV_GENESIS;
+
+		if (m->life != GL_HELD || !whole || m->stopping)
+			continue;
+		if (g->c->force_slot[0] ? names_slot(m, g->c->force_slot)
+					: !best || better_source(g, m, best))
+			best = m;
+	}
+	return best;
+}
+
+static void clear_consent(struct galera *g)
+{
+	g->c->force_bootstrap = false;
+	str_replace(&g->c->force_slot, "");
+}
+
+bool galera_try_consent(struct galera *g)
+{
+	if (!g->c->force_bootstrap)
+		return false;
+	struct galera_member *m = consented_slot(g), *live = g->c->force_slot[0] ? NULL : best_survivor(g);
+
+	if (!m && !live) {
+		galera_event(g, "galera.refused", "no slot that could be bootstrapped%s%s",
+			     g->c->force_slot[0] ? ": " : "", g->c->force_slot);
+		clear_consent(g);
+		return false;
+	}
+	clear_consent(g);
+	if (galera_token_live(g))
+		galera_token_abandon(g);
+	if (live && (!m || live->seqno >= m->seqno))
+		pc_bootstrap(g, live, "the operator consented");
+	else
+		elect(g, m, "the operator consented");
+	return true;
+}
+
+/* ---- blocked ---- */
+
+static const char *life_name(const struct galera *g, const struct galera_member *m)
+{
+	switch (m->life) {
+	case GL_LOST:
+		return "unreachable";
+	case GL_NONPRIM:
+		return "running, non-Primary";
+	case GL_STARTING:
+		return "starting";
+	case GL_PRIMARY:
+		return "Primary";
+	case GL_HELD:
+		return galera_verdict_name(m->verdict);
+	default:
+		return "not running";
+	}
+}
+
+/* Only recorded values: the text must not change while nothing happens. */
+static void table_row(struct galera *g, struct buf *b, const struct galera_member *m)
+{
+	const Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
+	const char *host = m->node && m->node->description ? m->node->description->hostname : "-";
+	char seen[32] = "never";
+	time_t at = (time_t)(r->last_seen_ms / 1000);
+	struct tm tm;
+
+	if (r->last_seen_ms && gmtime_r(&at, &tm))
+		strftime(seen, sizeof(seen), "%Y-%m-%d %H:%M:%SZ", &tm);
+	buf_printf(b, "  %-12s %-16s %-36s %10lld  %-20s %s\n", galera_member_name(m), host,
+		   r->last && r->last->uuid[0] ? r->last->uuid : "-",
+		   (long long)(r->last ? r->last->seqno : -1), seen, life_name(g, m));
+}
+
+void galera_block(struct galera *g, const char *why)
+{
+	struct buf b = {0};
+	const struct galera_member *best = best_source(g);
+	bool was = g->c->phase == GS__GALERA_PHASE__GP_BLOCKED;
+
+	buf_printf(&b, "%s\n  %-12s %-16s %-36s %10s  %-20s %s\n", why, "SLOT", "HOST", "UUID", "SEQNO",
+		   "LAST SEEN", "STATE");
+	for (size_t i = 0; i < g->n; i++)
+		table_row(g, &b, &g->m[i]);
+	if (best)
+		buf_printf(&b,
+			   "to go on and accept the loss of what only the missing ones hold: gswarm galera "
+			   "bootstrap %s --slot %u --force",
+			   g->c->name, best->slot->number);
+	else
+		buf_printf(&b, "when the missing hosts are back: gswarm galera recover %s", g->c->name);
+	if (strcmp(g->c->blocked_reason, buf_text(&b)))
+		str_replace(&g->c->blocked_reason, buf_text(&b));
+	buf_fini(&b);
+	galera_set_phase(g, GS__GALERA_PHASE__GP_BLOCKED);
+	if (!was)
+		galera_event(g, "galera.blocked", "%s", why);
+}
+
+static const char *why_blocked(struct galera *g, const struct tally *t)
+{
+	if (galera_unseen_may_be_primary(g))
+		return "members that cannot be reached may be serving by themselves";
+	if (!best_source(g) && !best_survivor(g))
+		return "no source: no reachable volume holds complete data of this cluster";
+	return t->answered < t->v
+		       ? "a member of the last Primary view has not answered, it may hold the newest data"
+		       : "the running members cannot decide by themselves";
+}
+
+static void wait_or_block(struct galera *g, const struct tally *t)
+{
+	int64_t since = g->c->phase_since_ms;
+
+	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED) {
+		galera_block(g, why_blocked(g, t));
+		return;
+	}
+	if (g->c->phase != GS__GALERA_PHASE__GP_RECOVERING) {
+		galera_set_phase(g, GS__GALERA_PHASE__GP_RECOVERING);
+		since = g->wall_ms;
+	}
+	if (g->wall_ms >= since + g->wait_recover_ms)
+		galera_block(g, why_blocked(g, t));
+	else
+		galera_wake_at(g, since + g->wait_recover_ms);
+}
+
+/* No Primary answers. Called again on every pass, in NOPRIM, RECOVERING and BLOCKED alike: new evidence can
+ * decide at any time, the phases only tell the user how long it has taken. */
+void galera_recover(struct galera *g)
+{
+	struct tally t = count_v(g);
+	struct galera_member *live = best_survivor(g);
+	int64_t since = g->c->phase_since_ms, waited = g->wall_ms - since;
+
+	if (galera_try_consent(g))
+		return;
+	if (live && g->c->phase == GS__GALERA_PHASE__GP_NOPRIM && waited < g->grace_ms) {
+		galera_wake_at(g, since + g->grace_ms);
+		return;
+	}
+	if (live ? try_survivors(g, live, &t) : false)
+		return;
+	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED) {
+		waited += g->wait_recover_ms;
+		if (g->auto_after_ms && waited < g->auto_after_ms)
+			galera_wake_at(g, since - g->wait_recover_ms + g->auto_after_ms);
+	}
+	if (!live && try_election(g, &t, waited))
+		return;
+	wait_or_block(g, &t);
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is: while all others are Synced, one leaving member is told to stop; the next when the view
+ * has shrunk. A whole service goes the same way, the writer last.
+ *
+ * What can fail: a leaving member that does not run is simply told to stop. One that may hold the only answer
+ * to an election is kept until a Primary exists again, unless everything leaves. */
+#include <string.h>
+
+#include "manager/galera.h"
+
+void galera_stop(struct galera *g, struct galera_member *m)
+{
+	if (!m->task || m->stopping)
+		return;
+	galera_edit_task(g, m)->desired = GS__TASK_STATE__TASK_SHUTDOWN;
+	m->stopping = true;
+}
+
+static bool runs(const struct galera_member *m)
+{
+	return m->life == GL_STARTING || m->life == GL_NONPRIM || m->life == GL_PRIMARY;
+}
+
+/* Somebody was told to stop and is still there, or the others' view still lists one that is gone. */
+static bool leave_in_progress(const struct galera *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (m->stopping && runs(m))
+			return true;
+		if (m->leaving && !runs(m) && m->life != GL_LOST &&
+		    galera_in_primary_view(g, m->slot->meta->id) && galera_has_primary(g))
+			return true;
+	}
+	return false;
+}
+
+static bool is_writer(const struct galera *g, const struct galera_member *m)
+{
+	return !strcmp(g->c->writer_slot, m->slot->meta->id);
+}
+
+/* Highest number first, as users expect of a scale down; the writer after all others. */
+static struct galera_member *next_leaver(const struct galera *g)
+{
+	struct galera_member *best = NULL;
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (!m->leaving || m->stopping || !m->task || !runs(m) || m->donor)
+			continue;
+		if (!best || !is_writer(g, m) || is_writer(g, best))
+			best = m;
+	}
+	return best;
+}
+
+/* All that stay are Synced, nobody is being fed, and at least one stays. */
+static bool others_are_well(const struct galera *g)
+{
+	size_t synced = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (m->donor)
+			return false;
+		if (m->leaving)
+			continue;
+		if (!m->synced || m->outdated)
+			return false;
+		synced++;
+	}
+	return synced > 0;
+}
+
+/* What does not run costs nothing to stop, except that its volume may be needed as evidence. */
+static void stop_idle(struct galera *g)
+{
+	bool safe = g->all_leaving || !galera_born(g) || galera_has_primary(g);
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+		bool holder = galera_token_live(g) && !strcmp(g->c->token->slot_id, m->slot->meta->id);
+
+		if (!m->leaving || runs(m) || !safe || (holder && !g->all_leaving))
+			continue;
+		if (g->all_leaving || !galera_in_primary_view(g, m->slot->meta->id) || !m->in_v)
+			galera_stop(g, m);
+	}
+}
+
+void galera_leaves(struct galera *g)
+{
+	stop_idle(g);
+	struct galera_member *m = next_leaver(g);
+	if (!m)
+		return;
+	if (!galera_obeys(g, GALERA_RULE_LEAVE)) {
+		for (size_t i = 0; i < g->n; i++) {
+			if (g->m[i].leaving)
+				galera_stop(g, &g->m[i]);
+		}
+		return;
+	}
+	if (leave_in_progress(g))
+		return;
+	/* A member of a live cluster that is not Synced yet would only be waited for: an unborn or broken one
+	 * goes. */
+	if (!g->all_leaving && (!galera_has_primary(g) || !others_are_well(g)))
+		return;
+	if (!g->all_leaving && is_writer(g, m))
+		return; /* the writer moves first (galera_view.c), then this member is no writer */
+	galera_event(g, "galera.leave", "%s leaves", galera_member_name(m));
+	galera_stop(g, m);
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is: a view with a higher conf_id moves last_primary; fresh evidence and Synced members move
+ * the slots' records; the highest committed seqno moves hwm every few seconds.
+ *
+ * What can fail: a worker may report anything. A foreign uuid, an epoch from the future or an older group's
+ * view changes nothing here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "manager/galera.h"
+
+enum { HWM_EVERY_MS = 5000 };
+
+const char *galera_verdict_name(enum galera_verdict v)
+{
+	static const char *const names[] = {"no evidence", "empty",  "genesis", "complete",
+					    "stale",       "forked", "torn",    "foreign"};
+
+	return names[v];
+}
+
+bool galera_born(const struct galera *g)
+{
+	return g->c->last_primary && g->c->last_primary->n_slots > 0;
+}
+
+size_t galera_count(const struct galera *g, enum galera_life life)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->n; i++)
+		n += g->m[i].life == life;
+	return n;
+}
+
+bool galera_has_primary(const struct galera *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		if (g->m[i].life == GL_PRIMARY && !g->m[i].outdated)
+			return true;
+	}
+	return false;
+}
+
+bool galera_in_primary_view(const struct galera *g, const char *slot_id)
+{
+	const Gs__PrimaryView *v = g->c->last_primary;
+
+	for (size_t i = 0; v && i < v->n_slots; i++) {
+		if (!strcmp(v->slots[i], slot_id))
+			return true;
+	}
+	return false;
+}
+
+static const Gs__GaleraSlot *find_record(const struct galera *g, const char *slot_id)
+{
+	for (size_t i = 0; i < g->c->n_slots; i++) {
+		if (!strcmp(g->c->slots[i]->slot_id, slot_id))
+			return g->c->slots[i];
+	}
+	return NULL;
+}
+
+Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id)
+{
+	Gs__GaleraSlot *r = (Gs__GaleraSlot *)find_record(g, slot_id);
+
+	if (r)
+		return r;
+	r = obj_new(&gs__galera_slot__descriptor);
+	str_replace(&r->slot_id, slot_id);
+	obj_add(&g->c->n_slots, &g->c->slots, r);
+	return r;
+}
+
+/* ---- evidence ---- */
+
+static bool uuid_is_nil(const char *uuid)
+{
+	return strspn(uuid, "0-") == strlen(uuid);
+}
+
+static const Gs__GaleraEpoch *find_epoch(const struct galera *g, uint64_t n)
+{
+	for (size_t i = 0; i < g->c->n_epochs; i++) {
+		if (g->c->epochs[i]->n == n)
+			return g->c->epochs[i];
+	}
+	return NULL;
+}
+
+uint64_t galera_head(const struct galera *g)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < g->c->n_epochs; i++) {
+		if (!g->c->epochs[i]->abandoned && g->c->epochs[i]->n > n)
+			n = g->c->epochs[i]->n;
+	}
+	return n;
+}
+
+/* Up to which seqno data written in this epoch is part of the history that ends in the head: the lowest fork
+ * on the way from either of them to the epoch they have in common. INT64_MAX: it is that history. */
+static int64_t shared_until(const struct galera *g, uint64_t epoch)
+{
+	int64_t limit = INT64_MAX;
+	uint64_t a = epoch, b = galera_head(g);
+
+	while (a != b) { /* parents have lower numbers, 0 is everybody's */
+		uint64_t *later = a > b ? &a : &b;
+		const Gs__GaleraEpoch *e = find_epoch(g, *later);
+
+		if (e && e->boot_seqno < limit)
+			limit = e->boot_seqno;
+		*later = e ? e->parent : 0;
+	}
+	return limit;
+}
+
+static enum galera_verdict judge_history(const struct galera *g, struct galera_member *m,
+					 const Gs__GaleraEvidence *ev)
+{
+	const Gs__GaleraSlot *r = find_record(g, m->slot->meta->id);
+
+	m->epoch = ev->epoch;
+	/* The managers saw it Synced in a newer epoch than its file says (a pc.bootstrap it was part of). */
+	if (r && r->epoch > m->epoch && !strcmp(r->volume_id, ev->volume_id))
+		m->epoch = r->epoch;
+	if (m->epoch > g->c->epoch)
+		return GV_FOREIGN;
+	int64_t limit = shared_until(g, m->epoch);
+	if (limit == INT64_MAX)
+		return GV_SOURCE;
+	return ev->position->seqno > limit && galera_obeys(g, GALERA_RULE_FORK) ? GV_FORKED : GV_STALE;
+}
+
+static enum galera_verdict judge_data(const struct galera *g, struct galera_member *m,
+				      const Gs__GaleraEvidence *ev)
+{
+	const char *uuid = ev->position ? ev->position->uuid : "";
+
+	if (ev->class_ == GS__GALERA_CLASS__GC_TORN || ev->prepared_rollback || uuid_is_nil(uuid) ||
+	    ev->position->seqno < 0)
+		return GV_TORN;
+	if (strcmp(uuid, g->c->cluster_uuid))
+		return ev->class_ == GS__GALERA_CLASS__GC_GENESIS ? GV_TORN : GV_FOREIGN;
+	if (ev->class_ == GS__GALERA_CLASS__GC_GENESIS)
+		return GV_GENESIS;
+	return judge_history(g, m, ev);
+}
+
+void galera_judge(struct galera *g, struct galera_member *m)
+{
+	const Gs__GaleraEvidence *ev = m->task->status->evidence;
+
+	m->seqno = ev->position ? ev->position->seqno : -1;
+	if (ev->class_ == GS__GALERA_CLASS__GC_UNKNOWN)
+		m->verdict = GV_NONE;
+	else if (ev->class_ == GS__GALERA_CLASS__GC_FOREIGN ||
+		 (ev->file_cluster_id[0] && strcmp(ev->file_cluster_id, g->c->meta->id)))
+		m->verdict = GV_FOREIGN;
+	else if (ev->class_ == GS__GALERA_CLASS__GC_EMPTY)
+		m->verdict = GV_EMPTY;
+	else
+		m->verdict = judge_data(g, m, ev);
+	if (!galera_obeys(g, GALERA_RULE_SOURCE) && m->verdict != GV_NONE) {
+		m->verdict = GV_SOURCE;
+		m->epoch = galera_head(g);
+		m->seqno = m->seqno < 0 ? INT32_MAX : m->seqno;
+	}
+}
+
+/* A member of V whose data is gone has not answered (GALERA.md 1.5), but one that only was in the view to
+ * receive its first copy never held anything: its record says whether it was ever Synced. */
+static void note_evidence(struct galera *g, struct galera_member *m)
+{
+	const Gs__GaleraEvidence *ev = m->task->status->evidence;
+	Gs__GaleraPosition none = GS__GALERA_POSITION__INIT;
+	const Gs__GaleraPosition *pos = ev->position ? ev->position : &none;
+	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
+
+	if (seen && seen->last && !strcmp(seen->volume_id, ev->volume_id) && obj_equal(seen->last, pos) &&
+	    seen->volume_generation == ev->volume_generation)
+		return;
+	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
+	str_replace(&r->volume_id, ev->volume_id);
+	r->volume_generation = ev->volume_generation;
+	obj_set(&r->last, pos);
+	r->last_seen_ms = g->wall_ms;
+}
+
+static void note_foreign(struct galera *g, struct galera_member *m)
+{
+	const Gs__GaleraEvidence *ev = m->task->status->evidence;
+	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
+	bool foreign = m->verdict == GV_FOREIGN;
+
+	if (!foreign && (!seen || !seen->note[0]))
+		return;
+	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
+	if (foreign && !r->note[0])
+		galera_event(g, "galera.foreign",
+			     "%s: its volume holds data of another cluster (%s), it is left alone",
+			     galera_member_name(m),
+			     ev->reason[0] ? ev->reason : (ev->position ? ev->position->uuid : "?"));
+	str_replace(&r->note,
+		    foreign ? "volume holds data of another cluster; left untouched, move it away by hand"
+			    : "");
+}
+
+static void note_synced(struct galera *g, struct galera_member *m)
+{
+	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
+
+	if (seen && seen->epoch == g->c->epoch && !seen->note[0])
+		return;
+	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
+	r->epoch = g->c->epoch;
+	r->last_seen_ms = g->wall_ms;
+	str_replace(&r->note, "");
+	if (m->task->status->evidence)
+		str_replace(&r->volume_id, m->task->status->evidence->volume_id);
+}
+
+static void drop_old_records(struct galera *g)
+{
+	for (size_t i = 0; i < g->c->n_slots;) {
+		if (galera_slot_member(g, g->c->slots[i]->slot_id)) {
+			i++;
+			continue;
+		}
+		obj_free(g->c->slots[i]);
+		memmove(&g->c->slots[i], &g->c->slots[i + 1], (--g->c->n_slots - i) * sizeof(*g->c->slots));
+	}
+}
+
+/* ---- views ---- */
+
+static bool has_address(const Gs__Slot *slot, const char *text)
+{
+	char ip[64];
+
+	for (size_t i = 0; i < slot->n_addresses; i++) {
+		const Gs__SlotAddress *a = slot->addresses[i];
+
+		if (!a->addr || !addr_format(&a->addr->ip, ip, sizeof(ip))[0])
+			continue;
+		size_t len = strlen(ip);
+		const char *rest = text[0] == '[' ? text + 1 : text;
+		if (!strncmp(rest, ip, len) && (!rest[len] || rest[len] == ':' || rest[len] == ']'))
+			return true;
+	}
+	return false;
+}
+
+static const Gs__Slot *slot_of_view_member(const struct galera *g, const char *text)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		if ((g->m[i].task && !strcmp(g->m[i].task->name, text)) || has_address(g->m[i].slot, text))
+			return g->m[i].slot;
+	}
+	return NULL;
+}
+
+static bool list_has(size_t n, char *const *list, const char *text)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!strcmp(list[i], text))
+			return true;
+	}
+	return false;
+}
+
+/* Members that cannot be named stay a risk: then the old view's slots are kept as well. */
+void galera_set_primary_view(struct galera *g, const struct galera_member *reporter)
+{
+	const Gs__GaleraView *v = reporter->task->status->view;
+	Gs__PrimaryView *next = obj_new(&gs__primary_view__descriptor);
+	size_t named = 0;
+
+	next->conf_id = v->conf_id;
+	next->seqno = v->last_committed;
+	for (size_t i = 0; i < g->n; i++) { /* in slot order */
+		for (size_t k = 0; k < v->n_members; k++) {
+			if (slot_of_view_member(g, v->members[k]) != g->m[i].slot)
+				continue;
+			obj_add_str(&next->n_slots, &next->slots, g->m[i].slot->meta->id);
+			named++;
+			break;
+		}
+	}
+	if (!list_has(next->n_slots, next->slots, reporter->slot->meta->id)) {
+		obj_add_str(&next->n_slots, &next->slots, reporter->slot->meta->id);
+		named++;
+	}
+	const Gs__PrimaryView *before = g->c->last_primary;
+	for (size_t i = 0; before && named < v->cluster_size && i < before->n_slots; i++) {
+		if (!list_has(next->n_slots, next->slots, before->slots[i]))
+			obj_add_str(&next->n_slots, &next->slots, before->slots[i]);
+	}
+	obj_free(g->c->last_primary);
+	g->c->last_primary = next;
+}
+
+static const Gs__GaleraView *current_view(const struct galera *g, const struct galera_member *m)
+{
+	const Gs__Task *t = m->task;
+
+	if (!t || !t->status || !t->status->view || !t->permit || t->permit->group_epoch != g->c->group_epoch)
+		return NULL;
+	if (t->status->state != GS__TASK_STATE__TASK_RUNNING &&
+	    t->status->state != GS__TASK_STATE__TASK_STARTING)
+		return NULL;
+	const Gs__GaleraView *v = t->status->view;
+	return strcmp(v->status, "Primary") || strcmp(v->cluster_uuid, g->c->cluster_uuid) ? NULL : v;
+}
+
+/* A view counts also when its reporter's node went Down since: it is still what was seen last. */
+static void note_views(struct galera *g)
+{
+	const struct galera_member *best = NULL;
+	uint64_t conf = galera_born(g) ? g->c->last_primary->conf_id : UINT64_MAX;
+
+	for (size_t i = 0; i < g->n; i++) {
+		const Gs__GaleraView *v = current_view(g, &g->m[i]);
+
+		if (v && v->conf_id != UINT64_MAX && v->conf_id > conf) {
+			conf = v->conf_id;
+			best = &g->m[i];
+		}
+	}
+	if (best)
+		galera_set_primary_view(g, best);
+}
+
+/* Joined since the last view that we know, or not known to have dropped out: its member may hold data. */
+static void mark_v(struct galera *g, struct galera_member *m)
+{
+	const Gs__GaleraView *v = m->task && m->task->status ? m->task->status->view : NULL;
+
+	m->in_v = galera_in_primary_view(g, m->slot->meta->id);
+	if (m->in_v || !m->task || m->outdated || m->life < GL_STARTING)
+		return;
+	if (!m->task->permit || m->task->permit->group_epoch != g->c->group_epoch)
+		return;
+	bool dropped = v && v->conf_id && v->conf_id != UINT64_MAX && g->c->last_primary &&
+		       v->conf_id <= g->c->last_primary->conf_id;
+	m->in_v = !dropped;
+}
+
+static void note_hwm(struct galera *g)
+{
+	int64_t high = g->c->hwm ? g->c->hwm->seqno : -1, moved_ms = g->old->meta->updated_ms;
+	const struct galera_member *by = NULL;
+	bool alive = false;
+
+	for (size_t i = 0; i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (m->life != GL_PRIMARY || m->outdated)
+			continue;
+		alive = true;
+		int64_t at = g->env->task_seqno ? g->env->task_seqno(g->env->arg, m->task->meta->id) : -1;
+		at = at > m->seqno ? at : m->seqno;
+		if (at > high) {
+			high = at;
+			by = m;
+		}
+	}
+	if (by && (g->wall_ms - moved_ms >= HWM_EVERY_MS || g->wall_ms < moved_ms || !g->c->hwm)) {
+		Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
+
+		pos.uuid = g->c->cluster_uuid;
+		pos.seqno = high;
+		obj_set(&g->c->hwm, &pos);
+		str_replace(&g->c->hwm_slot, by->slot->meta->id);
+	} else if (by) {
+		galera_wake_at(g, moved_ms + HWM_EVERY_MS);
+	} else if (alive) {
+		galera_wake_at(g, g->wall_ms + HWM_EVERY_MS);
+	}
+}
+
+/* The writer stays where it is until it is lost or leaves, then goes to the most advanced Synced member. */
+static void note_writer(struct galera *g)
+{
+	const struct galera_member *now = galera_slot_member(g, g->c->writer_slot), *best = NULL;
+
+	if (now && !now->leaving && !now->stopping && (now->synced || now->donor))
+		return;
+	for (size_t i = 0; i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (m->synced && !m->outdated && !m->leaving && !m->stopping &&
+		    (!best || m->seqno > best->seqno))
+			best = m;
+	}
+	if (!best)
+		return;
+	if (g->c->writer_slot[0])
+		galera_event(g, "galera.writer", "writer moved to %s", galera_member_name(best));
+	str_replace(&g->c->writer_slot, best->slot->meta->id);
+}
+
+void galera_observe(struct galera *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (m->life == GL_HELD && m->verdict != GV_NONE) {
+			note_evidence(g, m);
+			note_foreign(g, m);
+		}
+		if (m->synced && !m->outdated && galera_born(g))
+			note_synced(g, m);
+	}
+	drop_old_records(g);
+	if (galera_born(g)) {
+		note_views(g);
+		note_hwm(g);
+		note_writer(g);
+	}
+	for (size_t i = 0; i < g->n; i++)
+		mark_v(g, &g->m[i]);
+}
