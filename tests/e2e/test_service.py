@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain services: their life, their network, and daemons that are killed under them."""
+import json
+import os
+
+import pytest
+
+from hosts import wait_for
+from swarm import is_alive, kill_hard
+
+
+@pytest.fixture(scope="module")
+def web(swarm):
+    """Network mynet and service web: three tasks that sleep, one a node."""
+    swarm.gswarm("network", "create", "--driver", "overlay", "mynet")
+    out = swarm.gswarm("service", "create", "--name", "web", "--replicas", "3", "--network", "mynet", "host", "sleep",
+                       "100000").stdout
+    assert "converged" in out
+    return swarm
+
+
+def test_create_shows_and_spreads(web):
+    tasks = web.wait_running("web", 3)
+    assert sorted(t["node"] for t in tasks.values()) == [h.name for h in web.hosts]
+    assert [t["name"] for _, t in sorted(tasks.items())] == ["web.1", "web.2", "web.3"]
+    line = [x for x in web.gswarm("service", "ls").stdout.splitlines() if " web " in x][0].split()
+    assert line[1:5] == ["web", "replicated", "3/3", "host"]
+    header = web.gswarm("service", "ps", "web").stdout.splitlines()[0]
+    assert header.split("   ") and "DESIRED STATE" in header and "CURRENT STATE" in header and "GALERA" not in header
+    for n, t in tasks.items():
+        with open(f"/proc/{t['status']['pid']}/cmdline", "rb") as f:
+            assert f.read() == b"sleep\x00100000\x00", n
+    assert len(web.gswarm("service", "ps", "-q", "web").stdout.split()) == 3
+
+
+def test_inspect_json_and_pretty(web):
+    d = json.loads(web.gswarm("service", "inspect", "web").stdout)[0]
+    assert d["service"]["spec"]["task"]["args"] == ["sleep", "100000"]
+    assert "Replicas:\t3" in web.gswarm("service", "inspect", "--pretty", "web").stdout
+    n = json.loads(web.gswarm("network", "inspect", "mynet").stdout)[0]
+    assert len(n["endpoints"]) == 3
+    assert json.loads(web.gswarm("node", "inspect", "self").stdout)[0]["description"]["hostname"] == web.manager.name
+
+
+def test_task_namespaces_are_visible(web):
+    for t in web.running("web").values():
+        h = web.host_of(t)
+        inode = os.stat(f"/proc/{t['status']['pid']}/ns/net").st_ino
+        assert inode in [os.stat(h.path(f"/run/netns/{n}")).st_ino for n in h.netns_names()]
+
+
+def test_overlay_between_hosts(web):
+    """Each task reaches each other with the largest packet that fits, unfragmented; one byte more must not pass."""
+    tasks = web.running("web")
+    for a in tasks.values():
+        link = json.loads(web.in_task(a, "ip", "-j", "-4", "addr").stdout)
+        mtu = [x["mtu"] for x in link for i in x["addr_info"] if i["local"] == web.address(a)][0]
+        assert mtu == 1450
+        for b in tasks.values():
+            web.in_task(a, "ping", "-c1", "-W3", "-M", "do", "-s", str(mtu - 28), web.address(b))
+            if a is not b:
+                assert web.in_task(a, "ping", "-c1", "-W1", "-M", "do", "-s", str(mtu - 27), web.address(b),
+                                   check=False).returncode
+
+
+def test_fdb_is_repaired(web):
+    """Entries that somebody deletes or changes come back by themselves."""
+    tasks = web.running("web")
+    a, b = tasks[1], tasks[2]
+    mac, peer = b["addresses"][0]["mac"], web.host_of(b).address
+    h = web.host_of(a)
+
+    def entries():
+        for n in h.netns_names():
+            fdb = json.loads(h.run("bridge", "-j", "-n", n, "fdb", "show", check=False).stdout or "[]")
+            for row in fdb:
+                if row["mac"] == mac and row.get("dst"):
+                    return n, row["ifname"], row["dst"]
+        return None
+    ns, link, dst = wait_for("an FDB entry for the peer", entries)
+    assert dst == peer
+    h.run("bridge", "-n", ns, "fdb", "del", mac, "dev", link, "dst", peer, "self", check=False)
+    wait_for("a deleted FDB entry is back", lambda: (entries() or [None] * 3)[2] == peer, 40, 0.2)
+    h.run("bridge", "-n", ns, "fdb", "replace", mac, "dev", link, "dst", "192.0.2.9", "self", "permanent")
+    wait_for("a wrong FDB entry is corrected", lambda: (entries() or [None] * 3)[2] == peer, 40, 0.2)
+    h.run("ip", "-n", ns, "neigh", "flush", "all", check=False)
+    wait_for("the peer is reached", lambda: web.in_task(a, "ping", "-c1", "-W1", web.address(b),
+                                                        check=False).returncode == 0, 40)
+
+
+def test_crashed_task_is_replaced_in_place(web):
+    tasks = web.running("web")
+    old = tasks[2]
+    kill_hard(old["status"]["pid"])
+    new = wait_for("a new attempt", lambda: (lambda t: t if t and t["status"]["attempt"] > old["status"]["attempt"] else None)
+                   (web.running("web").get(2)), 15)
+    assert new["meta"]["id"] == old["meta"]["id"] and new["addresses"] == old["addresses"]
+    assert web.pids("web")[1] == tasks[1]["status"]["pid"]
+
+
+def test_worker_killed_tasks_adopted(web):
+    """kill -9 of every worker: no task is restarted, and a crash afterwards is still noticed."""
+    before = web.wait_running("web", 3)
+    for h in web.hosts:
+        h.kill_worker()
+    for t in before.values():
+        assert is_alive(t["status"]["pid"])
+    for h in web.hosts:
+        h.start_worker()
+    web.wait_nodes(3, 20)
+    after = web.wait_running("web", 3)
+    assert {n: (t["status"]["pid"], t["status"]["attempt"]) for n, t in after.items()} == \
+           {n: (t["status"]["pid"], t["status"]["attempt"]) for n, t in before.items()}
+    kill_hard(after[3]["status"]["pid"])
+    wait_for("a new attempt", lambda: web.pids("web").get(3) not in (None, after[3]["status"]["pid"]), 15)
+
+
+def test_manager_killed_tasks_run_on(web):
+    before = web.pids("web")
+    kill_hard(web.manager.manager_pid())
+    wait_for("the manager answers again", lambda: web.gswarm("service", "ls", check=False).returncode == 0, 20)
+    assert web.pids("web") == before
+    web.gswarm("service", "scale", "web=4")
+    web.gswarm("service", "scale", "web=3")
+    after = web.pids("web")
+    assert {n: after[n] for n in after} == before
+
+
+def test_scale_and_addresses(web):
+    before = web.running("web")
+    web.gswarm("service", "scale", "web=6")
+    six = web.wait_running("web", 6)
+    assert len({web.address(t) for t in six.values()}) == 6
+    web.gswarm("service", "scale", "web=3")
+    assert {n: t["status"]["pid"] for n, t in web.wait_running("web", 3).items()} == \
+           {n: t["status"]["pid"] for n, t in before.items()}
+
+
+def test_logs(swarm):
+    swarm.gswarm("service", "create", "--name", "talk", "host", "sh", "-c", "echo to-out; echo to-err >&2; sleep 100000")
+    wait_for("both lines", lambda: {"to-out", "to-err"} <= {x.rpartition("| ")[2] for x in swarm.logs("talk")})
+    raw = swarm.gswarm("service", "logs", "--raw", "--tail", "1", "talk")
+    assert (raw.stdout + raw.stderr).strip() in ("to-out", "to-err")
+    swarm.gswarm("service", "rm", "talk")
+
+
+def test_limits_and_mounts(swarm):
+    swarm.gswarm("service", "create", "--name", "small", "--limit-memory", "64m", "--limit-pids", "50", "--mount",
+                 "type=tmpfs,target=/tmp/t,tmpfs-size=1m", "--mount", "type=volume,target=/data", "--env", "WORD=hello",
+                 "--constraint", f"node.hostname=={swarm.hosts[1].name}", "host", "sh", "-c",
+                 "echo $WORD > /data/word; cat /data/word; exec sleep 100000")
+    t = swarm.wait_running("small", 1)[1]
+    assert t["node"] == swarm.hosts[1].name
+    with open(f"/proc/{t['status']['pid']}/cgroup", encoding="utf-8") as f:
+        groups = dict(line.strip().split(":")[1:] for line in f)
+    if "memory" in groups:
+        with open(f"/sys/fs/cgroup/memory{groups['memory']}/memory.limit_in_bytes", encoding="utf-8") as f:
+            assert int(f.read()) == 64 << 20
+    wait_for("its word", lambda: any("hello" in x for x in swarm.logs("small")))
+    # the volume outlives the process
+    kill_hard(t["status"]["pid"])
+    wait_for("a new attempt", lambda: swarm.pids("small").get(1) not in (None, t["status"]["pid"]), 15)
+    swarm.gswarm("service", "rm", "small")
+
+
+def test_global_mode(swarm):
+    swarm.gswarm("service", "create", "--name", "everywhere", "--mode", "global", "host", "sleep", "100000")
+    nodes = {t["node"] for t in swarm.tasks("everywhere", running=False)}
+    assert nodes == {h.name for h in swarm.hosts}
+    swarm.gswarm("service", "rm", "everywhere")
+
+
+def test_bad_input(web, refused):
+    m = web.manager
+    refused(m, "service", "create", "--name", "web", "host", "true", says="web")
+    refused(m, "service", "create", "--network", "nonet", "host", "true", says="nonet")
+    refused(m, "service", "create", "--name", "no name!", "host", "true", says="name")
+    refused(m, "service", "create", "ftp://what", "true", says="ftp://what|image")
+    refused(m, "service", "create", "--constraint", "node.mood==good", "host", "true", says="node.mood")
+    for argv in (["service", "ps"], ["service", "inspect"], ["service", "rm"], ["service", "logs"]):
+        refused(m, *argv, "nosuch", says="nosuch")
+    refused(m, "service", "scale", "nosuch=2", says="nosuch")
+    refused(m, "node", "inspect", "nosuch", says="nosuch")
+    refused(m, "network", "rm", "nosuch", says="nosuch")
+    refused(m, "network", "rm", "mynet", says="use")
+    refused(m, "network", "create", "mynet", says="mynet")
+    refused(m, "network", "create", "--driver", "token-ring", "x", says="token-ring")
+    subnet = json.loads(web.gswarm("network", "inspect", "mynet").stdout)[0]["network"]["subnet"]
+    refused(m, "network", "create", "--subnet", subnet, "x", says="overlap")
+    refused(m, "network", "create", "--subnet", "10.1.2.3/24", "x", says="10.1.2.3/24")
+    refused(m, "galera", "status", "web", says="galera")
+    names = {n["name"] for n in web.lines("service", "ls")}
+    assert names == {"web"}, "refused commands must leave nothing behind"
+
+
+def test_missing_image_is_told(swarm):
+    done = swarm.gswarm("service", "create", "--name", "gone", "dir:/no/such/folder", "true", check=False, timeout=30)
+    assert done.returncode == 1 and "/no/such/folder" in done.stderr, done.stdout + done.stderr
+    swarm.gswarm("service", "rm", "gone")
+
+
+def test_rm_leaves_nothing(web):
+    """The last of this module: everything goes."""
+    pids = web.pids("web").values()
+    web.gswarm("service", "rm", "web")
+    assert not any(is_alive(p) for p in pids)
+    web.gswarm("network", "rm", "mynet")
+    for h in web.hosts:
+        wait_for(f"{h.name}: no namespaces left", lambda h=h: not h.netns_names(), 10)
+        for n in os.listdir("/sys/fs/cgroup"):
+            for i in h.node_ids():
+                folder = f"/sys/fs/cgroup/{n}/gswarm/{i}"
+                left = [d for d in os.listdir(folder) if d != "manager" and os.path.isdir(f"{folder}/{d}")] \
+                    if os.path.isdir(folder) else []
+                assert not left, f"{folder}: {left}"
