@@ -25,9 +25,10 @@ struct overlay_ip { /* len 4 or 16; 0: none */
 
 struct overlay_config {
 	struct overlay_ip vtep; /* source of our VXLAN packets */
-	uint16_t port;		/* 4789 */
-	struct overlay_ip egress_subnet; /* of gswarm0; e.g. 172.31.0.0/16; its first address is the gateway */
-	const char *netns_dir;	/* "/run/netns" */
+	uint16_t port;          /* 4789 */
+	struct overlay_ip
+		egress_subnet;  /* of gswarm0; e.g. 172.31.0.0/16; its first address is the gateway */
+	const char *netns_dir;  /* "/run/netns" */
 	const char *nft_helper; /* path of the gswarm-nft executable; NULL: spawn the nft program */
 };
 
@@ -49,7 +50,7 @@ int overlay_network_set(struct overlay *o, const struct overlay_network *n, stru
 int overlay_network_remove(struct overlay *o, const char *network_id, struct err *e);
 
 struct overlay_endpoint { /* a remote (or local) address of a network */
-	char id[56];	  /* "<network id>.<slot id>" */
+	char id[56];      /* "<network id>.<slot id>" */
 	char network_id[26];
 	struct overlay_ip ip, vtep;
 	uint8_t mac[6];
@@ -72,17 +73,19 @@ struct overlay_port { /* one leg of a task */
 };
 int overlay_attach(struct overlay *o, const struct overlay_port *p, struct err *e);
 int overlay_detach(struct overlay *o, const char *id, struct err *e);
-/* Egress leg gw0 with an address of the host's own pool (lowest free; remembered by the kernel), default route. */
+/* Egress leg gw0 with an address of the host's own pool (lowest free; remembered by the kernel), default
+ * route. */
 int overlay_egress_attach(struct overlay *o, const char *netns, const char *id, struct err *e);
 int overlay_egress_detach(struct overlay *o, const char *id, struct err *e);
 
-/* After a restart: forget-nothing adoption. Declare everything again, then call this once: whatever carries our
- * name pattern and was not declared is removed. keep_netns: names of namespaces of ours that must stay. */
+/* After a restart: forget-nothing adoption. Declare everything again, then call this once: whatever carries
+ * our name pattern and was not declared is removed. keep_netns: names of namespaces of ours that must stay.
+ */
 int overlay_adopt_done(struct overlay *o, const char *const *keep_netns, size_t n, struct err *e);
 /* Compare and repair; *ret_repairs counts objects that had to be written. */
 int overlay_reconcile(struct overlay *o, unsigned *ret_repairs, struct err *e);
-/* File descriptors to poll for "something of ours may have changed" (netlink groups per namespace); one epoll fd
- * is returned that becomes readable; overlay_events_drain empties it and says whether it touched us. */
+/* File descriptors to poll for "something of ours may have changed" (netlink groups per namespace); one epoll
+ * fd is returned that becomes readable; overlay_events_drain empties it and says whether it touched us. */
 int overlay_events_fd(struct overlay *o);
 bool overlay_events_drain(struct overlay *o);
 /* Remove every kernel object of ours on this host (leave). */

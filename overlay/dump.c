@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is: print what the kernel holds for us, namespace by namespace.
+ * What can fail is: a namespace that goes away meanwhile; its part then says so. */
+#include <string.h>
+
+#include "overlay/fdb.h"
+#include "overlay/internal.h"
+#include "overlay/links.h"
+#include "overlay/routes.h"
+
+static void print_link(struct buf *b, const struct link *l)
+{
+	char mac[18], local[48];
+
+	buf_printf(b, "  link  %d %s %s mac %s mtu %u master %d %s", l->index, l->name, l->kind,
+		   mac_format(l->mac, mac), l->mtu, l->master, link_is_up(l) ? "up" : "down");
+	if (l->vx.vni)
+		buf_printf(b, " vni %u local %s port %u", l->vx.vni, ip_format(&l->vx.local, local),
+			   l->vx.port);
+	buf_printf(b, "%s%s\n", *l->alias ? " alias " : "", l->alias);
+}
+
+static void print_entries(struct buf *b, struct nl_conn *nl, int br, int vx)
+{
+	static const char *const kinds[] = {"fdb-self", "fdb-master", "neigh"};
+	struct fdb_set set;
+	char mac[18], ip[48];
+
+	if (fdb_dump(nl, br, vx, &set, NULL) < 0)
+		return;
+	for (size_t i = 0; i < set.n; i++)
+		buf_printf(b, "  %s %s %s\n", kinds[set.list[i].kind], mac_format(set.list[i].mac, mac),
+			   ip_format(&set.list[i].ip, ip));
+	fdb_set_fini(&set);
+}
+
+static void print_ns(struct overlay *o, struct buf *b, const char *name)
+{
+	char mark[ALIAS_MAX];
+	const struct link *br, *vx;
+	struct links links;
+	struct ns *ns;
+
+	if (ns_get(o, name, &ns, NULL) < 0)
+		return;
+	if (ns_mark(o, ns, mark, NULL) < 0 || !*mark) {
+		ns_drop(o, ns);
+		return;
+	}
+	buf_printf(b, "namespace %s (%s)\n", name, mark);
+	if (links_dump(&ns->nl, &links, NULL) < 0)
+		return;
+	for (size_t i = 0; i < links.n; i++)
+		print_link(b, &links.list[i]);
+	br = links_find(&links, NAME_BRIDGE);
+	vx = links_find(&links, NAME_VXLAN);
+	if (br && vx)
+		print_entries(b, &ns->nl, br->index, vx->index);
+	links_fini(&links);
+	(void)routes_print(&ns->nl, b, NULL);
+}
+
+static void print_host(struct overlay *o, struct buf *b)
+{
+	char *rules = NULL;
+	struct links links;
+
+	buf_printf(b, "host\n");
+	if (links_dump(&o->host.nl, &links, NULL) == 0) {
+		for (size_t i = 0; i < links.n; i++)
+			if (strncmp(links.list[i].alias, "gswarm:", 7) == 0)
+				print_link(b, &links.list[i]);
+		links_fini(&links);
+	}
+	if (nft_run(o, NULL, "list table inet gswarm\n", &rules, NULL) == 0)
+		buf_printf(b, "%s", rules);
+	free(rules);
+}
+
+char *overlay_dump(struct overlay *o)
+{
+	struct buf b = {0};
+	char **names;
+
+	pthread_mutex_lock(&o->lock);
+	print_host(o, &b);
+	names = ns_names(o);
+	for (size_t i = 0; names[i]; i++)
+		print_ns(o, &b, names[i]);
+	ns_names_free(names);
+	pthread_mutex_unlock(&o->lock);
+	return buf_text(&b); /* the buffer's memory is the caller's now */
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Names of kernel objects, derived from ids so that a restarted process finds them again, and the marks
+ * (link aliases) that tell ours from somebody else's object of the same name.
+ *
+ *   gsn-<net8>   namespace of a network; its `lo` carries "gswarm:net:<network id>"
+ *   any name     a task's namespace;     its `lo` carries "gswarm:task"
+ *   p<h8>        a port of br0 in gsn-*; h8 = hash of the endpoint id
+ *   ge<h8>       a port of gswarm0;      carries "gswarm:leg:<address>:<netns>:<id>" */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "overlay/overlay.h"
+
+#define NAME_BRIDGE "br0"
+#define NAME_VXLAN "vx0"
+#define NAME_EGRESS_BRIDGE "gswarm0"
+#define NAME_EGRESS_LEG "gw0"
+#define NAME_MAX_LEN 16 /* an interface name with its NUL */
+#define ALIAS_MAX 256
+#define ALIAS_TASK "gswarm:task"
+#define ALIAS_NET "gswarm:net:"
+#define ALIAS_LEG "gswarm:leg:"
+#define ALIAS_EGRESS "gswarm:egress:ip_forward="
+
+void name_network_ns(const char *network_id, char ret_name[NAME_MAX_LEN]);
+void name_port(const char *endpoint_id, char ret_name[NAME_MAX_LEN]);
+void name_leg(const char *id, char ret_name[NAME_MAX_LEN]);
+/* A namespace name that is one path component of harmless characters. */
+bool name_is_valid_netns(const char *name);
+
+struct leg_alias {
+	struct overlay_ip ip; /* prefix 32 */
+	char netns[128];
+	char id[56];
+};
+void leg_alias_format(const struct leg_alias *a, char ret_text[ALIAS_MAX]);
+bool leg_alias_parse(const char *text, struct leg_alias *ret);
+
+bool ip_is_equal(const struct overlay_ip *a, const struct overlay_ip *b); /* the prefix does not count */
+int ip_compare(const struct overlay_ip *a, const struct overlay_ip *b);
+/* "10.0.0.1" without the prefix; "-" for none. */
+const char *ip_format(const struct overlay_ip *ip, char ret_text[48]);
+/* "10.0.0.1" or "10.0.0.1/24"; without a prefix it is the full length. */
+bool ip_parse(const char *text, struct overlay_ip *ret);
+/* The n-th address of an IPv4 subnet; false when it is not inside (network and broadcast count as outside).
+ */
+bool ip_nth(const struct overlay_ip *subnet, unsigned n, struct overlay_ip *ret);
+int ip_family(const struct overlay_ip *ip); /* AF_INET, AF_INET6 or AF_UNSPEC */
+const char *mac_format(const unsigned char mac[6], char ret_text[18]);

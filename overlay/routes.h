@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Addresses and routes. */
+#pragma once
+#include "overlay/names.h"
+#include "overlay/nl.h"
+
+void addr_add(struct nl_batch *b, int index, const struct overlay_ip *ip);
+void route_add_default(struct nl_batch *b, int index, const struct overlay_ip *gateway);
+
+/* What a namespace's link has. */
+struct routes_view {
+	bool has_address, has_default;
+};
+int routes_view_get(struct nl_conn *c, int index, const struct overlay_ip *ip,
+		    const struct overlay_ip *gateway, struct routes_view *ret, struct err *e);
+/* The link the route to this address leaves by (for an address of our own: the link that has it) and the
+ * route's own MTU (0: none). -ENETUNREACH and the like as they are. */
+int route_lookup(struct nl_conn *c, const struct overlay_ip *peer, int *ret_index, uint32_t *ret_mtu,
+		 struct err *e);
+uint32_t route_path_mtu(struct nl_conn *c, const struct overlay_ip *peer);
+/* Every address / route of the namespace as text lines, for dumps. */
+struct buf;
+int routes_print(struct nl_conn *c, struct buf *out, struct err *e);
