@@ -8,6 +8,7 @@
  * handles; the rest happens in their last close callback. */
 #include "proto/conn.h"
 
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
@@ -202,20 +203,15 @@ static void conn_parse(struct rpc_conn *c)
 
 /* ---- TLS ---- */
 
-static void conn_fail_tls(struct rpc_conn *c, const char *what)
+/* OpenSSL's reason, or what it found wrong with the other side's certificate. */
+static void tls_reason(struct rpc_conn *c, const char *what, struct err *e)
 {
-	struct err e;
 	long verdict = SSL_get_verify_result(c->ssl);
 
-	if (verdict != X509_V_OK) {
-		ERR_clear_error();
-		err_set(&e, E_UNAUTHENTICATED, "%s: the other side's certificate: %s", what,
+	tls_fail(e, c->was_open ? E_CLOSED : E_UNAUTHENTICATED, what);
+	if (verdict != X509_V_OK)
+		err_set(e, E_UNAUTHENTICATED, "%s: the other side's certificate: %s", what,
 			X509_verify_cert_error_string(verdict));
-	} else {
-		tls_fail(&e, c->state == CONN_HANDSHAKE ? E_UNAUTHENTICATED : E_CLOSED, what);
-	}
-	conn_flush(c); /* the alert, if there is one */
-	conn_fail(c, &e);
 }
 
 /* Who is on the other side, from the certificate it proved. */
@@ -260,19 +256,38 @@ static void tls_established(struct rpc_conn *c)
 
 static void tls_handshake(struct rpc_conn *c)
 {
+	bool is_failed;
+	struct err e;
 	int rc;
 
 	ERR_clear_error();
 	rc = SSL_do_handshake(c->ssl);
+	is_failed = rc != 1 && SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ;
+	if (is_failed) {
+		tls_reason(c, "TLS handshake", &e);
+		c->err = e; /* also if the alert cannot be sent */
+	}
 	if (rc == 1)
 		tls_established(c);
-	else if (SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ)
-		conn_fail_tls(c, "TLS handshake");
+	conn_flush(c);
+	if (is_failed)
+		conn_fail(c, &e);
+}
+
+/* TLS itself has something to say (a key update); one who asks for that without reading is cut off. */
+static void tls_answer(struct rpc_conn *c)
+{
+	struct err e;
+
+	err_set(&e, E_LIMIT, "%s does not read", c->peer.addr);
+	if (BIO_pending(c->tls_out) > (int)WIRE_HIGH)
+		conn_fail(c, &e);
 	conn_flush(c);
 }
 
 static void tls_decrypt(struct rpc_conn *c)
 {
+	struct err e;
 	int n, why;
 
 	ERR_clear_error();
@@ -283,12 +298,16 @@ static void tls_decrypt(struct rpc_conn *c)
 		c->rx.len += (size_t)n;
 	}
 	why = SSL_get_error(c->ssl, n);
+	if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_ZERO_RETURN)
+		tls_reason(c, c->was_open || c->is_server ? "TLS" : "the other side refused our certificate",
+			   &e);
 	conn_parse(c);
 	if (why == SSL_ERROR_ZERO_RETURN)
 		conn_fail_uv(c, UV_EOF, "read");
 	else if (why != SSL_ERROR_WANT_READ)
-		conn_fail_tls(c,
-			      c->was_open || c->is_server ? "TLS" : "the other side refused our certificate");
+		conn_fail(c, &e);
+	else if (BIO_pending(c->tls_out) > 0)
+		tls_answer(c);
 }
 
 static void conn_bytes(struct rpc_conn *c, const uint8_t *data, size_t n)
@@ -331,18 +350,23 @@ static void encrypt(struct rpc_conn *c, const struct buf *plain)
 {
 	size_t done = 0, n;
 	int pending;
+	struct err e;
 
+	if (!c->ssl) {
+		buf_append(&c->wire, plain->data, plain->len);
+		return;
+	}
 	ERR_clear_error();
-	while (c->ssl && done < plain->len) {
-		if (!SSL_write_ex(c->ssl, plain->data + done, plain->len - done, &n))
-			break; /* a memory BIO takes everything: only a broken session comes here */
+	while (done < plain->len && SSL_write_ex(c->ssl, plain->data + done, plain->len - done, &n)) {
 		done += n;
 		pending = BIO_pending(c->tls_out);
 		BIO_read(c->tls_out, buf_reserve(&c->wire, (size_t)pending), pending);
 		c->wire.len += (size_t)pending;
 	}
-	if (!c->ssl)
-		buf_append(&c->wire, plain->data, plain->len);
+	if (done < plain->len) { /* a memory BIO takes everything: the session is broken */
+		tls_reason(c, "encrypt", &e);
+		conn_fail(c, &e);
+	}
 }
 
 static void wire_fill(struct rpc_conn *c)
@@ -353,7 +377,7 @@ static void wire_fill(struct rpc_conn *c)
 		BIO_read(c->tls_out, buf_reserve(&c->wire, (size_t)pending), pending);
 		c->wire.len += (size_t)pending;
 	}
-	while (c->tx && c->wire.len < WIRE_HIGH) {
+	while (c->tx && c->wire.len < WIRE_HIGH && !c->is_closing) {
 		struct conn_chunk *chunk = c->tx;
 
 		DL_DELETE(c->tx, chunk);
@@ -398,19 +422,31 @@ static void write_rest(struct rpc_conn *c)
 	c->is_writing = uv_write(&c->write, &c->io.stream, &b, 1, on_written) == 0;
 }
 
+/* Not uv_try_write, which raises SIGPIPE: a command in a pipe wants that signal for its own output. */
+static ssize_t write_some(struct rpc_conn *c)
+{
+	ssize_t n;
+	int fd;
+
+	if (uv_fileno(&c->io.handle, &fd) < 0)
+		return UV_EBADF;
+	do
+		n = send(fd, c->wire.data, c->wire.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? uv_translate_sys_error(errno) : n;
+}
+
 static void conn_flush(struct rpc_conn *c)
 {
 	while (!c->is_writing && !c->is_closing && c->state != CONN_CONNECTING) {
-		uv_buf_t b;
-		int n;
+		ssize_t n;
 
 		wire_fill(c);
 		if (c->wire.len == 0)
 			break;
-		b = uv_buf_init((char *)c->wire.data, (unsigned)c->wire.len);
-		n = uv_try_write(&c->io.stream, &b, 1);
+		n = write_some(c);
 		if (n < 0 && n != UV_EAGAIN) {
-			conn_fail_uv(c, n, "write");
+			conn_fail_uv(c, (int)n, "write");
 			return;
 		}
 		if (n > 0)

@@ -109,6 +109,9 @@ static int req_check(const struct rpc_req *r, const ProtobufCMessage *msg, struc
 		return err_set(e, E_LIMIT, "the request is too large");
 	if (r->conn->n_reqs > CONN_CALLS_MAX)
 		return err_set(e, E_LIMIT, "%u calls are open on this connection", r->conn->n_reqs);
+	if (conn_queue_bytes(r->conn) > CONN_QUEUE_HIGH)
+		return err_set(e, E_LIMIT, "%zu bytes wait to be sent to %s", conn_queue_bytes(r->conn),
+			       r->conn->peer.addr);
 	return 0;
 }
 
