@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "overlay/internal.h"
 #include "overlay/links.h"
+#include "overlay/reap.h"
 #include "overlay/routes.h"
 
 #define EGRESS_MTU 1500
@@ -189,6 +190,18 @@ static int make_leg(struct overlay *o, const struct leg_alias *mark, struct ns *
 	return nl_batch_run(&o->host.nl, &b, e);
 }
 
+/* gw0 may still be there from a leg that was detached a moment ago. Always "make it", or an error. */
+static int free_leg_name(struct overlay *o, struct ns *task, struct err *e)
+{
+	struct link task_end, host_end;
+	int rc = 0;
+
+	if (link_get(&task->nl, NAME_EGRESS_LEG, &task_end, NULL) == 0 &&
+	    reap_is_given_up(&o->host, &task_end, &host_end))
+		rc = link_delete(&o->host.nl, host_end.name, e);
+	return rc < 0 ? rc : 1;
+}
+
 /* 0: our pair is there. 1: nothing is there (any more): make it. */
 static int adopt_leg(struct overlay *o, const struct leg_alias *mark, struct ns *task, struct err *e)
 {
@@ -201,8 +214,10 @@ static int adopt_leg(struct overlay *o, const struct leg_alias *mark, struct ns 
 
 	name_leg(mark->id, name);
 	rc = link_get(&o->host.nl, name, &host_end, e);
+	if (rc == -ENODEV)
+		return free_leg_name(o, task, e);
 	if (rc < 0)
-		return rc == -ENODEV ? 1 : rc;
+		return rc;
 	if (!leg_alias_parse(host_end.alias, &found) || strcmp(found.id, mark->id) != 0)
 		return err_set(e, E_EXISTS, "link %s exists and is not ours: remove or rename it", name);
 	if (link_get(&task->nl, NAME_EGRESS_LEG, &task_end, e) < 0 || task_end.peer != host_end.index ||
@@ -291,7 +306,7 @@ int egress_leg_delete(struct overlay *o, struct leg *leg, struct err *e)
 	name_leg(leg->mark.id, name);
 	rc = link_get(&o->host.nl, name, &l, e);
 	if (rc == 0 && leg_alias_parse(l.alias, &found))
-		rc = link_delete(&o->host.nl, name, e);
+		rc = reap_link(o, &o->host, name, e);
 	if (rc < 0 && rc != -ENODEV)
 		return rc;
 	leg_forget(o, leg);
@@ -360,6 +375,7 @@ int egress_sweep(struct overlay *o, struct err *e)
 		if (rc == 0 && !leg->declared)
 			rc = egress_leg_delete(o, leg, e);
 	}
+	reap_group(o, &o->host); /* and what an earlier process gave up but did not come to delete */
 	return rc;
 }
 
@@ -373,6 +389,7 @@ int egress_remove_all(struct overlay *o, struct err *e)
 		if (rc == 0)
 			rc = egress_leg_delete(o, leg, e);
 	}
+	reap_group(o, &o->host);
 	if (rc == 0)
 		rc = link_get(&o->host.nl, NAME_EGRESS_BRIDGE, &br, e);
 	if (rc < 0)

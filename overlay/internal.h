@@ -71,6 +71,7 @@ struct nft_state {
 };
 
 struct events;
+struct reaper;
 
 struct overlay {
 	struct overlay_config cfg;
@@ -86,6 +87,7 @@ struct overlay {
 	struct declared_ns *declared;
 	struct nft_state nft;
 	struct events *events;
+	struct reaper *reaper;
 	bool netns_dir_ready;
 	int egress_index; /* of gswarm0; 0: not set up yet */
 };

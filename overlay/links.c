@@ -118,6 +118,8 @@ static void parse_link(const struct nlmsghdr *h, struct link *l)
 		l->master = (int)nla_get_u32(tb[IFLA_MASTER]);
 	if (tb[IFLA_LINK])
 		l->peer = (int)nla_get_u32(tb[IFLA_LINK]);
+	if (tb[IFLA_GROUP])
+		l->group = nla_get_u32(tb[IFLA_GROUP]);
 	if (tb[IFLA_MTU])
 		l->mtu = nla_get_u32(tb[IFLA_MTU]);
 	if (tb[IFLA_ADDRESS] && nla_len(tb[IFLA_ADDRESS]) == 6)
@@ -203,6 +205,12 @@ const struct link *links_find_index(const struct links *l, int index)
 	return NULL;
 }
 
+bool link_is_pair(const struct link *a, const struct link *b)
+{
+	return strcmp(a->kind, "veth") == 0 && strcmp(b->kind, "veth") == 0 && a->peer == b->index &&
+	       b->peer == a->index;
+}
+
 bool link_is_up(const struct link *l)
 {
 	return l->flags & IFF_UP;
@@ -219,6 +227,13 @@ struct nl_msg *link_change(struct nl_batch *b, int index, const char *name, bool
 	if (index == 0)
 		nl_put_text(m, IFLA_IFNAME, name);
 	return m;
+}
+
+void link_add_down(struct nl_batch *b, int index)
+{
+	struct ifinfomsg ifi = {.ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_change = IFF_UP};
+
+	nl_batch_add(b, RTM_NEWLINK, 0, &ifi, sizeof(ifi), 0);
 }
 
 void link_put_addrgen_none(struct nl_msg *m)

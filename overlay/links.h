@@ -6,7 +6,7 @@
 
 struct link {
 	int index, master, peer; /* peer: ifindex of the other end, in its own namespace */
-	uint32_t flags, mtu;
+	uint32_t flags, mtu, group;
 	char name[NAME_MAX_LEN], kind[16], alias[ALIAS_MAX];
 	uint8_t mac[6];
 	uint8_t addrgen; /* IN6_ADDR_GEN_MODE_* */
@@ -32,10 +32,13 @@ int links_dump(struct nl_conn *c, struct links *ret, struct err *e);
 void links_fini(struct links *l);
 const struct link *links_find(const struct links *l, const char *name);
 const struct link *links_find_index(const struct links *l, int index);
+/* The two ends of one veth pair, as far as can be seen from both sides. */
+bool link_is_pair(const struct link *a, const struct link *b);
 bool link_is_up(const struct link *l);
 
 /* A request on an existing link, by index, or by name when index is 0. up: set it up as well. */
 struct nl_msg *link_change(struct nl_batch *b, int index, const char *name, bool up);
+void link_add_down(struct nl_batch *b, int index);
 void link_put_addrgen_none(struct nl_msg *m);
 void link_put_suppressing_port(struct nl_msg *m); /* learning and flooding off, suppression on */
 void link_put_isolated_port(struct nl_msg *m);

@@ -11,6 +11,7 @@
 #include "overlay/fdb.h"
 #include "overlay/internal.h"
 #include "overlay/links.h"
+#include "overlay/reap.h"
 #include "overlay/routes.h"
 
 #define LOCKED(o, call)                                                                                      \
@@ -49,6 +50,7 @@ int overlay_new(const struct overlay_config *config, struct overlay **ret, struc
 	o->cfg.nft_helper = o->nft_helper;
 	o->host.fd = -1;
 	pthread_mutex_init(&o->lock, NULL);
+	reap_init(o);
 	rc = start(o, e);
 	if (rc < 0) {
 		overlay_free(o);
@@ -352,7 +354,7 @@ static int detach(struct overlay *o, const char *id, struct err *e)
 	name_port(id, name);
 	rc = ns_get(o, n->ns_name, &ns, e);
 	if (rc == 0)
-		rc = link_delete(&ns->nl, name, e);
+		rc = reap_link(o, ns, name, e);
 	if (rc < 0 && rc != E_NOT_FOUND)
 		return err_wrap(e, "detach %s", id);
 	HASH_DEL(o->ports, p);

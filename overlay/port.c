@@ -10,6 +10,7 @@
 
 #include "overlay/internal.h"
 #include "overlay/links.h"
+#include "overlay/reap.h"
 #include "overlay/routes.h"
 
 struct pair {
@@ -19,12 +20,6 @@ struct pair {
 	char name[NAME_MAX_LEN];
 	struct overlay_ip ip; /* with the prefix of the network when it has none */
 };
-
-static bool is_pair(const struct link *net_end, const struct link *task_end)
-{
-	return strcmp(net_end->kind, "veth") == 0 && strcmp(task_end->kind, "veth") == 0 &&
-	       net_end->peer == task_end->index && task_end->peer == net_end->index;
-}
 
 static int make_pair(struct pair *pr, struct err *e)
 {
@@ -51,9 +46,11 @@ static int adopt_pair(struct pair *pr, struct err *e)
 
 	if (has_net < 0 && has_task < 0)
 		return 1;
+	if (has_net < 0 && reap_is_given_up(pr->net, &task_end, &net_end))
+		return link_delete(&pr->net->nl, net_end.name, e) < 0 ? -EBUSY : 1;
 	if (has_net < 0)
 		return err_set(e, E_EXISTS, "%s in namespace %s is not ours", pr->p->ifname, pr->task->name);
-	if (has_task < 0 || !is_pair(&net_end, &task_end)) {
+	if (has_task < 0 || !link_is_pair(&net_end, &task_end)) {
 		int rc = link_delete(&pr->net->nl, pr->name, e);
 
 		return rc < 0 ? rc : 1;
@@ -124,7 +121,7 @@ bool port_is_right(struct overlay *o, const struct network *n, const struct over
 		return false;
 	net_end = links_find(links, pr.name);
 	if (!net_end || link_get(&pr.task->nl, p->ifname, &task_end, NULL) < 0 ||
-	    !is_pair(net_end, &task_end))
+	    !link_is_pair(net_end, &task_end))
 		return false;
 	if (net_end->master != n->br_index || !link_is_up(net_end) || net_end->mtu != n->spec.mtu)
 		return false;

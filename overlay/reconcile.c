@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "overlay/internal.h"
+#include "overlay/reap.h"
 
 /* Keep the first error, go on with the rest. */
 static void note(struct err *first, int rc, const struct err *e)
@@ -155,6 +156,7 @@ int overlay_remove_all(struct overlay *o, struct err *e)
 	note(&first, egress_remove_all(o, &one), &one);
 	note(&first, nft_remove(o, &one), &one);
 	forget_all(o);
+	reap_wait(o);
 	pthread_mutex_unlock(&o->lock);
 	return finish(&first, e);
 }
@@ -163,6 +165,7 @@ void overlay_free(struct overlay *o)
 {
 	if (!o)
 		return;
+	reap_fini(o);
 	forget_all(o);
 	ns_close_all(o);
 	nft_fini(o);

@@ -12,6 +12,7 @@
 #include "overlay/fdb.h"
 #include "overlay/internal.h"
 #include "overlay/links.h"
+#include "overlay/reap.h"
 
 static bool is_vxlan_right(struct overlay *o, const struct network *n, const struct link *vx)
 {
@@ -50,10 +51,12 @@ static int create_vxlan(struct overlay *o, struct network *n, struct ns *ns, str
 					.master_index = n->br_index};
 	int rc = -EEXIST;
 
-	for (int try = 0; try < 2 && rc == -EEXIST; try++) {
+	for (int try = 0; try < 3 && rc == -EEXIST; try++) {
 		struct nl_batch b = {0};
 
-		if (try > 0 && !remove_stale(o, n))
+		if (try == 1)
+			reap_wait(o); /* the network's own former device may be on its way out */
+		else if (try == 2 && !remove_stale(o, n))
 			return err_set(
 				e, E_EXISTS,
 				"VNI %u on port %u is used by a vxlan device that is not ours: remove it "
@@ -211,7 +214,7 @@ int network_destroy(struct overlay *o, const char *ns_name, struct err *e)
 	if (rc == 0)
 		rc = ns_mark(o, ns, mark, e);
 	if (rc == 0 && strncmp(mark, ALIAS_NET, strlen(ALIAS_NET)) == 0)
-		rc = link_delete(&ns->nl, NAME_VXLAN, e);
+		rc = reap_link(o, ns, NAME_VXLAN, e);
 	return rc < 0 ? rc : ns_remove(o, ns_name, ALIAS_NET, e);
 }
 
@@ -254,9 +257,13 @@ static int check_ports(struct overlay *o, struct network *n, struct ns *ns, cons
 	for (size_t i = 0; rc == 0 && i < links->n; i++) {
 		const struct link *l = &links->list[i];
 
+		if (l->group == REAP_GROUP) {
+			reap_group(o, ns);
+			continue;
+		}
 		if (l->name[0] != 'p' || strcmp(l->kind, "veth") != 0 || is_declared_port(o, n, l->name))
 			continue;
-		rc = link_delete(&ns->nl, l->name, e);
+		rc = reap_link(o, ns, l->name, e);
 		(*repairs)++;
 	}
 	for (struct port *p = o->ports; rc == 0 && p; p = p->hh.next) {

@@ -707,6 +707,120 @@ static void test_ipv6_inside(void **state)
 	assert_int_equal(reconcile(&h1), 0);
 }
 
+static void test_ipv6_underlay(void **state)
+{
+	const char *v4[2] = {h1.vtep, h2.vtep};
+
+	SH("ip -n gso-h1 addr add fd00:55::1/64 dev eth0 nodad && ip -n gso-h2 addr add fd00:55::2/64 dev "
+	   "eth0 nodad");
+	h1.vtep = "fd00:55::1";
+	h2.vtep = "fd00:55::2";
+	restart(&h1);
+	restart(&h2);
+	both_up();
+	assert_true(pings(&h1, "t11", "10.9.0.12"));
+	assert_int_equal(reconcile(&h1), 0);
+	both_down();
+	h1.vtep = v4[0];
+	h2.vtep = v4[1];
+	restart(&h1);
+	restart(&h2);
+}
+
+/* Detach and attach at once: what waits for its deletion is not in the way. */
+static void test_detach_and_attach_at_once(void **state)
+{
+	struct overlay_port p = port(11, "t11");
+
+	both_up();
+	enter(&h1);
+	for (int i = 0; i < 20; i++) {
+		OK(overlay_egress_attach(h1.o, "t11", "e.11", &err));
+		OK(overlay_egress_detach(h1.o, "e.11", &err));
+		OK(overlay_detach(h1.o, p.id, &err)); /* takes the network along */
+		OK(overlay_attach(h1.o, &p, &err));
+	}
+	OK(overlay_egress_attach(h1.o, "t11", "e.11", &err));
+	assert_true(pings(&h1, "t11", "10.9.0.12"));
+	assert_int_equal(reconcile(&h1), 0);
+	for (int i = 0; i < 20; i++) { /* the same with the namespace going as well */
+		OK(overlay_egress_detach(h1.o, "e.11", &err));
+		OK(overlay_detach(h1.o, p.id, &err));
+		OK(overlay_netns_remove(h1.o, "t11", &err));
+		OK(overlay_netns_create(h1.o, "t11", &err));
+		OK(overlay_attach(h1.o, &p, &err));
+		OK(overlay_egress_attach(h1.o, "t11", "e.11", &err));
+	}
+	assert_true(pings(&h1, "t11", "10.9.0.12"));
+}
+
+/* Links that were given up when the process was killed. */
+static void test_given_up_links_are_found_after_a_restart(void **state)
+{
+	both_up();
+	attach(&h1, 13, "t13");
+	enter(&h1);
+	assert_int_equal(in_ns(&h1, "gsn-aaaaaaaa",
+			       "ip link add gx77 type veth peer name gx78 && ip link set gx77 group %u && "
+			       "ip link set gx78 group %u",
+			       0x67735744, 0x67735744),
+			 0);
+	SH("ip link add gx99 type veth peer name gx98 && ip link set gx99 group %u", 0x67735744);
+	restart(&h1);
+	both_up();
+	enter(&h1);
+	OK(overlay_adopt_done(h1.o, NULL, 0, &err));
+	OK(overlay_remove_all(h1.o, &err));
+	SH("! ip link show gx99 2>/dev/null");
+}
+
+struct worker_job {
+	pthread_t thread;
+	int n;
+};
+
+static void *run_worker(void *arg)
+{
+	struct worker_job *j = arg;
+	char netns[16];
+	struct overlay_port p;
+	struct err e = {0};
+
+	if (setns(h1.fd, CLONE_NEWNET) != 0)
+		return "setns";
+	snprintf(netns, sizeof(netns), "w%d", j->n);
+	p = port(j->n, netns);
+	for (int i = 0; i < 5; i++) {
+		if (overlay_netns_create(h1.o, netns, &e) || overlay_attach(h1.o, &p, &e) ||
+		    overlay_egress_attach(h1.o, netns, p.id, &e) ||
+		    nft_apply(h1.o, netns, "add table ip x\n", &e) || overlay_reconcile(h1.o, NULL, &e))
+			return "up";
+		overlay_events_drain(h1.o);
+		if (overlay_egress_detach(h1.o, p.id, &e) || overlay_detach(h1.o, p.id, &e) ||
+		    overlay_netns_remove(h1.o, netns, &e))
+			return "down";
+	}
+	return NULL;
+}
+
+static void test_pool_threads_in_parallel(void **state)
+{
+	struct worker_job jobs[6];
+	void *failure;
+
+	declare(&h1);
+	for (int i = 0; i < 6; i++) {
+		jobs[i].n = 21 + i;
+		assert_int_equal(pthread_create(&jobs[i].thread, NULL, run_worker, &jobs[i]), 0);
+	}
+	for (int i = 0; i < 6; i++) {
+		pthread_join(jobs[i].thread, &failure);
+		if (failure)
+			fail_msg("thread %d failed: %s", i, (char *)failure);
+	}
+	SH("test -z \"$(ls %s)\"", h1.dir);
+}
+
 #define T(f) cmocka_unit_test_teardown(f, clean)
 
 int main(int argc, char **argv)
@@ -738,6 +852,10 @@ int main(int argc, char **argv)
 		T(test_nft_program_when_there_is_no_helper),
 		T(test_dump_names_what_is_there),
 		T(test_ipv6_inside),
+		T(test_ipv6_underlay),
+		T(test_detach_and_attach_at_once),
+		T(test_given_up_links_are_found_after_a_restart),
+		T(test_pool_threads_in_parallel),
 	};
 
 	if (geteuid() != 0) {
