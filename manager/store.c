@@ -178,9 +178,11 @@ static void notify(struct store *s, const struct change *changes, size_t n)
 
 /* ---- apply ---- */
 
-static bool has_unique_name(enum obj_kind kind)
+/* Owned secrets (a cluster's own credentials) have the same names in every cluster. */
+static bool has_unique_name(enum obj_kind kind, const void *row)
 {
-	return kind == OBJ_SERVICE || kind == OBJ_NETWORK || kind == OBJ_SECRET || kind == OBJ_CONFIG;
+	return kind == OBJ_SERVICE || kind == OBJ_NETWORK || kind == OBJ_CONFIG ||
+	       (kind == OBJ_SECRET && !*((const Gs__Secret *)row)->owner);
 }
 
 /* Two requests that were both checked before either was committed: the second one loses here. */
@@ -189,10 +191,11 @@ static int check_name(const struct store *s, enum obj_kind kind, const void *row
 	const char *name = row_name(kind, row);
 	const void *other;
 
-	if (!has_unique_name(kind) || !*name)
+	if (!*name || !has_unique_name(kind, row))
 		return 0;
 	for (size_t i = 0; (other = store_at(s, kind, i)); i++)
-		if (strcmp(row_name(kind, other), name) == 0 && strcmp(row_id(other), row_id(row)) != 0)
+		if (strcmp(row_name(kind, other), name) == 0 && has_unique_name(kind, other) &&
+		    strcmp(row_id(other), row_id(row)) != 0)
 			return err_set(e, E_EXISTS, "%s %s exists already", obj_kind_name(kind), name);
 	return 0;
 }

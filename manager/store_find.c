@@ -71,6 +71,8 @@ static int find_name(const struct store *s, enum obj_kind kind, const char *name
 
 		if (strcmp(row_name(kind, row), name) != 0)
 			continue;
+		if (kind == OBJ_SECRET && *((const Gs__Secret *)row)->owner)
+			continue; /* a cluster's own credentials have no name for people */
 		best = *ret ? better(kind, *ret, row) : row;
 		hits = best ? 1 : hits + 1;
 		*ret = best ? best : *ret;

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Subnets, VNIs, addresses, node indexes, and where each address is now.
+ *
+ * The happy path is: a network gets a subnet and a VNI, a slot gets an address per network for its whole
+ * life, its NEW task carries them and becomes PENDING; when it is placed, an Endpoint row says where. What
+ * can fail is that something is used up: the task stays NEW and says which network or pool is full.
+ *
+ * What is taken is a Lease row, so that a new leader cannot give it out again. A lease whose owner is gone is
+ * released: kept for a while, so that what others remember of the address ends first. */
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "manager/reconcile_internal.h"
+
+#define VNI_FIRST 0x100000u /* below: Docker's, on the same UDP port */
+#define VNI_LAST 0xffffffu
+#define NODE_INDEX_LAST 0xffffu
+#define ADDRESS_REST_MS 60000
+#define NODE_INDEX_REST_MS (24 * 3600 * 1000LL)
+#define POOL_DEFAULT "10.0.0.0/8"
+#define POOL_MASK_DEFAULT 24
+#define HOSTS_MAX (1u << 20) /* addresses tried per network */
+#define MTU_DEFAULT 1450
+#define VXLAN_V4_BYTES 50
+#define VXLAN_V6_BYTES 70
+#define MTU_MIN 576
+
+struct alloc {
+	struct store *s;
+	struct tx *tx;
+	struct reconcile_env *env;
+	int64_t wall_ms;
+};
+
+/* ---- leases ---- */
+
+static char *lease_id(Gs__LeaseKind kind, const char *scope, const char *value)
+{
+	static const char *const names[] = {"address", "vni", "port", "node-index", "subnet", "vip"};
+
+	return xasprintf("%s/%s/%s", names[kind], scope, value);
+}
+
+static bool lease_is_free(const struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value)
+{
+	cleanup_free char *id = lease_id(kind, scope, value);
+	const Gs__Lease *l = tx_get(a->tx, OBJ_LEASE, id);
+
+	return !l || (!*l->owner && l->free_after_ms <= a->wall_ms);
+}
+
+static void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value,
+		       const void *bytes, size_t n, const char *owner)
+{
+	cleanup_free char *id = lease_id(kind, scope, value);
+	Gs__Lease *l = tx_edit(a->tx, OBJ_LEASE, id);
+	bool is_new = !l;
+
+	if (is_new)
+		l = obj_new_row(OBJ_LEASE, id);
+	l->kind = kind;
+	l->free_after_ms = 0;
+	str_replace(&l->scope, scope);
+	str_replace(&l->owner, owner);
+	obj_bytes_set(&l->value, bytes, n);
+	if (is_new)
+		tx_create(a->tx, l);
+}
+
+static bool owner_exists(const struct alloc *a, const Gs__Lease *l)
+{
+	if (l->kind == GS__LEASE_KIND__LEASE_ADDRESS)
+		return tx_get(a->tx, OBJ_SLOT, l->owner);
+	if (l->kind == GS__LEASE_KIND__LEASE_VNI)
+		return tx_get(a->tx, OBJ_NETWORK, l->owner);
+	if (l->kind == GS__LEASE_KIND__LEASE_NODE_INDEX)
+		return tx_get(a->tx, OBJ_NODE, l->owner);
+	return true; /* other kinds are not ours to judge */
+}
+
+static void release_leases(struct alloc *a)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_LEASE, &rows);
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__Lease *l = rows[i];
+		bool address = l->kind == GS__LEASE_KIND__LEASE_ADDRESS;
+		Gs__Lease *edit;
+
+		if ((address && !tx_get(a->tx, OBJ_NETWORK, l->scope)) ||
+		    (!*l->owner && l->free_after_ms <= a->wall_ms)) {
+			tx_remove(a->tx, l);
+		} else if (*l->owner && !owner_exists(a, l)) {
+			edit = tx_edit(a->tx, OBJ_LEASE, l->meta->id);
+			str_replace(&edit->owner, "");
+			edit->free_after_ms = a->wall_ms + (address ? ADDRESS_REST_MS : NODE_INDEX_REST_MS);
+		}
+	}
+}
+
+/* ---- networks ---- */
+
+static bool overlaps_any(const struct alloc *a, const Gs__Addr *subnet, const char *but)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_NETWORK, &rows);
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__Network *net = rows[i];
+
+		if (strcmp(net->meta->id, but) != 0 && net->subnet && addr_overlaps(net->subnet, subnet))
+			return true;
+	}
+	return false;
+}
+
+/* ip + n, in the last four bytes: no pool or subnet we cut is wider than that. */
+static void ip_add(uint8_t *ip, size_t len, uint32_t n)
+{
+	uint32_t low;
+
+	memcpy(&low, ip + len - 4, 4);
+	low = htonl(ntohl(low) + n);
+	memcpy(ip + len - 4, &low, 4);
+}
+
+/* Slots 0.. of the pool that the mask cuts; at most 65,536 are looked at. */
+static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
+{
+	const Gs__Cluster *c = store_cluster(a->s);
+	const Gs__ClusterSpec *spec = c ? c->spec : NULL;
+	const char *text = spec && *spec->default_addr_pool ? spec->default_addr_pool : POOL_DEFAULT;
+	uint32_t mask =
+		spec && spec->default_addr_pool_mask ? spec->default_addr_pool_mask : POOL_MASK_DEFAULT;
+	Gs__Addr *pool = NULL, *cut;
+	uint32_t bits, count, step;
+
+	if (addr_parse_cidr(text, &pool, NULL))
+		return NULL;
+	bits = (uint32_t)pool->ip.len * 8;
+	if (mask < pool->prefix || mask > bits || bits - mask > 31) {
+		obj_free(pool);
+		return NULL;
+	}
+	count = mask - pool->prefix > 16 ? 1u << 16 : 1u << (mask - pool->prefix);
+	step = 1u << (bits - mask);
+	cut = obj_dup(pool);
+	cut->prefix = mask;
+	obj_free(pool);
+	for (uint32_t i = 0; i < count; i++, ip_add(cut->ip.data, cut->ip.len, step))
+		if (!overlaps_any(a, cut, but))
+			return cut;
+	obj_free(cut);
+	return NULL;
+}
+
+static uint32_t free_vni(const struct alloc *a)
+{
+	char text[16];
+
+	for (uint32_t vni = VNI_FIRST; vni <= VNI_LAST; vni++) {
+		snprintf(text, sizeof(text), "%u", vni);
+		if (lease_is_free(a, GS__LEASE_KIND__LEASE_VNI, "", text))
+			return vni;
+	}
+	return 0;
+}
+
+/* The smallest of the nodes' links, less what VXLAN adds; an MTU in use only ever shrinks. */
+static uint32_t overlay_mtu(const struct alloc *a)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_NODE, &rows);
+	uint32_t best = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__NodeDescription *d = ((const Gs__Node *)rows[i])->description;
+		uint32_t extra = d && d->vtep_ip.len == 16 ? VXLAN_V6_BYTES : VXLAN_V4_BYTES;
+
+		if (d && d->vtep_mtu >= MTU_MIN + extra && (!best || d->vtep_mtu - extra < best))
+			best = d->vtep_mtu - extra;
+	}
+	return best ? best : MTU_DEFAULT;
+}
+
+static void give_vni(struct alloc *a, Gs__Network *net)
+{
+	uint32_t vni = free_vni(a), wire = htonl(vni);
+	char text[16];
+
+	if (!vni)
+		return;
+	snprintf(text, sizeof(text), "%u", vni);
+	lease_take(a, GS__LEASE_KIND__LEASE_VNI, "", text, &wire, sizeof(wire), net->meta->id);
+	net->vni = vni;
+}
+
+static void allocate_network(struct alloc *a, const Gs__Network *net, uint32_t mtu)
+{
+	const char *id = net->meta->id;
+	const Gs__Addr *asked = net->spec ? net->spec->subnet : NULL;
+	Gs__Addr *subnet = NULL;
+	bool given = asked && asked->ip.len > 0;
+
+	if (!net->subnet)
+		subnet = !given ? cut_subnet(a, id) : overlaps_any(a, asked, id) ? NULL : obj_dup(asked);
+	if (subnet)
+		obj_set(&((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, id))->subnet, subnet);
+	obj_free(subnet);
+	if (net->vni == 0)
+		give_vni(a, tx_edit(a->tx, OBJ_NETWORK, id));
+	if (net->mtu == 0 || mtu < net->mtu)
+		((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, id))->mtu = mtu;
+}
+
+static void allocate_networks(struct alloc *a)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_NETWORK, &rows);
+	uint32_t mtu = n ? overlay_mtu(a) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		allocate_network(a, rows[i], mtu);
+}
+
+/* ---- node indexes ---- */
+
+static void allocate_node_index(struct alloc *a, const Gs__Node *node)
+{
+	char text[16];
+
+	for (uint32_t i = 1; i <= NODE_INDEX_LAST; i++) {
+		uint16_t wire = htons((uint16_t)i);
+
+		snprintf(text, sizeof(text), "%u", i);
+		if (!lease_is_free(a, GS__LEASE_KIND__LEASE_NODE_INDEX, "", text))
+			continue;
+		lease_take(a, GS__LEASE_KIND__LEASE_NODE_INDEX, "", text, &wire, sizeof(wire),
+			   node->meta->id);
+		((Gs__Node *)tx_edit(a->tx, OBJ_NODE, node->meta->id))->index = i;
+		return;
+	}
+}
+
+static void allocate_nodes(struct alloc *a)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_NODE, &rows);
+
+	for (size_t i = 0; i < n; i++)
+		if (((const Gs__Node *)rows[i])->index == 0)
+			allocate_node_index(a, rows[i]);
+}
+
+/* ---- slot addresses ---- */
+
+/* Where the search in a network goes on: what lies before is taken. Lives for one pass. */
+struct cursor {
+	const char *network_id;
+	uint32_t next;
+};
+struct cursors {
+	struct cursor *list;
+	size_t n;
+};
+
+static struct cursor *cursor_of(struct cursors *cs, const char *network_id)
+{
+	for (size_t i = 0; i < cs->n; i++)
+		if (strcmp(cs->list[i].network_id, network_id) == 0)
+			return &cs->list[i];
+	cs->list = xrealloc(cs->list, (cs->n + 1) * sizeof(*cs->list));
+	cs->list[cs->n] =
+		(struct cursor){.network_id = network_id, .next = 2}; /* .0 the net, .1 the gateway */
+	return &cs->list[cs->n++];
+}
+
+/* The last number that is an address of a host; IPv4 keeps the broadcast address out. */
+static uint32_t last_host(const Gs__Addr *subnet)
+{
+	uint32_t bits = (uint32_t)subnet->ip.len * 8 - subnet->prefix;
+	uint32_t size = bits >= 20 ? HOSTS_MAX : 1u << bits;
+
+	return size < 4 ? 0 : size - 2;
+}
+
+/* NULL: none is free. */
+static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *owner)
+{
+	Gs__Addr *addr = obj_dup(net->subnet);
+	uint32_t last = last_host(net->subnet);
+	char text[64];
+
+	ip_add(addr->ip.data, addr->ip.len, c->next);
+	for (; c->next <= last; c->next++, ip_add(addr->ip.data, addr->ip.len, 1)) {
+		if (net->spec && obj_bytes_equal(&addr->ip, &net->spec->gateway))
+			continue;
+		addr_format(&addr->ip, text, sizeof(text));
+		if (!lease_is_free(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text))
+			continue;
+		lease_take(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text, addr->ip.data, addr->ip.len,
+			   owner);
+		c->next++;
+		return addr;
+	}
+	obj_free(addr);
+	return NULL;
+}
+
+static bool give_address(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *slot_id)
+{
+	Gs__Addr *addr = next_address(a, net, c, slot_id);
+	Gs__SlotAddress *sa;
+	Gs__Slot *slot;
+	uint8_t mac[6];
+
+	if (!addr)
+		return false;
+	sa = obj_new(&gs__slot_address__descriptor);
+	str_replace(&sa->network_id, net->meta->id);
+	sa->addr = addr;
+	addr_mac(&addr->ip, mac);
+	obj_bytes_set(&sa->mac, mac, sizeof(mac));
+	slot = tx_edit(a->tx, OBJ_SLOT, slot_id);
+	obj_add(&slot->n_addresses, &slot->addresses, sa);
+	return true;
+}
+
+/* Addresses for every network of the task. NULL: all there. Otherwise why not; free it. */
+static char *allocate_slot(struct alloc *a, struct cursors *cs, const Gs__Task *t)
+{
+	for (size_t i = 0; i < t->spec->n_networks; i++) {
+		const char *id = t->spec->networks[i]->network_id;
+		const Gs__Network *net = tx_get(a->tx, OBJ_NETWORK, id);
+		const Gs__Slot *slot = tx_get(a->tx, OBJ_SLOT, t->slot_id);
+		const char *name;
+
+		if (!net)
+			return xasprintf("network %.40s does not exist", id);
+		name = net->spec ? net->spec->name : id;
+		if (!net->subnet)
+			return xasprintf("network %s has no subnet: the address pool is used up or its "
+					 "subnet overlaps "
+					 "another network's",
+					 name);
+		if (!net->vni)
+			return xasprintf("network %s has no VNI: all are used", name);
+		if (!slot_address(slot, id) &&
+		    !give_address(a, net, cursor_of(cs, net->meta->id), t->slot_id)) {
+			reconcile_wake(a->env, clock_mono_ms(a->env->clock) + ADDRESS_REST_MS / 12);
+			return xasprintf("network %s has no free address", name);
+		}
+	}
+	return NULL;
+}
+
+static void make_pending(struct alloc *a, const Gs__Task *t)
+{
+	const Gs__Slot *slot = tx_get(a->tx, OBJ_SLOT, t->slot_id);
+	Gs__Task *edit = tx_edit(a->tx, OBJ_TASK, t->meta->id);
+
+	/* in the order of the spec: the first network is the one that matters most to the task */
+	for (size_t i = 0; i < edit->spec->n_networks; i++) {
+		const Gs__SlotAddress *sa = slot_address(slot, edit->spec->networks[i]->network_id);
+
+		obj_add(&edit->n_addresses, &edit->addresses, obj_dup(sa));
+	}
+	edit->status->state = GS__TASK_STATE__TASK_PENDING;
+	str_replace(&edit->pending_reason, "");
+}
+
+static int by_service_then_slot(const void *a, const void *b)
+{
+	const Gs__Task *x = *(const Gs__Task *const *)a, *y = *(const Gs__Task *const *)b;
+	int d = strcmp(x->service_id, y->service_id);
+
+	if (d)
+		return d;
+	if (x->slot_number != y->slot_number)
+		return x->slot_number < y->slot_number ? -1 : 1;
+	return strcmp(x->meta->id, y->meta->id);
+}
+
+static void allocate_tasks(struct alloc *a)
+{
+	cleanup_free const Gs__Task **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_TASK, (const void ***)&rows), fresh = 0;
+	struct cursors cs = {0};
+
+	for (size_t i = 0; i < n; i++)
+		if (task_state(rows[i]) == GS__TASK_STATE__TASK_NEW && task_wanted(rows[i]) &&
+		    rows[i]->spec && tx_get(a->tx, OBJ_SLOT, rows[i]->slot_id))
+			rows[fresh++] = rows[i];
+	qsort(rows, fresh, sizeof(*rows), by_service_then_slot);
+	for (size_t i = 0; i < fresh; i++) {
+		cleanup_free char *why = allocate_slot(a, &cs, rows[i]);
+
+		if (why)
+			task_set_pending(a->tx, rows[i], why);
+		else
+			make_pending(a, rows[i]);
+	}
+	free(cs.list);
+}
+
+/* ---- endpoints ---- */
+
+static void endpoint_fill(Gs__Endpoint *ep, const Gs__Slot *slot, const Gs__SlotAddress *sa,
+			  const Gs__Task *t, const Gs__Node *node)
+{
+	const Gs__NodeDescription *d = node->description;
+
+	str_replace(&ep->network_id, sa->network_id);
+	str_replace(&ep->slot_id, slot->meta->id);
+	str_replace(&ep->task_id, t->meta->id);
+	str_replace(&ep->node_id, t->node_id);
+	str_replace(&ep->name, t->name);
+	obj_set(&ep->addr, sa->addr);
+	obj_bytes_set(&ep->mac, sa->mac.data, sa->mac.len);
+	obj_bytes_set(&ep->vtep_ip, d ? d->vtep_ip.data : NULL, d ? d->vtep_ip.len : 0);
+	ep->generation = slot->holder->generation;
+}
+
+static bool endpoint_is_right(const Gs__Endpoint *ep, const Gs__Slot *slot, const Gs__SlotAddress *sa,
+			      const Gs__Task *t, const Gs__Node *node)
+{
+	ProtobufCBinaryData none = {0};
+
+	return strcmp(ep->task_id, t->meta->id) == 0 && strcmp(ep->node_id, t->node_id) == 0 &&
+	       strcmp(ep->name, t->name) == 0 && ep->generation == slot->holder->generation &&
+	       obj_bytes_equal(&ep->mac, &sa->mac) && ep->addr &&
+	       obj_bytes_equal(&ep->addr->ip, &sa->addr->ip) &&
+	       obj_bytes_equal(&ep->vtep_ip, node->description ? &node->description->vtep_ip : &none);
+}
+
+static void put_endpoint(struct alloc *a, const Gs__Slot *slot, const Gs__SlotAddress *sa, const Gs__Task *t,
+			 const Gs__Node *node)
+{
+	cleanup_free char *id = xasprintf("%s.%s", sa->network_id, slot->meta->id);
+	const Gs__Endpoint *now = tx_get(a->tx, OBJ_ENDPOINT, id);
+	Gs__Endpoint *ep;
+
+	if (now && endpoint_is_right(now, slot, sa, t, node))
+		return;
+	ep = now ? tx_edit(a->tx, OBJ_ENDPOINT, id) : obj_new_row(OBJ_ENDPOINT, id);
+	endpoint_fill(ep, slot, sa, t, node);
+	if (!now)
+		tx_create(a->tx, ep);
+}
+
+/* A slot's addresses are where its newest placement is, until the next one or the slot's end. */
+static void place_endpoints(struct alloc *a)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_SLOT, &rows);
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__Slot *slot = rows[i];
+		const Gs__Task *t = slot->holder ? tx_get(a->tx, OBJ_TASK, slot->holder->task_id) : NULL;
+		const Gs__Node *node = t && *t->node_id ? tx_get(a->tx, OBJ_NODE, t->node_id) : NULL;
+
+		for (size_t k = 0; node && k < slot->n_addresses; k++)
+			if (tx_get(a->tx, OBJ_NETWORK, slot->addresses[k]->network_id))
+				put_endpoint(a, slot, slot->addresses[k], t, node);
+	}
+}
+
+static void drop_endpoints(struct alloc *a)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_ENDPOINT, &rows);
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__Endpoint *ep = rows[i];
+
+		if (!tx_get(a->tx, OBJ_SLOT, ep->slot_id) || !tx_get(a->tx, OBJ_NETWORK, ep->network_id))
+			tx_remove(a->tx, ep);
+	}
+}
+
+void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
+{
+	struct alloc a = {.s = s, .tx = tx, .env = env, .wall_ms = clock_wall_ms(env->clock)};
+
+	release_leases(&a);
+	allocate_networks(&a);
+	allocate_nodes(&a);
+	allocate_tasks(&a);
+	drop_endpoints(&a);
+	place_endpoints(&a);
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+/* All passes in one transaction, and what they share.
+ *
+ * The happy path is: passes run in order, again while they still change something, so that one commit leads
+ * from a created service to placed tasks. What can fail is nothing here; the commit that follows can, and
+ * then the next pass starts from what is committed. */
+#include "manager/reconcile.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "manager/reconcile_internal.h"
+
+#define ROUNDS_MAX 5
+#define EVENTS_MAX 500
+
+bool task_is_gone(const struct tx *tx, const Gs__Task *t)
+{
+	const Gs__Node *n;
+
+	if (task_is_final(t) || !*t->node_id)
+		return true;
+	n = tx_get(tx, OBJ_NODE, t->node_id);
+	return !n || node_is_down(n);
+}
+
+void task_set_pending(struct tx *tx, const Gs__Task *t, const char *reason)
+{
+	Gs__Task *edit;
+
+	if (strcmp(t->pending_reason, reason) == 0)
+		return;
+	edit = tx_edit(tx, OBJ_TASK, t->meta->id);
+	if (edit)
+		str_replace(&edit->pending_reason, reason);
+}
+
+const Gs__SlotAddress *slot_address(const Gs__Slot *slot, const char *network_id)
+{
+	for (size_t i = 0; i < slot->n_addresses; i++)
+		if (strcmp(slot->addresses[i]->network_id, network_id) == 0)
+			return slot->addresses[i];
+	return NULL;
+}
+
+void event_add(struct tx *tx, struct reconcile_env *env, const char *kind, const char *object_id,
+	       const char *fmt, ...)
+{
+	char id[ID_LEN + 1];
+	Gs__Event *ev;
+	va_list ap;
+	cleanup_free char *text = NULL;
+
+	env->new_id(env->arg, id);
+	ev = obj_new_row(OBJ_EVENT, id);
+	va_start(ap, fmt);
+	text = xvasprintf(fmt, ap);
+	va_end(ap);
+	str_replace(&ev->kind, kind);
+	str_replace(&ev->object_id, object_id);
+	str_replace(&ev->text, text);
+	tx_create(tx, ev);
+}
+
+/* Rows of this tx (version 0) are the newest. */
+static int by_age(const void *a, const void *b)
+{
+	const Gs__Event *x = *(void *const *)a, *y = *(void *const *)b;
+
+	if (x->meta->version != y->meta->version)
+		return x->meta->version - 1 < y->meta->version - 1 ? -1 : 1;
+	return strcmp(x->meta->id, y->meta->id);
+}
+
+static void trim_events(struct tx *tx)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(tx, OBJ_EVENT, &rows);
+
+	if (n <= EVENTS_MAX)
+		return;
+	qsort(rows, n, sizeof(*rows), by_age);
+	for (size_t i = 0; i < n - EVENTS_MAX; i++)
+		tx_remove(tx, rows[i]);
+}
+
+/* ---- why a service does not reach its spec ---- */
+
+static const char *task_trouble(const Gs__Task *t)
+{
+	if (*t->pending_reason)
+		return t->pending_reason;
+	if (task_state(t) == GS__TASK_STATE__TASK_REJECTED || task_state(t) == GS__TASK_STATE__TASK_FAILED)
+		return *t->status->err ? t->status->err : t->status->message;
+	return "";
+}
+
+/* Of the tasks that should run, the first one (by slot) that has trouble. */
+static const Gs__Task *first_trouble(const Gs__Task **tasks, size_t n)
+{
+	const Gs__Task *best = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (task_wanted(tasks[i]) && *task_trouble(tasks[i]) &&
+		    (!best || tasks[i]->slot_number < best->slot_number))
+			best = tasks[i];
+	return best;
+}
+
+static void service_error(struct tx *tx, const Gs__Service *svc)
+{
+	cleanup_free const Gs__Task **tasks = NULL;
+	size_t n = tx_tasks_of_service(tx, svc->meta->id, &tasks);
+	const Gs__Task *t = svc->meta->deleting ? NULL : first_trouble(tasks, n);
+	cleanup_free char *text = t ? xasprintf("%s: %s", t->name, task_trouble(t)) : xstrdup("");
+	Gs__Service *edit;
+
+	if (strcmp(svc->error, text) == 0)
+		return;
+	edit = tx_edit(tx, OBJ_SERVICE, svc->meta->id);
+	str_replace(&edit->error, text);
+}
+
+static void service_errors(struct tx *tx)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(tx, OBJ_SERVICE, &rows);
+
+	for (size_t i = 0; i < n; i++)
+		service_error(tx, rows[i]);
+}
+
+void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env)
+{
+	env->wake_ms = INT64_MAX;
+	if (!store_cluster(s))
+		return;
+	tx_allow_split(tx);
+	nodes_pass(s, tx, env);
+	for (int round = 0; round < ROUNDS_MAX; round++) {
+		uint64_t before = tx_touched(tx);
+
+		orchestrate_pass(s, tx, env);
+		allocate_pass(s, tx, env);
+		schedule_pass(s, tx, env);
+		galera_pass(s, tx, env);
+		if (tx_touched(tx) == before)
+			break;
+	}
+	service_errors(tx);
+	trim_events(tx);
+}

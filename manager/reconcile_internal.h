@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Small questions that several reconcilers ask about rows. Sub-messages may be missing: absent means default.
+ */
+#pragma once
+#include <string.h>
+
+#include "manager/reconcile.h"
+
+static inline Gs__TaskState task_state(const Gs__Task *t)
+{
+	return t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+}
+static inline bool task_is_final(const Gs__Task *t)
+{
+	return task_state_is_final(task_state(t));
+}
+static inline bool task_wanted(const Gs__Task *t)
+{
+	return t->desired == GS__TASK_STATE__TASK_RUNNING;
+}
+static inline bool node_is_ready(const Gs__Node *n)
+{
+	return n && n->status && n->status->state == GS__NODE_STATE__NODE_READY;
+}
+static inline bool node_is_down(const Gs__Node *n)
+{
+	return n && n->status && n->status->state == GS__NODE_STATE__NODE_DOWN;
+}
+static inline Gs__Availability node_availability(const Gs__Node *n)
+{
+	return n->spec ? n->spec->availability : GS__AVAILABILITY__AVAIL_ACTIVE;
+}
+static inline const char *node_name(const Gs__Node *n)
+{
+	return n->description && *n->description->hostname ? n->description->hostname : n->meta->id;
+}
+static inline bool service_is_galera(const Gs__Service *svc)
+{
+	return svc->spec && svc->spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+}
+/* Nothing of the task can run any more, or nobody can say so before its node is back (the node's next
+ * complete set of assignments will not have it, and its worker reaps what it does not know). */
+bool task_is_gone(const struct tx *tx, const Gs__Task *t);
+/* Every constraint holds for the node. An unreadable one holds for none. */
+bool constraints_match(const Gs__ServiceSpec *spec, const Gs__Node *n);
+void event_add(struct tx *tx, struct reconcile_env *env, const char *kind, const char *object_id,
+	       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Set the owned string in the row of the tx only if it differs. */
+void task_set_pending(struct tx *tx, const Gs__Task *t, const char *reason);
+const Gs__SlotAddress *slot_address(const Gs__Slot *slot, const char *network_id);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a worker says about a task, checked before it becomes state.
+ *
+ * The happy path is: the task is on that node, the attempt is the current one or a newer one, the state moves
+ * forward; the status is replaced. What can fail is a report that is late, foreign or impossible: it is
+ * refused and changes nothing. */
+#include "base/mem.h"
+#include "manager/reconcile_internal.h"
+
+#define TEXT_MAX 512
+
+static bool worker_may_say(Gs__TaskState s)
+{
+	switch (s) {
+	case GS__TASK_STATE__TASK_ACCEPTED:
+	case GS__TASK_STATE__TASK_PREPARING:
+	case GS__TASK_STATE__TASK_HELD:
+	case GS__TASK_STATE__TASK_STARTING:
+	case GS__TASK_STATE__TASK_RUNNING:
+	case GS__TASK_STATE__TASK_COMPLETE:
+	case GS__TASK_STATE__TASK_SHUTDOWN:
+	case GS__TASK_STATE__TASK_FAILED:
+	case GS__TASK_STATE__TASK_REJECTED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool owns_volume(const Gs__Task *t, const char *volume_id)
+{
+	for (size_t i = 0; i < t->n_volumes; i++)
+		if (strcmp(t->volumes[i]->volume_id, volume_id) == 0)
+			return true;
+	return false;
+}
+
+/* A new attempt may begin again; within one, states only rise. What ended stays ended, except that the
+ * managers' own ORPHANED gives way to what the worker knows about the end. */
+static int check_order(const Gs__Task *t, const Gs__TaskStatus *now, struct err *e)
+{
+	Gs__TaskState old = task_state(t);
+	uint32_t attempt = t->status ? t->status->attempt : 0;
+
+	if (now->attempt < attempt)
+		return err_set(e, E_STALE_VERSION, "task %s: report of attempt %u, it is at %u", t->name,
+			       now->attempt, attempt);
+	if (old == GS__TASK_STATE__TASK_ORPHANED && task_state_is_final(now->state))
+		return 0;
+	if (task_state_is_final(old) && (now->state != old || now->attempt != attempt))
+		return err_set(e, E_STALE_VERSION, "task %s has ended: %s", t->name, task_state_name(old));
+	if (now->attempt == attempt && now->state < old)
+		return err_set(e, E_STALE_VERSION, "task %s is past %s", t->name,
+			       task_state_name(now->state));
+	return 0;
+}
+
+static int check(const Gs__Task *t, const char *node_id, const Gs__TaskReport *r, struct err *e)
+{
+	const Gs__TaskStatus *now = r->status;
+
+	if (!t)
+		return err_set(e, E_STALE_VERSION, "task %.64s is gone", r->task_id);
+	if (strcmp(t->node_id, node_id) != 0)
+		return err_set(e, E_FORBIDDEN, "task %s is not on node %.64s", t->name, node_id);
+	if (!now || !worker_may_say(now->state))
+		return err_set(e, E_INVALID, "task %s: a worker cannot report state %d", t->name,
+			       now ? (int)now->state : 0);
+	if (now->evidence && *now->evidence->volume_id && !owns_volume(t, now->evidence->volume_id))
+		return err_set(e, E_FORBIDDEN, "task %s: evidence of foreign volume %.64s", t->name,
+			       now->evidence->volume_id);
+	return check_order(t, now, e);
+}
+
+static void bound(char **text)
+{
+	if (strlen(*text) > TEXT_MAX)
+		(*text)[TEXT_MAX] = 0;
+}
+
+/* Within an attempt a report that leaves out evidence, view or genesis does not take them back. */
+static void keep_facts(Gs__TaskStatus *now, const Gs__TaskStatus *old)
+{
+	if (!old || old->attempt != now->attempt)
+		return;
+	if (!now->evidence && old->evidence)
+		obj_set(&now->evidence, old->evidence);
+	if (!now->view && old->view)
+		obj_set(&now->view, old->view);
+	if (!now->genesis && old->genesis)
+		obj_set(&now->genesis, old->genesis);
+}
+
+int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__TaskReport *report,
+		 struct reconcile_env *env, struct err *e)
+{
+	const Gs__Task *t = tx_get(tx, OBJ_TASK, report->task_id);
+	int rc = check(t, node_id, report, e);
+	Gs__TaskStatus *now;
+	Gs__Task *edit;
+
+	(void)s;
+	if (rc)
+		return rc;
+	now = obj_dup(report->status);
+	keep_facts(now, t->status);
+	bound(&now->message);
+	bound(&now->err);
+	bound(&now->progress);
+	if (!now->since_ms)
+		now->since_ms = t->status && t->status->state == now->state && t->status->since_ms
+					? t->status->since_ms
+					: clock_wall_ms(env->clock);
+	if (!obj_equal(now, t->status)) {
+		edit = tx_edit(tx, OBJ_TASK, report->task_id);
+		obj_set(&edit->status, now);
+	}
+	obj_free(now);
+	return 0;
+}
