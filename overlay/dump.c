@@ -13,7 +13,7 @@ static void print_link(struct buf *b, const struct link *l)
 	char mac[18], local[48];
 
 	buf_printf(b, "  link  %d %s %s mac %s mtu %u master %d %s", l->index, l->name, l->kind,
-		   mac_format(l->mac, mac), l->mtu, l->master, link_is_up(l) ? "up" : "down");
+		   link_mac_format(l->mac, mac), l->mtu, l->master, link_is_up(l) ? "up" : "down");
 	if (l->vx.vni)
 		buf_printf(b, " vni %u local %s port %u", l->vx.vni, ip_format(&l->vx.local, local),
 			   l->vx.port);
@@ -29,7 +29,7 @@ static void print_entries(struct buf *b, struct nl_conn *nl, int br, int vx)
 	if (fdb_dump(nl, br, vx, &set, NULL) < 0)
 		return;
 	for (size_t i = 0; i < set.n; i++)
-		buf_printf(b, "  %s %s %s\n", kinds[set.list[i].kind], mac_format(set.list[i].mac, mac),
+		buf_printf(b, "  %s %s %s\n", kinds[set.list[i].kind], link_mac_format(set.list[i].mac, mac),
 			   ip_format(&set.list[i].ip, ip));
 	fdb_set_fini(&set);
 }

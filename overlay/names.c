@@ -165,7 +165,7 @@ bool ip_nth(const struct overlay_ip *subnet, unsigned n, struct overlay_ip *ret)
 	return true;
 }
 
-const char *mac_format(const unsigned char mac[6], char ret_text[18])
+const char *link_mac_format(const unsigned char mac[6], char ret_text[18])
 {
 	snprintf(ret_text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
 		 mac[5]);

@@ -47,4 +47,4 @@ bool ip_parse(const char *text, struct overlay_ip *ret);
  */
 bool ip_nth(const struct overlay_ip *subnet, unsigned n, struct overlay_ip *ret);
 int ip_family(const struct overlay_ip *ip); /* AF_INET, AF_INET6 or AF_UNSPEC */
-const char *mac_format(const unsigned char mac[6], char ret_text[18]);
+const char *link_mac_format(const unsigned char mac[6], char ret_text[18]);
