@@ -10,8 +10,9 @@
  *   process ended ----- exited() --------->  probe stops; task.c makes the next attempt: hold() again
  *   stop wanted ------- stopping() ------->  drain; then task_stop_now()
  *
- * All on the loop's thread. task.c calls one of hold/permit/running/exited/stopping at a time; a driver answers
- * asynchronously, never from inside. After exited() answers of an older attempt are ignored (the token tells). */
+ * All on the loop's thread. task.c calls one of hold/permit/running/exited/stopping at a time; a driver
+ * answers asynchronously, never from inside. After exited() answers of an older attempt are ignored (the
+ * token tells). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@ struct task;
 
 struct task_driver_ops {
 	void *(*attach)(struct task *t); /* driver state of this task, once, before the first hold */
-	void (*detach)(void *d);	 /* no answer is given after this */
+	void (*detach)(void *d);         /* no answer is given after this */
 	void (*hold)(void *d, uint32_t attempt);
 	/* A permit with a new serial, or mode PC_BOOTSTRAP while the process runs. borrowed */
 	void (*permit)(void *d, const Gs__GaleraPermit *permit);
@@ -35,11 +36,13 @@ struct task_driver_ops {
 extern const struct task_driver_ops galera_driver_ops; /* worker/galera */
 
 /* ---- what a driver may ask of the task (implemented by task.c) ---- */
-const Gs__Task *task_row(const struct task *t);	     /* latest assignment; borrowed until the next one */
+const Gs__Task *task_row(const struct task *t); /* latest assignment; borrowed until the next one */
 uint32_t task_attempt(const struct task *t);
 uv_loop_t *task_loop(const struct task *t);
-const char *task_volume_path(const struct task *t, const char *target); /* host path of the mounted volume, or NULL */
-const char *task_run_dir(const struct task *t); /* host path; the task sees it as /run/task (0711, owned by its user) */
+const char *task_volume_path(const struct task *t,
+			     const char *target); /* host path of the mounted volume, or NULL */
+const char *
+task_run_dir(const struct task *t); /* host path; the task sees it as /run/task (0711, owned by its user) */
 const char *task_netns_path(const struct task *t);
 uid_t task_uid(const struct task *t);
 gid_t task_gid(const struct task *t);
@@ -50,16 +53,20 @@ const Gs__Secret *task_secret(const struct task *t, const char *name);
 /* A peer worker's Node row by id (from "peer/<node id>" items), NULL when unknown. */
 const char *task_blob_dir(const struct task *t); /* /var/lib/gswarm/worker/blobs */
 struct tls_identity *task_identity(const struct task *t);
-/* Run a tool inside the task's own root file system, mounts and user (a one-shot container of the same image, own
- * pid namespace, no network), e.g. mariadb-install-db or mysqld --wsrep-recover. done fires once. */
-void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len, uint64_t deadline_ms,
-		   void (*done)(const struct proc_result *r, void *arg), void *arg);
+struct peer;
+struct peer *task_peer(const struct task *t); /* this worker's Peer service (worker/galera/peer.h), or NULL */
+/* Run a tool inside the task's own root file system, mounts and user (a one-shot container of the same image,
+ * own pid namespace, no network), e.g. mariadb-install-db or mysqld --wsrep-recover. done fires once. */
+void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len,
+		   uint64_t deadline_ms, void (*done)(const struct proc_result *r, void *arg), void *arg);
 
 /* ---- a driver's answers ---- */
 void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evidence); /* copied */
-void task_start(struct task *t, uint32_t attempt, const char *const *argv);	      /* copied */
-void task_failed(struct task *t, uint32_t attempt, const struct err *e); /* this attempt failed before a start */
-void task_genesis_done(struct task *t, uint32_t attempt, const Gs__GenesisResult *r); /* copied; task goes back to HELD by hold() */
+void task_start(struct task *t, uint32_t attempt, const char *const *argv);           /* copied */
+void task_failed(struct task *t, uint32_t attempt,
+		 const struct err *e); /* this attempt failed before a start */
+void task_genesis_done(struct task *t, uint32_t attempt,
+		       const Gs__GenesisResult *r);         /* copied; task goes back to HELD by hold() */
 void task_view(struct task *t, const Gs__GaleraView *view); /* copied; reported when it changed */
 void task_seqno(struct task *t, int64_t last_committed);
 void task_progress(struct task *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

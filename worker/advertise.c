@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is one global address on one interface. What can fail is too much choice (the user must say
+ * which), an address that is not ours, and a port that somebody else has (named by way of /proc). */
+#include "worker/advertise.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "proto/obj.h"
+
+static bool address_usable(const struct ifaddrs *i, char *ip, size_t n)
+{
+	const void *a;
+
+	if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
+	    strcmp(i->ifa_name, "gswarm0") == 0)
+		return false;
+	if (i->ifa_addr->sa_family == AF_INET) {
+		a = &((struct sockaddr_in *)i->ifa_addr)->sin_addr;
+	} else if (i->ifa_addr->sa_family == AF_INET6) {
+		const struct in6_addr *six = &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr;
+
+		if (IN6_IS_ADDR_LINKLOCAL(six))
+			return false;
+		a = six;
+	} else {
+		return false;
+	}
+	return inet_ntop(i->ifa_addr->sa_family, a, ip, (socklen_t)n) != NULL;
+}
+
+struct choice {
+	char first4[64], first6[64];
+	unsigned n4, n6;
+	struct buf list;
+};
+
+static void choices(const char *only_if, const char *only_ip, struct choice *c)
+{
+	struct ifaddrs *all = NULL;
+	char ip[64];
+
+	if (getifaddrs(&all) < 0)
+		return;
+	for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
+		if (!address_usable(i, ip, sizeof(ip)) ||
+		    (only_if != NULL && strcmp(only_if, i->ifa_name) != 0) ||
+		    (only_ip != NULL && strcmp(only_ip, ip) != 0))
+			continue;
+		buf_printf(&c->list, "%s%s (%s)", c->list.len > 0 ? ", " : "", ip, i->ifa_name);
+		if (i->ifa_addr->sa_family == AF_INET) {
+			if (c->n4++ == 0)
+				memcpy(c->first4, ip, sizeof(ip));
+		} else if (c->n6++ == 0) {
+			memcpy(c->first6, ip, sizeof(ip));
+		}
+	}
+	freeifaddrs(all);
+}
+
+static int choose(const char *only_if, char *ret_ip, size_t n, struct err *e)
+{
+	struct choice c = {0};
+	int rc = 0;
+
+	choices(only_if, NULL, &c);
+	if (c.n4 == 1 || (c.n4 == 0 && c.n6 == 1))
+		snprintf(ret_ip, n, "%s", c.n4 == 1 ? c.first4 : c.first6);
+	else if (c.n4 + c.n6 == 0)
+		rc = err_set(e, E_INVALID,
+			     "this host has no address that others could reach; give --advertise-addr");
+	else
+		rc = err_set(e, E_INVALID,
+			     "this host has more than one address: %s; say which with --advertise-addr",
+			     buf_text(&c.list));
+	buf_fini(&c.list);
+	return rc;
+}
+
+static int check_local(const char *ip, struct err *e)
+{
+	struct choice all = {0}, one = {0};
+	int rc = 0;
+
+	choices(NULL, ip, &one);
+	if (one.n4 + one.n6 == 0) {
+		choices(NULL, NULL, &all);
+		rc = err_set(e, E_INVALID, "%s is no address of this host; it has %s", ip,
+			     all.list.len > 0 ? buf_text(&all.list) : "none");
+	}
+	buf_fini(&all.list);
+	buf_fini(&one.list);
+	return rc;
+}
+
+int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t n, uint16_t *ret_port,
+		   struct err *e)
+{
+	char ip[64];
+	uint16_t port = default_port;
+
+	if (text == NULL || *text == '\0') {
+		if (choose(NULL, ip, sizeof(ip), e) < 0)
+			return e->code;
+	} else if (if_nametoindex(text) != 0) {
+		if (choose(text, ip, sizeof(ip), e) < 0)
+			return e->code;
+	} else if (hostport_parse(text, default_port, ip, sizeof(ip), &port, e) < 0 ||
+		   check_local(ip, e) < 0) {
+		return e->code;
+	}
+	snprintf(ret_ip, n, "%s", ip);
+	*ret_port = port;
+	return 0;
+}
+
+static socklen_t sockaddr_fill(struct sockaddr_storage *ss, const char *ip, uint16_t port)
+{
+	struct sockaddr_in *four = (struct sockaddr_in *)ss;
+	struct sockaddr_in6 *six = (struct sockaddr_in6 *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (strchr(ip, ':') != NULL) {
+		six->sin6_family = AF_INET6;
+		six->sin6_port = htons(port);
+		inet_pton(AF_INET6, ip, &six->sin6_addr);
+		return sizeof(*six);
+	}
+	four->sin_family = AF_INET;
+	four->sin_port = htons(port);
+	inet_pton(AF_INET, *ip ? ip : "0.0.0.0", &four->sin_addr);
+	return sizeof(*four);
+}
+
+int advertise_towards(const char *peer_ip, char *ret_ip, size_t n, struct err *e)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sockaddr_fill(&ss, peer_ip, 2377);
+	cleanup_close int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const void *a;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&ss, len) < 0)
+		return err_errno(e, errno, "no route to %s", peer_ip);
+	len = sizeof(ss);
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+		return err_errno(e, errno, "no route to %s", peer_ip);
+	a = ss.ss_family == AF_INET6 ? (const void *)&((struct sockaddr_in6 *)&ss)->sin6_addr
+				     : (const void *)&((struct sockaddr_in *)&ss)->sin_addr;
+	inet_ntop(ss.ss_family, a, ret_ip, (socklen_t)n);
+	return 0;
+}
+
+/* ---- who has a port ---- */
+
+static unsigned long inode_in(const char *table, uint16_t port, bool udp)
+{
+	FILE *f = fopen(table, "re");
+	char line[512];
+	unsigned local, state;
+	unsigned long inode, found = 0;
+
+	while (f != NULL && found == 0 && fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %lu",
+			   &local, &state, &inode) == 3 &&
+		    local == port && (udp || state == 0x0a))
+			found = inode;
+	if (f != NULL)
+		fclose(f);
+	return found;
+}
+
+static bool process_has(const char *pid, const char *want)
+{
+	cleanup_free char *path = xasprintf("/proc/%s/fd", pid);
+	DIR *d = opendir(path);
+	struct dirent *entry;
+	bool found = false;
+
+	while (d != NULL && !found && (entry = readdir(d)) != NULL) {
+		char link[64];
+		ssize_t n = readlinkat(dirfd(d), entry->d_name, link, sizeof(link) - 1);
+
+		if (n > 0) {
+			link[n] = '\0';
+			found = strcmp(link, want) == 0;
+		}
+	}
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
+static bool owner_find(uint16_t port, bool udp, char *ret, size_t n)
+{
+	unsigned long inode = inode_in(udp ? "/proc/net/udp" : "/proc/net/tcp", port, udp);
+	char want[64];
+	DIR *d;
+	struct dirent *entry;
+	bool found = false;
+
+	if (inode == 0)
+		inode = inode_in(udp ? "/proc/net/udp6" : "/proc/net/tcp6", port, udp);
+	snprintf(want, sizeof(want), "socket:[%lu]", inode);
+	d = inode != 0 ? opendir("/proc") : NULL;
+	while (d != NULL && !found && (entry = readdir(d)) != NULL) {
+		cleanup_free char *path = NULL, *name = NULL;
+
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || !process_has(entry->d_name, want))
+			continue;
+		path = xasprintf("/proc/%s/comm", entry->d_name);
+		if (fs_read(path, 256, &name, NULL, NULL) == 0)
+			name[strcspn(name, "\n")] = '\0';
+		snprintf(ret, n, "%s, pid %s", name != NULL ? name : "?", entry->d_name);
+		found = true;
+	}
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
+int port_check(const char *ip, uint16_t port, bool udp, struct err *e)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sockaddr_fill(&ss, ip, port);
+	cleanup_close int fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+	char owner[160];
+	int one = 1;
+
+	if (fd < 0)
+		return err_errno(e, errno, "socket");
+	if (!udp)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&ss, len) == 0 && (udp || listen(fd, 1) == 0))
+		return 0;
+	if (errno != EADDRINUSE)
+		return err_errno(e, errno, "port %u/%s on %s", port, udp ? "udp" : "tcp",
+				 *ip ? ip : "this host");
+	if (!owner_find(port, udp, owner, sizeof(owner)))
+		snprintf(owner, sizeof(owner), "%s",
+			 udp ? "the kernel, e.g. a VXLAN device" : "another process");
+	return err_set(e, E_IN_USE, "port %u/%s is taken by %s; stop it first", port, udp ? "udp" : "tcp",
+		       owner);
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+/* `gswarm system check`: would this host do? Each line is one thing tried, by the call that needs it where
+ * that is cheap, else by the kernel's own list. The happy path is a list of "ok"; nothing on the host is
+ * changed. */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "proto/node.pb-c.h"
+#include "worker/advertise.h"
+#include "worker/cgroup.h"
+#include "worker/netglue.h"
+#include "worker/node.h"
+#include "worker/runtime.h"
+
+struct check {
+	struct node *n;
+	struct rpc_call *call;
+	Gs__CheckResponse *r;
+	bool is_member;
+};
+
+static void add(struct check *c, const char *name, bool ok, bool warning, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+static void add(struct check *c, const char *name, bool ok, bool warning, const char *fmt, ...)
+{
+	Gs__CheckResult *x = obj_new(&gs__check_result__descriptor);
+	va_list ap;
+
+	va_start(ap, fmt);
+	free(x->text == (char *)protobuf_c_empty_string ? NULL : x->text);
+	x->text = xvasprintf(fmt, ap);
+	va_end(ap);
+	str_replace(&x->name, name);
+	x->ok = ok;
+	x->warning = warning;
+	obj_add(&c->r->n_results, &c->r->results, x);
+}
+
+/* First line of `program argument`. */
+static bool first_line(const char *command, char *ret, size_t n)
+{
+	FILE *f = popen(command, "re");
+	bool ok = f != NULL && fgets(ret, (int)n, f) != NULL;
+
+	if (f != NULL)
+		pclose(f);
+	ret[ok ? strcspn(ret, "\n") : 0] = '\0';
+	return ok;
+}
+
+static void check_program(struct check *c, const char *name, const char *path, const char *package)
+{
+	cleanup_free char *command = xasprintf("%s --version 2>/dev/null", path);
+	char line[160];
+
+	if (access(path, X_OK) < 0)
+		add(c, name, false, false, "%s is missing: apt-get install %s", path, package);
+	else
+		add(c, name, true, false, "%s", first_line(command, line, sizeof(line)) ? line : path);
+}
+
+/* Tried in a network namespace of our own, on a thread of the pool that goes back to its own afterwards. */
+static void check_links(struct check *c)
+{
+	static const struct {
+		const char *name, *command;
+	} kinds[] = {
+		{"vxlan", "ip link add gsc0 type vxlan id 1 dstport 4790 nolearning"},
+		{"bridge", "ip link add gsc1 type bridge"},
+		{"veth", "ip link add gsc2 type veth peer name gsc3"},
+		{"nftables",
+		 "nft 'add table ip gsc; add chain ip gsc o { type nat hook output priority -100; }'"},
+	};
+
+	for (size_t i = 0; i < array_size(kinds); i++) {
+		cleanup_free char *command = xasprintf("unshare -n sh -c \"%s\" 2>&1", kinds[i].command);
+		char line[160];
+		FILE *f = popen(command, "re");
+		bool said = f != NULL && fgets(line, sizeof(line), f) != NULL;
+		int rc = f != NULL ? pclose(f) : -1;
+
+		if (said)
+			line[strcspn(line, "\n")] = '\0';
+		add(c, kinds[i].name, rc == 0, false, "%s",
+		    rc == 0 ? "works"
+		    : said  ? line
+			    : "the kernel does not have it, or iproute2/nftables is missing");
+	}
+}
+
+static void check_overlayfs(struct check *c)
+{
+	cleanup_free char *text = NULL;
+	bool listed = fs_read("/proc/filesystems", 65536, &text, NULL, NULL) == 0 &&
+		      strstr(text, "\toverlay\n") != NULL;
+
+	if (!listed && system("modprobe -q overlay 2>/dev/null") == 0) {
+		free(text);
+		text = NULL;
+		listed = fs_read("/proc/filesystems", 65536, &text, NULL, NULL) == 0 &&
+			 strstr(text, "\toverlay\n") != NULL;
+	}
+	add(c, "overlayfs", listed, false, "%s",
+	    listed ? "works" : "the kernel has no overlay file system (module overlay)");
+}
+
+static void check_cgroup(struct check *c)
+{
+	enum cgroup_layout layout = cgroup_layout_get();
+	static const char *const notes[] = {
+		[CGROUP_NONE] = "no control groups are mounted on /sys/fs/cgroup: limits cannot work",
+		[CGROUP_V1] = "v1",
+		[CGROUP_HYBRID] = "v1 with a v2 tree beside it: tasks are started in a mount namespace "
+				  "without the latter",
+		[CGROUP_V2] = "v2",
+	};
+
+	add(c, "cgroup", layout != CGROUP_NONE, false, "%s", notes[layout]);
+}
+
+static void check_port(struct check *c, const char *name, const char *ip, uint16_t port, bool udp)
+{
+	struct err e = {0};
+	bool ok = port_check(ip, port, udp, &e) == 0;
+
+	add(c, name, ok, false, "%s", ok ? "free" : e.msg);
+}
+
+static void check_ports(struct check *c)
+{
+	if (c->is_member) {
+		add(c, "ports", true, false, "in use by this node, which is a member");
+		return;
+	}
+	check_port(c, "port 2377/tcp", "", 2377, false);
+	check_port(c, "port 2378/tcp", "", 2378, false);
+	check_port(c, "port 4789/udp", "", 4789, true);
+}
+
+static void check_users(struct check *c)
+{
+	bool user = getpwnam("_gswarm") != NULL, group = getgrnam("gswarm") != NULL;
+
+	add(c, "user _gswarm", user, false, "%s",
+	    user ? "exists" : "is missing: adduser --system --group _gswarm");
+	add(c, "group gswarm", group, !group, "%s",
+	    group ? "exists" : "is missing: only root can use the command line (addgroup --system gswarm)");
+}
+
+static void check_time(struct check *c)
+{
+	time_t now = time(NULL);
+	struct stat st = {0};
+	bool ok;
+
+	/* A clock before our own program was built makes certificates look not yet valid. */
+	stat("/proc/self/exe", &st);
+	ok = now > st.st_mtime - 3600;
+	add(c, "time", ok, false, "%s",
+	    ok ? "plausible" : "the clock is before this program was installed: set it");
+}
+
+static void check_forward(struct check *c)
+{
+	cleanup_free char *text = NULL;
+	bool on = fs_read("/proc/sys/net/ipv4/ip_forward", 16, &text, NULL, NULL) == 0 && *text == '1';
+
+	add(c, "ip_forward", on || access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0, !on, "%s",
+	    on ? "on" : "off; the worker turns it on when a task needs egress");
+}
+
+static void check_kernel(struct check *c)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	uname(&u);
+	sscanf(u.release, "%d.%d", &major, &minor);
+	add(c, "kernel", major > 5 || (major == 5 && minor >= 10), false, "%s%s", u.release,
+	    major > 5 || (major == 5 && minor >= 10) ? "" : ": 5.10 or newer is needed");
+}
+
+static void check_work(void *arg)
+{
+	struct check *c = arg;
+
+	check_kernel(c);
+	check_links(c);
+	check_overlayfs(c);
+	check_cgroup(c);
+	check_program(c, "crun", CRUN, "crun");
+	check_program(c, "conmon", CONMON, "conmon");
+	check_program(c, "nft", "/usr/sbin/nft", "nftables");
+	check_program(c, "setpriv", "/usr/bin/setpriv", "util-linux");
+	check_ports(c);
+	check_users(c);
+	check_time(c);
+	check_forward(c);
+}
+
+static void check_back(void *arg)
+{
+	struct check *c = arg;
+
+	rpc_reply(c->call, &c->r->base);
+	obj_free(c->r);
+	free(c);
+}
+
+void on_check(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	struct node *n = arg;
+	struct check *c = xcalloc(1, sizeof(*c));
+
+	c->n = n;
+	c->call = call;
+	c->is_member = n->w->state.is_member;
+	c->r = obj_new(&gs__check_response__descriptor);
+	loop_work(n->w->loop, check_work, check_back, c);
+}

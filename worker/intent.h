@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Intent on disk: what this worker was told to run, written before the runtime is called.
+ *   <dir>/tasks/<id>/task.pb   the last assignment
+ *                    attempt   number of the attempt that may run (absent: 1)
+ *                    final     the TaskStatus of a task that has ended for good
+ * Blocking, on the pool (a load at start is on the loop). */
+#pragma once
+#include <stdint.h>
+
+#include "base/err.h"
+#include "proto/obj.h"
+
+int intent_save_task(const char *task_dir, const Gs__Task *task, struct err *e);
+int intent_save_attempt(const char *task_dir, uint32_t attempt, struct err *e);
+int intent_save_final(const char *task_dir, const Gs__TaskStatus *status, struct err *e);
+struct intent {
+	Gs__Task *task;
+	uint32_t attempt;      /* 0: not even one was begun */
+	Gs__TaskStatus *final; /* NULL: none */
+};
+/* E_CORRUPT when task.pb cannot be read. Free the two rows with obj_free. */
+int intent_load(const char *task_dir, struct intent *ret, struct err *e);

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+/* gswarm-worker: options, folders, the loop, signals.
+ *
+ * The happy path is: load the identity, start the member side if there is one, serve worker.sock, run the
+ * loop until TERM or INT. What can fail at start is fatal with one line; tasks and the manager outlive every
+ * end of this process. */
+#include <errno.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/manager_proc.h"
+#include "worker/node.h"
+#include "worker/spawner.h"
+
+struct options {
+	const char *state_dir, *run_dir, *log_level;
+};
+
+static void usage(FILE *to)
+{
+	fputs("usage: gswarm-worker [--state-dir DIR] [--run-dir DIR] [--log-level error|warn|info|debug]\n"
+	      "\n"
+	      "The node agent. Runs as root on every host of the swarm.\n"
+	      "  --state-dir DIR   identity, tasks and volumes (/var/lib/gswarm)\n"
+	      "  --run-dir DIR     sockets and bundles, gone with a reboot (/run/gswarm)\n"
+	      "  --log-level L     info\n"
+	      "  --version         print the version and exit\n",
+	      to);
+}
+
+static int options_parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {{"state-dir", required_argument, NULL, 's'},
+					      {"run-dir", required_argument, NULL, 'r'},
+					      {"log-level", required_argument, NULL, 'l'},
+					      {"version", no_argument, NULL, 'v'},
+					      {"help", no_argument, NULL, 'h'},
+					      {0}};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case 's':
+			o->state_dir = optarg;
+			break;
+		case 'r':
+			o->run_dir = optarg;
+			break;
+		case 'l':
+			o->log_level = optarg;
+			break;
+		case 'v':
+			puts("gswarm-worker " GSWARM_VERSION);
+			exit(0);
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind == argc)
+		return 0;
+	fprintf(stderr, "gswarm-worker: unexpected argument '%s'\n", argv[optind]);
+	return 2;
+}
+
+static int read_line(const char *path, char *ret, size_t n, struct err *e)
+{
+	cleanup_free char *text = NULL;
+
+	if (fs_read(path, 4096, &text, NULL, e) < 0)
+		return e->code;
+	snprintf(ret, n, "%.*s", (int)strcspn(text, "\n"), text);
+	return 0;
+}
+
+static int worker_init(struct worker *w, const struct options *o, struct err *e)
+{
+	char exe[PATH_MAX] = "";
+
+	if (readlink("/proc/self/exe", exe, sizeof(exe) - 1) < 0)
+		return err_errno(e, errno, "/proc/self/exe");
+	w->exe_dir = xstrdup(dirname(exe));
+	w->state_dir = xstrdup(o->state_dir);
+	w->run_dir = xstrdup(o->run_dir);
+	w->dir = xasprintf("%s/worker", o->state_dir);
+	w->blob_dir = xasprintf("%s/blobs", w->dir);
+	w->log_level = o->log_level;
+	if (read_line("/proc/sys/kernel/random/boot_id", w->boot_id, sizeof(w->boot_id), e) < 0)
+		return e->code;
+	if (gethostname(w->hostname, sizeof(w->hostname) - 1) < 0)
+		return err_errno(e, errno, "host name");
+	if (fs_mkdir(w->run_dir, 0755, e) < 0 || fs_mkdir(w->dir, 0700, e) < 0)
+		return e->code;
+	return state_load(w->dir, &w->state, e);
+}
+
+/* Memory is small and steady: one arena, freed pages go back, large blocks are mapped. Descriptors: two a
+ * task and more for connections. */
+static void process_limits(void)
+{
+	struct rlimit files;
+
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_TRIM_THRESHOLD, 128 << 10);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	setenv("UV_THREADPOOL_SIZE", "4", 1);
+	unsetenv("TZ");
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	signal(SIGPIPE, SIG_IGN);
+}
+
+struct stop {
+	struct worker *w;
+	uv_signal_t term, interrupt;
+};
+
+static void on_signal(uv_signal_t *h, int signum)
+{
+	struct stop *s = h->data;
+
+	if (s->w->stopping)
+		return;
+	s->w->stopping = true;
+	log_info("stopping; tasks go on");
+	node_free(s->w->node);
+	worker_member_stop(s->w);
+	manager_proc_free(s->w->manager);
+	spawner_free(s->w->spawner);
+	s->w->spawner = NULL;
+	uv_close((uv_handle_t *)&s->term, NULL);
+	uv_close((uv_handle_t *)&s->interrupt, NULL);
+}
+
+static int worker_run(struct worker *w, struct err *e)
+{
+	struct stop stop = {.w = w};
+
+	uv_signal_init(w->loop, &stop.term);
+	uv_signal_init(w->loop, &stop.interrupt);
+	stop.term.data = stop.interrupt.data = &stop;
+	uv_signal_start(&stop.term, on_signal, SIGTERM);
+	uv_signal_start(&stop.interrupt, on_signal, SIGINT);
+	if (spawner_new(w->loop, &w->spawner, e) < 0)
+		return e->code;
+	w->manager = manager_proc_new(w);
+	/* The socket first: it also proves that no other worker runs on these folders. */
+	if (node_new(w, &w->node, e) < 0)
+		return e->code;
+	if (w->state.is_member) {
+		worker_managers_set(w, w->state.managers, w->state.n_managers);
+		if (worker_member_start(w, e) < 0)
+			return e->code;
+	}
+	log_info("ready node=%s", w->state.is_member ? w->state.node_id : "none");
+	uv_run(w->loop, UV_RUN_DEFAULT);
+	return 0;
+}
+
+static void worker_fini(struct worker *w)
+{
+	state_fini(&w->state);
+	free(w->state_dir);
+	free(w->run_dir);
+	free(w->dir);
+	free(w->blob_dir);
+	free(w->exe_dir);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.state_dir = "/var/lib/gswarm", .run_dir = "/run/gswarm", .log_level = "info"};
+	enum log_level level;
+	struct worker w = {0};
+	uv_loop_t loop;
+	struct err e = {0};
+	int rc = options_parse(argc, argv, &o);
+
+	if (rc != 0)
+		return rc;
+	if (log_level_parse(o.log_level, &level) < 0) {
+		fprintf(stderr, "gswarm-worker: --log-level %s: must be error, warn, info or debug\n",
+			o.log_level);
+		return 2;
+	}
+	if (geteuid() != 0) {
+		fputs("gswarm-worker: must run as root\n", stderr);
+		return 1;
+	}
+	process_limits();
+	log_init("worker", level, STDERR_FILENO);
+	uv_loop_init(&loop);
+	w.loop = &loop;
+	if (worker_init(&w, &o, &e) < 0 || worker_run(&w, &e) < 0) {
+		log_error("start: %s", e.msg);
+		return 1;
+	}
+	uv_loop_close(&loop);
+	worker_fini(&w);
+	return 0;
+}

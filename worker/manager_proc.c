@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is one start, then a pidfd that says nothing for months. What can fail is the start (missing
+ * program or user) and the manager itself: both are tried again after a back-off that begins anew once it was
+ * up for a minute. */
+#include "worker/manager_proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "worker/cgroup.h"
+#include "worker/spawner.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS 30000
+#define STABLE_MS 60000
+#define STOP_MS 5000
+
+struct manager_proc {
+	struct worker *w;
+	bool wanted, starting, closing;
+	int pid;
+	struct pid_watch *watch;
+	struct loop_timer timer;
+	uint64_t backoff_ms;
+	int64_t started_ms;
+	char error[256], *pidfile;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+static void start(struct manager_proc *m);
+
+static void pidfile_write(struct manager_proc *m)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "%d %" PRIu64 "\n", m->pid, pid_start_time(m->pid));
+	struct err e = {0};
+
+	if (fs_write(m->pidfile, text, (size_t)n, 0644, &e) < 0)
+		log_warn("manager: %s", e.msg);
+}
+
+static void stopped(struct manager_proc *m)
+{
+	void (*done)(void *) = m->stopped;
+
+	m->stopped = NULL;
+	loop_timer_stop(&m->timer);
+	fs_unlink(m->pidfile, NULL);
+	if (done != NULL)
+		done(m->stopped_arg);
+}
+
+static void retry(struct manager_proc *m)
+{
+	if (clock_mono_ms(&clock_real) - m->started_ms > STABLE_MS)
+		m->backoff_ms = BACKOFF_FIRST_MS;
+	log_warn("manager: %s, started again in %" PRIu64 " ms", m->error, m->backoff_ms);
+	loop_timer_set(&m->timer, m->backoff_ms);
+	m->backoff_ms = m->backoff_ms * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : m->backoff_ms * 2;
+}
+
+static void on_ended(int wait_status, void *arg)
+{
+	struct manager_proc *m = arg;
+
+	pid_watch_free(m->watch);
+	m->watch = NULL;
+	m->pid = 0;
+	if (wait_status >= 0 && WIFSIGNALED(wait_status))
+		snprintf(m->error, sizeof(m->error), "ended by signal %d", WTERMSIG(wait_status));
+	else if (wait_status >= 0)
+		snprintf(m->error, sizeof(m->error), "ended with exit %d", WEXITSTATUS(wait_status));
+	else
+		snprintf(m->error, sizeof(m->error), "ended");
+	if (!m->wanted)
+		stopped(m);
+	else
+		retry(m);
+}
+
+static void watch(struct manager_proc *m, int pid, int pidfd, bool is_child)
+{
+	cleanup_free char *cgroup = xasprintf("/gswarm/%s/manager", m->w->state.node_id);
+	struct err e = {0};
+
+	m->pid = pid;
+	m->started_ms = clock_mono_ms(&clock_real);
+	m->error[0] = '\0';
+	m->watch = pid_watch_new(m->w->loop, pidfd, is_child, on_ended, m);
+	if (is_child && *m->w->state.node_id && cgroup_enter(cgroup, pid, &e) < 0)
+		log_warn("manager: %s", e.msg);
+}
+
+static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
+{
+	struct manager_proc *m = arg;
+
+	m->starting = false;
+	if (m->closing) {
+		free(m);
+		return;
+	}
+	if (e->code != 0) {
+		snprintf(m->error, sizeof(m->error), "%s", e->msg);
+		if (m->wanted)
+			retry(m);
+		else
+			stopped(m);
+		return;
+	}
+	watch(m, pid, pidfd, true);
+	pidfile_write(m);
+	log_info("manager started pid=%d", pid);
+	if (!m->wanted)
+		pid_signal(m->watch->pidfd, SIGTERM);
+}
+
+static int folders(struct manager_proc *m, const struct passwd *pw, struct err *e)
+{
+	cleanup_free char *dir = xasprintf("%s/manager", m->w->state_dir);
+
+	if (fs_mkdir(dir, 0700, e) < 0)
+		return e->code;
+	/* Its socket is made in the run folder, which is the group's; the sticky bit keeps ours from being
+	 * replaced. */
+	if (chown(dir, pw->pw_uid, pw->pw_gid) < 0 || chown(m->w->run_dir, 0, pw->pw_gid) < 0 ||
+	    chmod(m->w->run_dir, 01775) < 0)
+		return err_errno(e, errno, "own %s", dir);
+	return 0;
+}
+
+static void start(struct manager_proc *m)
+{
+	struct worker *w = m->w;
+	cleanup_free char *exe = xasprintf("%s/gswarm-manager", w->exe_dir);
+	cleanup_free char *state = xasprintf("%s/manager", w->state_dir);
+	/* setpriv(1) of util-linux drops to the user and execs, so the pid is the manager's. Group gswarm
+	 * lets it give its socket to that group. */
+	const char *argv[] = {"/usr/bin/setpriv",
+			      "--reuid=_gswarm",
+			      "--regid=_gswarm",
+			      getgrnam("gswarm") != NULL ? "--groups=gswarm" : "--clear-groups",
+			      "--no-new-privs",
+			      "--inh-caps=-all",
+			      "--bounding-set=-all",
+			      exe,
+			      "--state-dir",
+			      state,
+			      "--run-dir",
+			      w->run_dir,
+			      "--log-level",
+			      w->log_level,
+			      NULL};
+	const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "MALLOC_ARENA_MAX=1", NULL};
+	struct spawn_spec spec = {.argv = argv, .env = env, .done = on_spawned, .arg = m};
+	const struct passwd *pw = getpwnam("_gswarm");
+	struct err e = {0};
+
+	if (pw == NULL)
+		err_set(&e, E_NOT_FOUND,
+			"user _gswarm does not exist (install the package, or testbed/packages)");
+	else
+		folders(m, pw, &e);
+	if (e.code == 0 && access(exe, X_OK) < 0)
+		err_errno(&e, errno, "%s", exe);
+	if (e.code != 0) {
+		snprintf(m->error, sizeof(m->error), "%s", e.msg);
+		retry(m);
+		return;
+	}
+	m->starting = true;
+	spec.fds[0] = -1;
+	spec.fds[1] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	spec.fds[2] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	spec.fds[3] = -1;
+	spawner_run(w->spawner, &spec);
+}
+
+static bool adopt(struct manager_proc *m)
+{
+	cleanup_free char *text = NULL;
+	uint64_t start_time = 0;
+	int pid = 0;
+
+	if (fs_read(m->pidfile, 128, &text, NULL, NULL) < 0 ||
+	    sscanf(text, "%d %" SCNu64, &pid, &start_time) != 2)
+		return false;
+	if (start_time == 0 || pid_start_time(pid) != start_time)
+		return false;
+	watch(m, pid, pid_open(pid), false);
+	if (m->watch == NULL) {
+		m->pid = 0;
+		return false;
+	}
+	log_info("manager adopted pid=%d", pid);
+	return true;
+}
+
+void manager_proc_want(struct manager_proc *m)
+{
+	if (m->wanted)
+		return;
+	m->wanted = true;
+	if (m->pid == 0 && !m->starting && !adopt(m))
+		start(m);
+}
+
+static void on_timer(void *arg)
+{
+	struct manager_proc *m = arg;
+
+	if (m->wanted && m->pid == 0)
+		start(m);
+	else if (!m->wanted && m->watch != NULL)
+		pid_signal(m->watch->pidfd, SIGKILL);
+}
+
+void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg)
+{
+	m->wanted = false;
+	m->stopped = done;
+	m->stopped_arg = arg;
+	if (m->watch != NULL)
+		pid_signal(m->watch->pidfd, SIGTERM);
+	if (m->watch != NULL || m->starting)
+		loop_timer_set(&m->timer, STOP_MS);
+	else
+		stopped(m);
+}
+
+struct manager_proc *manager_proc_new(struct worker *w)
+{
+	struct manager_proc *m = xcalloc(1, sizeof(*m));
+
+	m->w = w;
+	m->backoff_ms = BACKOFF_FIRST_MS;
+	m->pidfile = xasprintf("%s/manager.pid", w->run_dir);
+	loop_timer_init(&m->timer, w->loop, on_timer, m);
+	return m;
+}
+
+int manager_proc_pid(const struct manager_proc *m)
+{
+	return m->pid;
+}
+
+const char *manager_proc_error(const struct manager_proc *m)
+{
+	return m->error;
+}
+
+static void on_timer_closed(void *arg)
+{
+	struct manager_proc *m = arg;
+
+	if (!m->starting)
+		free(m);
+}
+
+void manager_proc_free(struct manager_proc *m)
+{
+	m->closing = true;
+	free(m->pidfile);
+	m->pidfile = NULL;
+	pid_watch_free(m->watch);
+	m->watch = NULL;
+	loop_timer_close(&m->timer, on_timer_closed);
+}

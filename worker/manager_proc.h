@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The local manager as a child that outlives us: started as user _gswarm, adopted after our restart by pid +
+ * start time (kept in <run>/manager.pid), restarted with back-off 0.1 .. 30 s while it is wanted. */
+#pragma once
+#include <stdbool.h>
+
+#include "worker/worker.h"
+
+struct manager_proc;
+struct manager_proc *manager_proc_new(struct worker *w);
+/* Have it running from now on. Adopts one that already runs. */
+void manager_proc_want(struct manager_proc *m);
+/* Stop it (TERM, KILL after 5 s), then done. */
+void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg);
+int manager_proc_pid(const struct manager_proc *m); /* 0: none */
+const char *manager_proc_error(const struct manager_proc *m);
+void manager_proc_free(struct manager_proc *m); /* the process stays */

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Join: the token pins the root certificate, so the very first connection is to the right swarm or to none.
+ *
+ *   checks -> connect (root pinned by the token's digest) -> CA.GetRoot -> CA.Issue -> identity on disk ->
+ * session -> answer
+ *
+ * What can fail: a token that is no token, a manager that is not there or is another swarm's, a token that is
+ * wrong, expired or rotated (the manager's own words). Nothing is written before the certificate is here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "proto/ca.pb-c.h"
+#include "proto/node.pb-c.h"
+#include "worker/advertise.h"
+#include "worker/agent.h"
+#include "worker/node.h"
+
+#define CALL_DEADLINE_MS 10000
+#define SESSION_WAIT_MS 5000
+#define SESSION_LOOK_MS 5
+#define TRIES 3
+
+enum { CA_GET_ROOT, CA_ISSUE };
+
+struct join {
+	struct node *n;
+	struct rpc_call *call;
+	Gs__NodeJoinRequest *req;
+	struct join_token token;
+	struct state state;
+	char manager_ip[64], *csr, *ca, request_id[ID_LEN + 1];
+	uint16_t manager_port;
+	struct tls_identity *identity;
+	struct rpc_client *client;
+	struct loop_timer timer;
+	unsigned tries;
+	uint64_t waited_ms;
+	bool member, done;
+	Gs__Role role;
+};
+
+static void join_free(void *arg)
+{
+	struct join *j = arg;
+
+	state_fini(&j->state);
+	obj_free(j->req);
+	free(j->csr);
+	free(j->ca);
+	if (j->identity != NULL)
+		tls_identity_unref(j->identity);
+	free(j);
+}
+
+static void join_end(struct join *j)
+{
+	if (j->done)
+		return;
+	j->done = true;
+	j->n->busy = false;
+	if (j->client != NULL)
+		rpc_client_close(j->client);
+	else
+		loop_timer_close(&j->timer, join_free);
+}
+
+static void join_fail(struct join *j, const struct err *e)
+{
+	struct err copy = *e;
+
+	if (j->done)
+		return;
+	if (copy.code == 0)
+		err_set(&copy, E_UNAVAILABLE, "%s",
+			*copy.msg ? copy.msg : "the manager ended the connection");
+	log_warn("join: %s", copy.msg);
+	rpc_fail(j->call, &copy);
+	join_end(j);
+}
+
+static void join_answer(struct join *j)
+{
+	Gs__NodeJoinResponse r = GS__NODE_JOIN_RESPONSE__INIT;
+
+	r.node_id = j->n->w->state.node_id;
+	r.role = j->role;
+	rpc_reply(j->call, &r.base);
+	join_end(j);
+}
+
+/* The identity is stored; the answer waits a moment for the session, so that `node ls` shows the node Ready.
+ */
+static void on_timer(void *arg)
+{
+	struct join *j = arg;
+
+	if (!j->member || j->done)
+		return;
+	j->waited_ms += SESSION_LOOK_MS;
+	if (j->n->w->agent == NULL || agent_is_open(j->n->w->agent) || j->waited_ms > SESSION_WAIT_MS)
+		join_answer(j);
+	else
+		loop_timer_set(&j->timer, SESSION_LOOK_MS);
+}
+
+static bool managers_take(struct state *s, const Gs__IssueResponse *r, const struct join *j)
+{
+	s->managers = xcalloc(r->n_managers + 2, sizeof(*s->managers));
+	for (size_t i = 0; i < r->n_managers; i++)
+		s->managers[s->n_managers++] = xstrdup(r->managers[i]);
+	if (s->n_managers == 0)
+		s->managers[s->n_managers++] =
+			xasprintf(strchr(j->manager_ip, ':') != NULL ? "[%s]:%u" : "%s:%u", j->manager_ip,
+				  j->manager_port);
+	return true;
+}
+
+static void issued(struct join *j, const Gs__IssueResponse *r)
+{
+	struct state *s = &j->state;
+	struct err e = {0};
+
+	snprintf(s->cluster_id, sizeof(s->cluster_id), "%s", r->cluster_id);
+	snprintf(s->node_id, sizeof(s->node_id), "%s", r->node_id);
+	s->ca = steal(j->ca);
+	s->cert = node_pem(&r->worker_cert_pem);
+	s->data_path_port = r->data_path_port;
+	j->role = r->role;
+	managers_take(s, r, j);
+	if (node_become_member(j->n, s, &e) < 0) {
+		*s = (struct state){0};
+		join_fail(j, &e);
+		return;
+	}
+	*s = (struct state){0};
+	j->member = true;
+	loop_timer_set(&j->timer, SESSION_LOOK_MS);
+}
+
+static void issue(struct join *j);
+
+static void on_issued(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct join *j = arg;
+
+	if (j->done)
+		return;
+	if (resp != NULL)
+		issued(j, (const Gs__IssueResponse *)resp);
+	else if ((e->code == E_DEADLINE || e->code == E_UNAVAILABLE) && ++j->tries < TRIES &&
+		 j->client != NULL)
+		issue(j); /* the same request id: it cannot make a second node */
+	else
+		join_fail(j, e);
+}
+
+static void issue(struct join *j)
+{
+	Gs__IssueRequest *req = obj_new(&gs__issue_request__descriptor);
+	struct rpc_call_spec spec = {.service = RPC_CA,
+				     .method = CA_ISSUE,
+				     .req = &req->base,
+				     .deadline_ms = CALL_DEADLINE_MS,
+				     .done = on_issued,
+				     .arg = j};
+	struct worker *w = j->n->w;
+	struct state saved = w->state;
+
+	str_replace(&req->token, j->req->token);
+	str_replace(&req->request_id, j->request_id);
+	req->availability = j->req->availability;
+	obj_bytes_set(&req->worker_csr_pem, j->csr, strlen(j->csr));
+	req->description = obj_new(&gs__node_description__descriptor);
+	w->state = j->state;
+	worker_describe(w, req->description);
+	w->state = saved;
+	rpc_call_start(j->client, &spec);
+	obj_free(req);
+}
+
+static void on_root(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct join *j = arg;
+	char digest[51];
+	struct err bad = {0};
+
+	if (j->done)
+		return;
+	if (resp == NULL) {
+		join_fail(j, e);
+		return;
+	}
+	j->ca = node_pem(&((const Gs__RootResponse *)resp)->ca_pem);
+	if (tls_cert_digest(j->ca, digest, &bad) == 0 && const_time_equal(digest, j->token.digest)) {
+		issue(j);
+		return;
+	}
+	err_set(&bad, E_TOKEN, "%s:%u is a manager of another swarm than this token's", j->manager_ip,
+		j->manager_port);
+	join_fail(j, &bad);
+}
+
+static void on_client(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg)
+{
+	struct join *j = arg;
+	Gs__Empty empty = GS__EMPTY__INIT;
+	struct rpc_call_spec spec = {.service = RPC_CA,
+				     .method = CA_GET_ROOT,
+				     .req = &empty.base,
+				     .deadline_ms = CALL_DEADLINE_MS,
+				     .done = on_root,
+				     .arg = j};
+	struct err failed = {0};
+
+	if (state == RPC_OPEN)
+		rpc_call_start(c, &spec);
+	if (state != RPC_CLOSED)
+		return;
+	j->client = NULL;
+	if (j->done) {
+		loop_timer_close(&j->timer, join_free);
+	} else if (!j->member) {
+		failed = e != NULL ? *e : failed;
+		if (failed.code == 0)
+			err_set(&failed, E_CLOSED, "connection lost");
+		err_wrap(&failed, "manager %s:%u", j->manager_ip, j->manager_port);
+		join_fail(j, &failed);
+	}
+}
+
+static int join_check(struct join *j, struct err *e)
+{
+	const Gs__NodeJoinRequest *req = j->req;
+	struct state *s = &j->state;
+	uint16_t ignored;
+
+	if (join_token_parse(req->token, &j->token, e) < 0)
+		return e->code;
+	if (hostport_parse(req->manager_addr, 2377, j->manager_ip, sizeof(j->manager_ip), &j->manager_port,
+			   e) < 0)
+		return err_wrap(e, "manager address");
+	if (*req->advertise_addr == '\0') {
+		if (advertise_towards(j->manager_ip, s->advertise, sizeof(s->advertise), e) < 0)
+			return e->code;
+	} else if (advertise_pick(req->advertise_addr, 2377, s->advertise, sizeof(s->advertise), &ignored,
+				  e) < 0) {
+		return err_wrap(e, "--advertise-addr");
+	}
+	if (*req->data_path_addr == '\0')
+		memcpy(s->data_path, s->advertise, sizeof(s->data_path));
+	else if (advertise_pick(req->data_path_addr, 0, s->data_path, sizeof(s->data_path), &ignored, e) < 0)
+		return err_wrap(e, "--data-path-addr");
+	if (node_ports_check(s->advertise, 0, 0, e) < 0)
+		return e->code;
+	id_new(j->request_id);
+	if (tls_key_new(&s->key, e) < 0 || tls_csr_new(s->key, "", &j->csr, e) < 0)
+		return e->code;
+	return tls_identity_new_pinned(j->token.digest, &j->identity, e);
+}
+
+void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	struct node *n = arg;
+	struct rpc_client_config config = {.on_state = on_client};
+	struct join *j;
+	struct err e = {0};
+
+	if (!node_begin(n, call, false))
+		return;
+	j = xcalloc(1, sizeof(*j));
+	j->n = n;
+	j->call = call;
+	j->req = obj_dup(req);
+	loop_timer_init(&j->timer, n->w->loop, on_timer, j);
+	if (join_check(j, &e) < 0) {
+		join_fail(j, &e);
+		return;
+	}
+	config.ip = j->manager_ip;
+	config.port = j->manager_port;
+	config.identity = j->identity;
+	config.arg = j;
+	j->client = rpc_client_new(n->w->loop, &config);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is a JSON object built from the bundle. Nothing can fail but memory, which aborts.
+ *
+ * A task gets no new privileges, a bounding set of what a server that starts as root may need (none of it is
+ * effective for a non-root user), masks over /proc and /sys, and a seccomp list of refused calls (seccomp.c).
+ */
+#include <jansson.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/mem.h"
+#include "worker/bundle.h"
+#include "worker/seccomp.h"
+
+static const char *const capabilities[] = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",
+					   "CAP_FSETID", "CAP_KILL",         "CAP_SETGID",
+					   "CAP_SETUID", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE"};
+static const char *const masked[] = {"/proc/acpi",        "/proc/asound",        "/proc/kcore",
+				     "/proc/keys",        "/proc/latency_stats", "/proc/timer_list",
+				     "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi",
+				     "/sys/firmware",     "/sys/fs/cgroup"};
+static const char *const readonly_paths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+					     "/proc/sysrq-trigger"};
+
+static json_t *texts(const char *const *list, size_t n)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(a, json_string(list[i]));
+	return a;
+}
+
+static json_t *split(const char *options)
+{
+	json_t *a = json_array();
+	cleanup_free char *copy = xstrdup(options);
+	char *state = NULL;
+
+	for (char *o = strtok_r(copy, ",", &state); o != NULL; o = strtok_r(NULL, ",", &state))
+		json_array_append_new(a, json_string(o));
+	return a;
+}
+
+static void add_mount(json_t *mounts, const char *source, const char *target, const char *type,
+		      const char *options)
+{
+	json_array_append_new(mounts, json_pack("{s:s, s:s, s:s, s:o}", "source", source, "destination",
+						target, "type", type, "options", split(options)));
+}
+
+static json_t *format_mounts(const struct oci_spec *s)
+{
+	json_t *m = json_array();
+
+	add_mount(m, "proc", "/proc", "proc", "nosuid,noexec,nodev");
+	add_mount(m, "tmpfs", "/dev", "tmpfs", "nosuid,noexec,strictatime,mode=755,size=64k");
+	add_mount(m, "devpts", "/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620");
+	add_mount(m, "shm", "/dev/shm", "tmpfs", "nosuid,noexec,nodev,mode=1777,size=64m");
+	add_mount(m, "sysfs", "/sys", "sysfs", "nosuid,noexec,nodev,ro");
+	for (size_t i = 0; i < s->bundle->n_mounts; i++) {
+		const struct bundle_mount *b = &s->bundle->mounts[i];
+
+		add_mount(m, b->source, b->target, b->type, b->options);
+	}
+	return m;
+}
+
+static bool env_has(const struct oci_spec *s, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < s->n_env; i++)
+		if (strncmp(s->env[i], name, len) == 0 && s->env[i][len] == '=')
+			return true;
+	return false;
+}
+
+static void env_default(json_t *env, const struct oci_spec *s, const char *name, const char *value)
+{
+	cleanup_free char *text = xasprintf("%s=%s", name, value);
+
+	if (!env_has(s, name))
+		json_array_append_new(env, json_string(text));
+}
+
+static json_t *format_env(const struct oci_spec *s)
+{
+	json_t *env = texts((const char *const *)s->env, s->n_env);
+
+	env_default(env, s, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	env_default(env, s, "HOSTNAME", s->hostname);
+	env_default(env, s, "HOME", s->bundle->home != NULL ? s->bundle->home : "/");
+	return env;
+}
+
+static json_t *format_rlimit(const char *type, int resource, rlim_t want)
+{
+	struct rlimit own = {0};
+
+	/* Above the worker's own hard limit it would need CAP_SYS_RESOURCE. */
+	getrlimit(resource, &own);
+	if (own.rlim_max != RLIM_INFINITY && (want == RLIM_INFINITY || want > own.rlim_max))
+		want = own.rlim_max;
+	/* RLIM_INFINITY does not fit JSON's signed integers; 2^62 is as good. */
+	if (want == RLIM_INFINITY || want > ((rlim_t)1 << 62))
+		want = (rlim_t)1 << 62;
+	return json_pack("{s:s, s:I, s:I}", "type", type, "soft", (json_int_t)want, "hard", (json_int_t)want);
+}
+
+static json_t *format_process(const struct oci_spec *s)
+{
+	size_t n = 0, n_caps = array_size(capabilities);
+	bool root = s->bundle->uid == 0;
+
+	while (s->argv[n] != NULL)
+		n++;
+	return json_pack("{s:b, s:{s:i, s:i}, s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:b, s:[o, o, o]}",
+			 "terminal", 0, "user", "uid", (int)s->bundle->uid, "gid", (int)s->bundle->gid,
+			 "args", texts(s->argv, n), "env", format_env(s), "cwd",
+			 s->cwd != NULL && *s->cwd ? s->cwd : "/", "capabilities", "bounding",
+			 texts(capabilities, n_caps), "effective", texts(capabilities, root ? n_caps : 0),
+			 "permitted", texts(capabilities, root ? n_caps : 0), "noNewPrivileges", 1, "rlimits",
+			 format_rlimit("RLIMIT_NOFILE", RLIMIT_NOFILE, 1 << 20),
+			 format_rlimit("RLIMIT_MEMLOCK", RLIMIT_MEMLOCK, RLIM_INFINITY),
+			 format_rlimit("RLIMIT_CORE", RLIMIT_CORE, 0));
+}
+
+static json_t *format_resources(const struct oci_spec *s)
+{
+	json_t *r = json_object();
+
+	json_object_set_new(r, "devices", json_pack("[{s:b, s:s}]", "allow", 0, "access", "rwm"));
+	if (s->memory_bytes != 0)
+		json_object_set_new(r, "memory", json_pack("{s:I}", "limit", (json_int_t)s->memory_bytes));
+	if (s->nano_cpus != 0)
+		json_object_set_new(r, "cpu",
+				    json_pack("{s:I, s:i}", "quota", (json_int_t)(s->nano_cpus / 10000),
+					      "period", 100000));
+	if (s->pids != 0)
+		json_object_set_new(r, "pids", json_pack("{s:I}", "limit", (json_int_t)s->pids));
+	return r;
+}
+
+static json_t *format_namespaces(const struct oci_spec *s)
+{
+	json_t *a = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts",
+			      "type", "mount");
+
+	if (s->netns_path != NULL)
+		json_array_append_new(a, json_pack("{s:s, s:s}", "type", "network", "path", s->netns_path));
+	else
+		json_array_append_new(a, json_pack("{s:s}", "type", "network"));
+	return a;
+}
+
+static json_t *format_linux(const struct oci_spec *s)
+{
+	json_t *l = json_object();
+
+	json_object_set_new(l, "namespaces", format_namespaces(s));
+	json_object_set_new(l, "resources", format_resources(s));
+	json_object_set_new(l, "cgroupsPath", json_string(s->cgroup_path));
+	json_object_set_new(l, "maskedPaths", texts(masked, array_size(masked)));
+	json_object_set_new(l, "readonlyPaths", texts(readonly_paths, array_size(readonly_paths)));
+	json_object_set_new(l, "seccomp", seccomp_format());
+	/* The namespace is the task's own: a server may listen on port 80 and ping without any capability. */
+	if (s->netns_path != NULL)
+		json_object_set_new(l, "sysctl",
+				    json_pack("{s:s, s:s}", "net.ipv4.ip_unprivileged_port_start", "0",
+					      "net.ipv4.ping_group_range", "0 2147483647"));
+	return l;
+}
+
+char *oci_spec_format(const struct oci_spec *s)
+{
+	json_t *root =
+		json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:o, s:o}", "ociVersion", "1.0.0", "root", "path",
+			  s->bundle->rootfs, "readonly", (int)s->bundle->readonly, "hostname", s->hostname,
+			  "process", format_process(s), "mounts", format_mounts(s), "linux", format_linux(s));
+	char *text = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
+
+	json_decref(root);
+	if (text == NULL)
+		abort();
+	return text;
+}

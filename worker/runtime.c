@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is conmon started by the spawner, one JSON line {"data": PID} on its sync pipe, one byte
+ * into crun's exec fifo (what `crun start` does, without a process), and much later a file in the exit
+ * folder. What can fail: the start of conmon, crun's refusal (its text comes over the sync pipe), a conmon
+ * that dies (the task's exit is then unknown), and a create that takes longer than half a minute. */
+#include "worker/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/loop.h"
+#include "base/mem.h"
+
+#define CREATE_DEADLINE_MS 30000
+#define EXIT_FILE_WAIT_MS 50 /* between two looks whether conmon still lives */
+#define SYNC_MAX 65536
+
+struct runtime {
+	uv_loop_t *loop;
+	char *run_dir, *exits, *state, *crun, *conmon;
+	struct spawner *spawner;
+	uv_poll_t inotify;
+	int inotify_fd;
+	struct container *list;
+};
+
+struct container {
+	struct container *prev, *next;
+	struct runtime *r;
+	char *id, *bundle_dir, *rootfs;
+	bool has_overlay;
+	const struct container_ops *ops;
+	void *arg;
+	uv_poll_t sync;
+	int sync_fd;
+	struct buf line;
+	struct loop_timer timer; /* create's deadline; then the wait for the exit file; adoption's answer */
+	struct pid_watch *watch;
+	int pid;
+	bool sync_open, adopting, process_gone, dead, spawning;
+	unsigned handles;
+	void (*timer_does)(struct container *c);
+};
+
+static void container_gone(struct container *c)
+{
+	if (--c->handles > 0)
+		return;
+	buf_fini(&c->line);
+	free(c->id);
+	free(c->bundle_dir);
+	free(c->rootfs);
+	free(c);
+}
+
+static char *exit_path(const struct container *c)
+{
+	return xasprintf("%s/%s", c->r->exits, c->id);
+}
+
+static void on_sync_closed(uv_handle_t *h)
+{
+	struct container *c = h->data;
+
+	close(c->sync_fd);
+	container_gone(c);
+}
+
+static void sync_close(struct container *c)
+{
+	if (!c->sync_open)
+		return;
+	c->sync_open = false;
+	uv_close((uv_handle_t *)&c->sync, on_sync_closed);
+}
+
+/* ---- the end ---- */
+
+static bool exit_read(struct container *c)
+{
+	cleanup_free char *path = exit_path(c);
+	cleanup_free char *oom = xasprintf("%s/oom", c->bundle_dir);
+	cleanup_free char *text = NULL;
+	struct container_exit x = {.known = true};
+	const struct container_ops *ops = c->ops;
+
+	if (fs_read(path, 64, &text, NULL, NULL) < 0)
+		return false;
+	x.code = atoi(text);
+	x.oom = fs_exists(oom);
+	c->process_gone = true;
+	c->pid = 0;
+	loop_timer_stop(&c->timer);
+	if (!c->dead && ops != NULL) {
+		c->ops = NULL;
+		ops->exited(&x, c->arg);
+	}
+	return true;
+}
+
+static pid_t conmon_pid(const char *bundle_dir)
+{
+	cleanup_free char *path = xasprintf("%s/conmon.pid", bundle_dir);
+	cleanup_free char *text = NULL;
+	pid_t pid;
+	char link[64], exe[256] = "";
+
+	if (fs_read(path, 64, &text, NULL, NULL) < 0 || (pid = atoi(text)) <= 0)
+		return 0;
+	/* The number may have been used again by another program. */
+	snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
+	if (readlink(link, exe, sizeof(exe) - 1) <= 0 || strstr(exe, "conmon") == NULL)
+		return 0;
+	return pid;
+}
+
+/* The process is gone. conmon writes the exit file within milliseconds; if conmon is gone too, nobody will.
+ */
+static void exit_wait(struct container *c)
+{
+	struct container_exit x = {.known = false, .code = -1};
+	const struct container_ops *ops = c->ops;
+
+	if (exit_read(c))
+		return;
+	if (conmon_pid(c->bundle_dir) != 0) {
+		c->timer_does = exit_wait;
+		loop_timer_set(&c->timer, EXIT_FILE_WAIT_MS);
+		return;
+	}
+	if (exit_read(c) || ops == NULL)
+		return;
+	c->pid = 0;
+	c->ops = NULL;
+	ops->exited(&x, c->arg);
+}
+
+static void on_process_ended(int wait_status, void *arg)
+{
+	struct container *c = arg;
+
+	c->process_gone = true;
+	exit_wait(c);
+}
+
+static void on_inotify(uv_poll_t *poll, int status, int events)
+{
+	struct runtime *r = poll->data;
+	char data[8192] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = read(r->inotify_fd, data, sizeof(data))) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			struct inotify_event *ev = (struct inotify_event *)(data + at);
+			struct container *c = r->list;
+
+			at += (ssize_t)(sizeof(*ev) + ev->len);
+			while (c != NULL && ev->len > 0 && strcmp(c->id, ev->name) != 0)
+				c = c->next;
+			if (c != NULL && ev->len > 0 && c->pid != 0)
+				exit_read(c);
+		}
+	}
+}
+
+/* ---- the start ---- */
+
+static void fail(struct container *c, const struct err *e)
+{
+	const struct container_ops *ops = c->ops;
+
+	loop_timer_stop(&c->timer);
+	sync_close(c);
+	c->ops = NULL;
+	if (ops != NULL)
+		ops->failed(e, c->arg);
+}
+
+static int fifo_release(const struct container *c, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/%s/exec.fifo", c->r->state, c->id);
+	cleanup_close int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(e, errno, "start %s", path);
+	unlink(path);
+	if (write(fd, "0", 1) != 1)
+		return err_errno(e, errno, "start %s", path);
+	return 0;
+}
+
+static void running(struct container *c, int pid)
+{
+	struct err e = {0};
+	bool stale = c->adopting;
+
+	c->pid = pid;
+	c->watch = pid_watch_new(c->r->loop, pid_open(pid), false, on_process_ended, c);
+	if (!stale && fifo_release(c, &e) < 0 && c->watch != NULL) {
+		kill(pid, SIGKILL);
+		fail(c, &e);
+		return;
+	}
+	if (c->has_overlay && !stale) {
+		struct spawn_spec drop = {.unmount_at = c->rootfs, .fds = {-1, -1, -1, -1}};
+
+		spawner_run(c->r->spawner, &drop); /* the task has its own copy of the mount */
+	}
+	if (c->ops != NULL)
+		c->ops->started(pid, c->arg);
+	if (c->watch == NULL && !c->process_gone)
+		exit_wait(c); /* it ended before we could watch it */
+}
+
+/* {"data": PID} or {"data": -1, "message": "..."} */
+static void sync_parse(struct container *c)
+{
+	json_t *line = json_loads(buf_text(&c->line), 0, NULL);
+	int pid = line != NULL ? (int)json_integer_value(json_object_get(line, "data")) : -1;
+	const char *message = line != NULL ? json_string_value(json_object_get(line, "message")) : NULL;
+	struct err e = {0};
+
+	loop_timer_stop(&c->timer);
+	sync_close(c);
+	if (pid > 0) {
+		running(c, pid);
+	} else {
+		cleanup_free char *text =
+			xstrdup(message != NULL ? message : "conmon ended without an answer");
+
+		text[strcspn(text, "\n")] = '\0';
+		err_set(&e, -ECHILD, "%s", text);
+		fail(c, &e);
+	}
+	json_decref(line);
+}
+
+static void on_sync(uv_poll_t *poll, int status, int events)
+{
+	struct container *c = poll->data;
+	char chunk[1024];
+	ssize_t n = read(c->sync_fd, chunk, sizeof(chunk));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		buf_append(&c->line, chunk, (size_t)n);
+	if (n <= 0 || chunk[n - 1] == '\n' || c->line.len > SYNC_MAX)
+		sync_parse(c);
+}
+
+static void create_timed_out(struct container *c)
+{
+	struct err e = {0};
+
+	err_set(&e, E_DEADLINE, "the container runtime did not answer in %d s", CREATE_DEADLINE_MS / 1000);
+	fail(c, &e);
+}
+
+static void on_timer(void *arg)
+{
+	struct container *c = arg;
+
+	if (!c->dead)
+		c->timer_does(c);
+}
+
+static void on_conmon_parent(int wait_status, void *arg)
+{
+	/* It only forks the monitor; the sync pipe tells the rest. */
+}
+
+static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
+{
+	struct container *c = arg;
+
+	c->spawning = false;
+	if (e->code == 0) {
+		struct pid_watch *w = pid_watch_new(c->r->loop, pidfd, true, on_conmon_parent, NULL);
+
+		if (w != NULL)
+			pid_watch_free(w); /* reaped, nobody waits */
+	} else if (!c->dead) {
+		fail(c, e);
+	}
+	container_gone(c);
+}
+
+static struct container *container_new(struct runtime *r, const struct container_spec *spec)
+{
+	struct container *c = xcalloc(1, sizeof(*c));
+
+	c->r = r;
+	c->id = xstrdup(spec->id);
+	c->bundle_dir = xstrdup(spec->bundle_dir);
+	c->rootfs = xstrdup(spec->rootfs);
+	c->has_overlay = spec->lower != NULL;
+	c->ops = spec->ops;
+	c->arg = spec->arg;
+	c->handles = 1;
+	loop_timer_init(&c->timer, r->loop, on_timer, c);
+	c->next = r->list;
+	if (c->next != NULL)
+		c->next->prev = c;
+	r->list = c;
+	return c;
+}
+
+static void container_spawn(struct container *c, const struct container_spec *spec, int sync_fd)
+{
+	struct runtime *r = c->r;
+	cleanup_free char *pidfile = xasprintf("%s/pidfile", spec->bundle_dir);
+	cleanup_free char *conmon_pidfile = xasprintf("%s/conmon.pid", spec->bundle_dir);
+	cleanup_free char *log = xasprintf("k8s-file:%s", spec->log_path);
+	const char *argv[] = {r->conmon,
+			      "--api-version",
+			      "1",
+			      "-c",
+			      spec->id,
+			      "-u",
+			      spec->id,
+			      "-n",
+			      spec->id,
+			      "-r",
+			      r->crun,
+			      "-b",
+			      spec->bundle_dir,
+			      "-p",
+			      pidfile,
+			      "-P",
+			      conmon_pidfile,
+			      "-l",
+			      log,
+			      "--exit-dir",
+			      r->exits,
+			      "-0",
+			      spec->bundle_dir,
+			      "--full-attach",
+			      "--runtime-arg",
+			      "--root",
+			      "--runtime-arg",
+			      r->state,
+			      "--log-level",
+			      "error",
+			      NULL};
+	/* conmon is single threaded and small: one arena, no cached thread stacks. */
+	const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "_OCI_SYNCPIPE=3", "MALLOC_ARENA_MAX=1",
+			     NULL};
+	struct spawn_spec spawn = {
+		.lower = spec->lower,
+		.upper = spec->upper,
+		.work = spec->work,
+		.mount_at = spec->lower != NULL ? spec->rootfs : NULL,
+		.unmount_at = spec->lower != NULL ? spec->rootfs : NULL,
+		.argv = argv,
+		.env = env,
+		.fds = {-1, -1, -1, sync_fd},
+		.done = on_spawned,
+		.arg = c,
+	};
+
+	c->spawning = true;
+	c->handles++;
+	spawner_run(r->spawner, &spawn);
+}
+
+struct container *container_start(struct runtime *r, const struct container_spec *spec)
+{
+	struct container *c = container_new(r, spec);
+	int pipe_fds[2];
+
+	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		abort(); /* no descriptors left: the worker's limit is far above its use */
+	fcntl(pipe_fds[1], F_SETFL, 0);
+	c->sync_fd = pipe_fds[0];
+	uv_poll_init(r->loop, &c->sync, c->sync_fd);
+	c->sync.data = c;
+	c->sync_open = true;
+	c->handles++;
+	uv_poll_start(&c->sync, UV_READABLE, on_sync);
+	c->timer_does = create_timed_out;
+	loop_timer_set(&c->timer, CREATE_DEADLINE_MS);
+	container_spawn(c, spec, pipe_fds[1]);
+	return c;
+}
+
+/* ---- adoption ---- */
+
+static int status_pid(const struct container *c)
+{
+	cleanup_free char *path = xasprintf("%s/%s/status", c->r->state, c->id);
+	json_t *status = json_load_file(path, 0, NULL);
+	int pid = status != NULL ? (int)json_integer_value(json_object_get(status, "pid")) : 0;
+	json_int_t start =
+		status != NULL ? json_integer_value(json_object_get(status, "process-start-time")) : 0;
+
+	json_decref(status);
+	return pid > 0 && start > 0 && pid_start_time(pid) == (uint64_t)start ? pid : 0;
+}
+
+static void adopt(struct container *c)
+{
+	cleanup_free char *fifo = xasprintf("%s/%s/exec.fifo", c->r->state, c->id);
+	struct err e = {0};
+	int pid;
+
+	if (exit_read(c))
+		return;
+	pid = status_pid(c);
+	if (pid == 0) {
+		cleanup_free char *pidfile = xasprintf("%s/pidfile", c->bundle_dir);
+
+		/* It ran (there is a pid file) and ended while conmon was dead or is about to tell. */
+		if (fs_exists(pidfile)) {
+			exit_wait(c);
+			return;
+		}
+		err_set(&e, E_NOT_FOUND, "the runtime does not know container %s", c->id);
+		fail(c, &e);
+		return;
+	}
+	/* Created but not started: the worker died in between. */
+	c->adopting = !fs_exists(fifo);
+	running(c, pid);
+}
+
+struct container *container_adopt(struct runtime *r, const struct container_spec *spec)
+{
+	struct container *c = container_new(r, spec);
+
+	c->timer_does = adopt;
+	loop_timer_set(&c->timer, 0);
+	return c;
+}
+
+int container_pid(const struct container *c)
+{
+	return c != NULL ? c->pid : 0;
+}
+
+int container_signal(struct container *c, int sig)
+{
+	if (c == NULL || c->watch == NULL || c->process_gone)
+		return -ESRCH;
+	return pid_signal(c->watch->pidfd, sig);
+}
+
+void container_reopen_log(const struct container *c)
+{
+	cleanup_free char *path = xasprintf("%s/ctl", c->bundle_dir);
+	cleanup_close int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "2 0 0\n", 6) < 0)
+		return; /* conmon is gone: there is no log to open */
+}
+
+static void on_timer_closed(void *arg)
+{
+	container_gone(arg);
+}
+
+void container_free(struct container *c)
+{
+	if (c == NULL || c->dead)
+		return;
+	c->dead = true;
+	c->ops = NULL;
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		c->r->list = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	sync_close(c);
+	pid_watch_free(c->watch);
+	c->watch = NULL;
+	loop_timer_close(&c->timer, on_timer_closed);
+}
+
+/* ---- the runtime ---- */
+
+int runtime_new(uv_loop_t *loop, const struct runtime_config *config, struct runtime **ret, struct err *e)
+{
+	struct runtime *r = xcalloc(1, sizeof(*r));
+
+	r->loop = loop;
+	r->run_dir = xstrdup(config->run_dir);
+	r->exits = xasprintf("%s/exits", config->run_dir);
+	r->state = xasprintf("%s/crun", config->run_dir);
+	r->crun = xstrdup(config->crun);
+	r->conmon = xstrdup(config->conmon);
+	r->spawner = config->spawner;
+	r->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (r->inotify_fd < 0)
+		return err_errno(e, errno, "inotify");
+	if (fs_mkdir(r->exits, 0700, e) < 0 || fs_mkdir(r->state, 0700, e) < 0)
+		return e->code;
+	if (inotify_add_watch(r->inotify_fd, r->exits, IN_MOVED_TO | IN_ONLYDIR) < 0)
+		return err_errno(e, errno, "watch %s", r->exits);
+	uv_poll_init(loop, &r->inotify, r->inotify_fd);
+	r->inotify.data = r;
+	uv_poll_start(&r->inotify, UV_READABLE, on_inotify);
+	uv_unref((uv_handle_t *)&r->inotify);
+	*ret = r;
+	return 0;
+}
+
+static void on_inotify_closed(uv_handle_t *h)
+{
+	struct runtime *r = h->data;
+
+	close(r->inotify_fd);
+	free(r->run_dir);
+	free(r->exits);
+	free(r->state);
+	free(r->crun);
+	free(r->conmon);
+	free(r);
+}
+
+void runtime_free(struct runtime *r)
+{
+	if (r == NULL)
+		return;
+	uv_close((uv_handle_t *)&r->inotify, on_inotify_closed);
+}
+
+struct spawner *runtime_spawner(struct runtime *r)
+{
+	return r->spawner;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is a few unlinks and rmdirs, without a process: the init of a container has ended, so the
+ * kernel has killed the rest of its pid namespace. What can fail is a cgroup that is still busy for a moment
+ * (tried again) or a container that still lives: `crun delete --force` then does it. */
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "worker/cgroup.h"
+#include "worker/runtime.h"
+
+extern char **environ;
+
+static void remove_files(const char *run_dir, const char *id)
+{
+	cleanup_free char *state = xasprintf("%s/crun/%s", run_dir, id);
+	cleanup_free char *exit_file = xasprintf("%s/exits/%s", run_dir, id);
+
+	fs_remove_all(state, NULL);
+	fs_unlink(exit_file, NULL);
+}
+
+void runtime_clean(const char *run_dir, const char *id, const char *cgroup_path)
+{
+	cgroup_remove(cgroup_path);
+	remove_files(run_dir, id);
+}
+
+static pid_t pid_in(const char *bundle_dir, const char *name)
+{
+	cleanup_free char *path = xasprintf("%s/%s", bundle_dir, name);
+	cleanup_free char *text = NULL;
+
+	return fs_read(path, 64, &text, NULL, NULL) == 0 ? (pid_t)atoi(text) : 0;
+}
+
+static bool is_conmon_of(pid_t pid, const char *id)
+{
+	cleanup_free char *path = xasprintf("/proc/%d/cmdline", (int)pid);
+	cleanup_free char *line = NULL;
+	size_t len;
+
+	return pid > 0 && fs_read(path, 8192, &line, &len, NULL) == 0 &&
+	       memmem(line, len, "conmon", 6) != NULL && memmem(line, len, id, strlen(id)) != NULL;
+}
+
+void runtime_reap(const char *run_dir, const char *crun, const char *id, const char *bundle_dir,
+		  const char *cgroup_path)
+{
+	cleanup_free char *state = xasprintf("%s/crun", run_dir);
+	cleanup_free char *known = xasprintf("%s/%s", state, id);
+	const char *argv[] = {crun, "--root", state, "delete", "--force", id, NULL};
+	pid_t monitor = bundle_dir != NULL ? pid_in(bundle_dir, "conmon.pid") : 0, pid;
+	int status;
+
+	/* A conmon that is still creating would make the container after we looked. */
+	if (is_conmon_of(monitor, id))
+		kill(monitor, SIGKILL);
+	if (fs_exists(known) && posix_spawn(&pid, crun, NULL, NULL, (char *const *)argv, environ) == 0)
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	cgroup_kill(cgroup_path);
+	runtime_clean(run_dir, id, cgroup_path);
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is: the loop queues a job, the thread mounts what is asked, starts the program with
+ * posix_spawn (vfork semantics: no copy of the worker's memory), hands pid and pidfd back through a uv_async.
+ * What can fail is the private mount namespace (fatal at start), a mount or the exec of one job (told to its
+ * owner). */
+#include "worker/spawner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+struct job {
+	struct job *next;
+	char *lower, *upper, *work, *mount_at, *unmount_at;
+	char **argv, **env;
+	int fds[4];
+	void (*done)(pid_t pid, int pidfd, const struct err *e, void *arg);
+	void *arg;
+	/* result */
+	pid_t pid;
+	int pidfd;
+	struct err err;
+};
+
+struct queue {
+	struct job *head, **tail;
+};
+
+struct spawner {
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t wake;
+	struct queue todo, finished;
+	uv_async_t async;
+	bool stop, ready;
+	struct err start_err;
+};
+
+static void queue_init(struct queue *q)
+{
+	q->head = NULL;
+	q->tail = &q->head;
+}
+
+static void queue_put(struct queue *q, struct job *j)
+{
+	j->next = NULL;
+	*q->tail = j;
+	q->tail = &j->next;
+}
+
+static struct job *queue_take(struct queue *q)
+{
+	struct job *j = q->head;
+
+	if (j != NULL) {
+		q->head = j->next;
+		if (q->head == NULL)
+			q->tail = &q->head;
+	}
+	return j;
+}
+
+static char **texts_dup(const char *const *list)
+{
+	size_t n = 0;
+	char **copy;
+
+	if (list == NULL)
+		return NULL;
+	while (list[n] != NULL)
+		n++;
+	copy = xcalloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; i < n; i++)
+		copy[i] = xstrdup(list[i]);
+	return copy;
+}
+
+static void texts_free(char **list)
+{
+	for (size_t i = 0; list != NULL && list[i] != NULL; i++)
+		free(list[i]);
+	free(list);
+}
+
+static void job_close_fds(struct job *j)
+{
+	for (size_t i = 0; i < array_size(j->fds); i++) {
+		if (j->fds[i] >= 0)
+			close(j->fds[i]);
+		j->fds[i] = -1;
+	}
+}
+
+static void job_free(struct job *j)
+{
+	job_close_fds(j);
+	free(j->lower);
+	free(j->upper);
+	free(j->work);
+	free(j->mount_at);
+	free(j->unmount_at);
+	texts_free(j->argv);
+	texts_free(j->env);
+	free(j);
+}
+
+/* ---- on the spawner's thread ---- */
+
+static int job_mount(struct job *j)
+{
+	cleanup_free char *options = NULL;
+
+	if (j->unmount_at != NULL)
+		umount2(j->unmount_at, MNT_DETACH);
+	if (j->mount_at == NULL)
+		return 0;
+	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,redirect_dir=off,metacopy=off",
+			    j->lower, j->upper, j->work);
+	if (mount("overlay", j->mount_at, "overlay", 0, options) < 0)
+		return err_errno(&j->err, errno, "mount the image %s", j->lower);
+	return 0;
+}
+
+/* The child's descriptors are first moved out of the way of 0..3, so that no dup2 overwrites a source. */
+static int actions_fill(posix_spawn_file_actions_t *actions, struct job *j)
+{
+	for (int i = 0; i < 4; i++) {
+		if (j->fds[i] >= 0 && j->fds[i] < 10) {
+			int moved = fcntl(j->fds[i], F_DUPFD_CLOEXEC, 10);
+
+			if (moved < 0)
+				return err_errno(&j->err, errno, "duplicate a descriptor");
+			close(j->fds[i]);
+			j->fds[i] = moved;
+		}
+		if (j->fds[i] >= 0)
+			posix_spawn_file_actions_adddup2(actions, j->fds[i], i);
+		else if (i < 3)
+			posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_RDWR, 0);
+	}
+	return 0;
+}
+
+static int job_exec(struct job *j)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int rc;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+	rc = actions_fill(&actions, j);
+	if (rc == 0) {
+		rc = posix_spawn(&j->pid, j->argv[0], &actions, &attr, j->argv, j->env);
+		if (rc != 0)
+			rc = err_errno(&j->err, rc, "start %s", j->argv[0]);
+		else
+			j->pidfd = pid_open(j->pid);
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attr);
+	return rc;
+}
+
+static void job_do(struct job *j)
+{
+	if (job_mount(j) == 0 && j->argv != NULL)
+		job_exec(j);
+	job_close_fds(j);
+}
+
+/* /run/netns must be a shared mount before our copy is made, or later namespaces would not arrive here. It is
+ * what `ip netns add` does as well. */
+static void netns_share(void)
+{
+	mkdir("/run/netns", 0755);
+	if (mount("", "/run/netns", "none", MS_SHARED | MS_REC, NULL) == 0)
+		return;
+	if (mount("/run/netns", "/run/netns", "none", MS_BIND | MS_REC, NULL) == 0)
+		mount("", "/run/netns", "none", MS_SHARED | MS_REC, NULL);
+}
+
+static int enter_mounts(struct err *e)
+{
+	netns_share();
+	if (unshare(CLONE_NEWNS) < 0)
+		return err_errno(e, errno, "make a mount namespace");
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_errno(e, errno, "make mounts slaves");
+	/* Only on a hybrid: there "unified" is a mount below the v1 folders. */
+	if (umount2("/sys/fs/cgroup/unified", MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
+		return err_errno(e, errno, "unmount /sys/fs/cgroup/unified");
+	return 0;
+}
+
+static void *spawner_main(void *arg)
+{
+	struct spawner *s = arg;
+	struct job *j;
+
+	prctl(PR_SET_NAME, "spawner");
+	pthread_mutex_lock(&s->mutex);
+	enter_mounts(&s->start_err);
+	s->ready = true;
+	pthread_cond_broadcast(&s->wake);
+	while (!s->stop) {
+		j = queue_take(&s->todo);
+		if (j == NULL) {
+			pthread_cond_wait(&s->wake, &s->mutex);
+			continue;
+		}
+		pthread_mutex_unlock(&s->mutex);
+		job_do(j);
+		pthread_mutex_lock(&s->mutex);
+		queue_put(&s->finished, j);
+		uv_async_send(&s->async);
+	}
+	pthread_mutex_unlock(&s->mutex);
+	return NULL;
+}
+
+/* ---- on the loop's thread ---- */
+
+static void on_async(uv_async_t *async)
+{
+	struct spawner *s = async->data;
+	struct job *j;
+
+	for (;;) {
+		pthread_mutex_lock(&s->mutex);
+		j = queue_take(&s->finished);
+		pthread_mutex_unlock(&s->mutex);
+		if (j == NULL)
+			return;
+		if (j->done != NULL)
+			j->done(j->pid, j->pidfd, &j->err, j->arg);
+		job_free(j);
+	}
+}
+
+int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e)
+{
+	struct spawner *s = xcalloc(1, sizeof(*s));
+	pthread_attr_t attr;
+	int rc;
+
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_cond_init(&s->wake, NULL);
+	queue_init(&s->todo);
+	queue_init(&s->finished);
+	uv_async_init(loop, &s->async, on_async);
+	uv_unref((uv_handle_t *)&s->async);
+	s->async.data = s;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 << 10);
+	rc = pthread_create(&s->thread, &attr, spawner_main, s);
+	pthread_attr_destroy(&attr);
+	if (rc != 0) {
+		free(s);
+		return err_errno(e, rc, "start the spawner thread");
+	}
+	pthread_mutex_lock(&s->mutex);
+	while (!s->ready)
+		pthread_cond_wait(&s->wake, &s->mutex);
+	pthread_mutex_unlock(&s->mutex);
+	if (s->start_err.code != 0) {
+		*e = s->start_err;
+		spawner_free(s);
+		return e->code;
+	}
+	*ret = s;
+	return 0;
+}
+
+static void on_async_closed(uv_handle_t *h)
+{
+	struct spawner *s = h->data;
+	struct job *j;
+
+	while ((j = queue_take(&s->todo)) != NULL || (j = queue_take(&s->finished)) != NULL)
+		job_free(j);
+	pthread_mutex_destroy(&s->mutex);
+	pthread_cond_destroy(&s->wake);
+	free(s);
+}
+
+void spawner_free(struct spawner *s)
+{
+	if (s == NULL)
+		return;
+	pthread_mutex_lock(&s->mutex);
+	s->stop = true;
+	pthread_cond_broadcast(&s->wake);
+	pthread_mutex_unlock(&s->mutex);
+	pthread_join(s->thread, NULL);
+	uv_close((uv_handle_t *)&s->async, on_async_closed);
+}
+
+void spawner_run(struct spawner *s, const struct spawn_spec *spec)
+{
+	struct job *j = xcalloc(1, sizeof(*j));
+
+	j->lower = xstrdup(spec->lower);
+	j->upper = xstrdup(spec->upper);
+	j->work = xstrdup(spec->work);
+	j->mount_at = xstrdup(spec->mount_at);
+	j->unmount_at = xstrdup(spec->unmount_at);
+	j->argv = texts_dup(spec->argv);
+	j->env = texts_dup(spec->env);
+	memcpy(j->fds, spec->fds, sizeof(j->fds));
+	j->done = spec->done;
+	j->arg = spec->arg;
+	j->pidfd = -1;
+	pthread_mutex_lock(&s->mutex);
+	queue_put(&s->todo, j);
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+/* ---- processes ---- */
+
+int pid_open(pid_t pid)
+{
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+int pid_signal(int pidfd, int sig)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+uint64_t pid_start_time(pid_t pid)
+{
+	char path[64], *text = NULL, *p, state = 0;
+	unsigned long long start = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (pid <= 0 || fs_read(path, 4096, &text, NULL, NULL) < 0)
+		return 0;
+	p = strrchr(text, ')'); /* the name in parentheses may hold anything */
+	if (p != NULL &&
+	    sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		   &state, &start) != 2)
+		start = 0;
+	free(text);
+	return state == 'Z' || state == 'X' ? 0 : start;
+}
+
+static void on_watch_closed(uv_handle_t *h)
+{
+	struct pid_watch *w = container_of(h, struct pid_watch, poll);
+
+	close(w->pidfd);
+	free(w);
+}
+
+static int reap(struct pid_watch *w)
+{
+	siginfo_t info = {0};
+
+	if (!w->is_child || waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED | WNOHANG) < 0)
+		return -1;
+	return info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
+}
+
+static void on_pidfd(uv_poll_t *poll, int status, int events)
+{
+	struct pid_watch *w = container_of(poll, struct pid_watch, poll);
+	void (*ended)(int, void *) = w->ended;
+	void *arg = w->arg;
+	int wait_status = reap(w);
+
+	uv_poll_stop(poll);
+	w->ended = NULL;
+	if (ended != NULL)
+		ended(wait_status, arg);
+	/* Freed by its owner; without one (a released watch of a child) here. */
+	if (ended == NULL)
+		uv_close((uv_handle_t *)poll, on_watch_closed);
+}
+
+struct pid_watch *pid_watch_new(uv_loop_t *loop, int take_pidfd, bool is_child, void (*ended)(int, void *),
+				void *arg)
+{
+	struct pid_watch *w = xcalloc(1, sizeof(*w));
+
+	w->pidfd = take_pidfd;
+	w->is_child = is_child;
+	w->ended = ended;
+	w->arg = arg;
+	if (take_pidfd < 0 || uv_poll_init(loop, &w->poll, take_pidfd) < 0) {
+		free(w);
+		return NULL;
+	}
+	uv_poll_start(&w->poll, UV_READABLE, on_pidfd);
+	return w;
+}
+
+void pid_watch_free(struct pid_watch *w)
+{
+	if (w == NULL)
+		return;
+	/* A child that still runs must be reaped one day: let the watch live on without an owner. */
+	if (w->is_child && w->ended != NULL) {
+		w->ended = NULL;
+		uv_unref((uv_handle_t *)&w->poll);
+		return;
+	}
+	uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+}

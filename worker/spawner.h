@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Starting programs from a thread with a mount namespace of its own.
+ *
+ * crun refuses a v1/v2 hybrid of cgroups. The spawner's thread therefore lives in a mount namespace that is a
+ * slave of the worker's (so that /run/netns binds arrive) and that lacks /sys/fs/cgroup/unified; what it
+ * starts inherits that namespace, and the worker and the host see nothing of it. Overlay root file systems of
+ * tasks are mounted there as well, so they never show up on the host.
+ *
+ * All callbacks run on the loop's thread, never from inside the call that asked. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base/err.h"
+
+struct spawner;
+int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
+/* Ends the thread; programs it started go on. No callback fires afterwards. */
+void spawner_free(struct spawner *s);
+
+struct spawn_spec {
+	/* An overlay mounted first (dir images), and a mount to drop; both may be NULL. */
+	const char *lower, *upper, *work, *mount_at;
+	const char *unmount_at;
+	const char *const *argv; /* argv[0] absolute; NULL: only the mounts */
+	const char *const *env;
+	int fds[4]; /* become 0..3 of the child; -1: /dev/null for 0..2, none for 3. Closed by the spawner
+		       (taken) */
+	/* pidfd of the child (not inherited, owned by the callee) and its pid, or e. */
+	void (*done)(pid_t pid, int pidfd, const struct err *e, void *arg);
+	void *arg;
+};
+/* Copies the texts. */
+void spawner_run(struct spawner *s, const struct spawn_spec *spec);
+
+/* ---- waiting for a process by pidfd: ended() fires once; reaps it when it is our child ---- */
+struct pid_watch {
+	uv_poll_t poll;
+	int pidfd;
+	bool is_child;
+	void (*ended)(int wait_status,
+		      void *arg); /* waitid's si_status semantics in wait(2) form; -1: not our child */
+	void *arg;
+};
+/* Takes the pidfd. Returns NULL when the poll could not be set up. */
+struct pid_watch *pid_watch_new(uv_loop_t *loop, int take_pidfd, bool is_child, void (*ended)(int, void *),
+				void *arg);
+void pid_watch_free(struct pid_watch *w); /* no ended() any more; NULL is fine */
+int pid_open(pid_t pid);                  /* pidfd_open(2), close on exec */
+int pid_signal(int pidfd, int sig);       /* 0 or -errno */
+/* Field 22 of /proc/PID/stat; 0 when there is no such process or it is a zombie. */
+uint64_t pid_start_time(pid_t pid);
+
+/* ---- a program with its output, run by the spawner ---- */
+struct capture_result {
+	int status, signal;
+	bool timed_out;
+	struct err err;
+	const char *out, *errout;
+	size_t out_len, errout_len;
+};
+struct capture;
+struct capture_spec {
+	struct spawn_spec spawn; /* fds, done and arg are ignored */
+	const void *input;       /* copied */
+	size_t input_len;
+	size_t output_limit; /* 0: 64 KiB */
+	uint64_t deadline_ms;
+	void (*done)(const struct capture_result *r, void *arg);
+	void *arg;
+};
+struct capture *capture_run(uv_loop_t *loop, struct spawner *s, const struct capture_spec *spec);
+void capture_kill(struct capture *c); /* SIGKILL; done still fires */

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is four files written one after the other, each with fsync and rename, state.json last. What
+ * can fail is the disk (the node is then no member) and files damaged by hand (told by name, never guessed
+ * around). */
+#include "worker/state.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+#define PEM_MAX (64 << 10)
+
+static int file_read(const char *dir, const char *name, char **ret, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/%s", dir, name);
+
+	return fs_read(path, PEM_MAX, ret, NULL, e);
+}
+
+static int file_write(const char *dir, const char *name, const char *text, mode_t mode, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/%s", dir, name);
+
+	return fs_write(path, text, strlen(text), mode, e);
+}
+
+static void text_get(const json_t *root, const char *name, char *ret, size_t n)
+{
+	const char *v = json_string_value(json_object_get(root, name));
+
+	snprintf(ret, n, "%s", v != NULL ? v : "");
+}
+
+static void managers_get(const json_t *root, struct state *s)
+{
+	const json_t *list = json_object_get(root, "managers");
+
+	s->n_managers = json_array_size(list);
+	s->managers = xcalloc(s->n_managers + 1, sizeof(*s->managers));
+	for (size_t i = 0; i < s->n_managers; i++) {
+		const char *v = json_string_value(json_array_get(list, i));
+
+		s->managers[i] = xstrdup(v != NULL ? v : "");
+	}
+}
+
+int state_load(const char *dir, struct state *ret, struct err *e)
+{
+	struct state s = {0};
+	cleanup_free char *text = NULL;
+	json_t *root;
+	int rc = file_read(dir, "state.json", &text, e);
+
+	if (rc == -ENOENT) {
+		err_clear(e);
+		*ret = s;
+		return 0;
+	}
+	if (rc < 0)
+		return rc;
+	root = json_loads(text, 0, NULL);
+	text_get(root, "cluster_id", s.cluster_id, sizeof(s.cluster_id));
+	text_get(root, "node_id", s.node_id, sizeof(s.node_id));
+	text_get(root, "advertise", s.advertise, sizeof(s.advertise));
+	text_get(root, "data_path", s.data_path, sizeof(s.data_path));
+	text_get(root, "listen", s.listen, sizeof(s.listen));
+	s.data_path_port = (uint32_t)json_integer_value(json_object_get(root, "data_path_port"));
+	s.has_manager = json_is_true(json_object_get(root, "manager"));
+	managers_get(root, &s);
+	json_decref(root);
+	if (!id_is_valid(s.node_id) || !id_is_valid(s.cluster_id)) {
+		state_fini(&s);
+		return err_set(e, E_CORRUPT,
+			       "%s/state.json is damaged; restore it, or remove it and join again", dir);
+	}
+	if (file_read(dir, "ca.crt", &s.ca, e) < 0 || file_read(dir, "node.crt", &s.cert, e) < 0 ||
+	    file_read(dir, "node.key", &s.key, e) < 0) {
+		state_fini(&s);
+		return err_wrap(e, "identity of this node");
+	}
+	s.is_member = true;
+	*ret = s;
+	return 0;
+}
+
+int state_save_json(const char *dir, const struct state *s, struct err *e)
+{
+	json_t *list = json_array(), *root;
+	cleanup_free char *text = NULL;
+
+	for (size_t i = 0; i < s->n_managers; i++)
+		json_array_append_new(list, json_string(s->managers[i]));
+	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o}", "cluster_id", s->cluster_id, "node_id",
+			 s->node_id, "advertise", s->advertise, "data_path", s->data_path, "listen",
+			 s->listen, "data_path_port", (int)s->data_path_port, "manager", (int)s->has_manager,
+			 "managers", list);
+	text = json_dumps(root, JSON_INDENT(1));
+	json_decref(root);
+	return file_write(dir, "state.json", text, 0600, e);
+}
+
+int state_save_cert(const char *dir, const struct state *s, struct err *e)
+{
+	return file_write(dir, "node.crt", s->cert, 0644, e);
+}
+
+int state_save(const char *dir, const struct state *s, struct err *e)
+{
+	if (fs_mkdir(dir, 0700, e) < 0 || file_write(dir, "node.key", s->key, 0600, e) < 0 ||
+	    file_write(dir, "ca.crt", s->ca, 0644, e) < 0 || state_save_cert(dir, s, e) < 0)
+		return e->code;
+	return state_save_json(dir, s, e);
+}
+
+int state_remove(const char *dir, struct err *e)
+{
+	static const char *const names[] = {"state.json", "node.crt", "node.key", "ca.crt"};
+
+	for (size_t i = 0; i < array_size(names); i++) {
+		cleanup_free char *path = xasprintf("%s/%s", dir, names[i]);
+
+		if (fs_unlink(path, e) < 0)
+			return e->code;
+	}
+	return fs_exists(dir) ? fs_sync_dir(dir, e) : 0;
+}
+
+void state_fini(struct state *s)
+{
+	for (size_t i = 0; i < s->n_managers; i++)
+		free(s->managers[i]);
+	free(s->managers);
+	free(s->ca);
+	free(s->cert);
+	free(s->key);
+	*s = (struct state){0};
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a driver may ask of its task and tell it (worker/driver.h). The happy path is a field stored and the
+ * machine moved; an answer for an older attempt is dropped. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/agent.h"
+#include "worker/peers.h"
+#include "worker/task_impl.h"
+
+const Gs__Task *task_row(const struct task *t)
+{
+	return t->row;
+}
+
+uint32_t task_attempt(const struct task *t)
+{
+	return t->attempt;
+}
+
+uv_loop_t *task_loop(const struct task *t)
+{
+	return t->w->loop;
+}
+
+const char *task_volume_path(const struct task *t, const char *target)
+{
+	for (size_t i = 0; i < t->n_volumes; i++)
+		if (strcmp(t->volumes[i].target, target) == 0)
+			return t->volumes[i].path;
+	return NULL;
+}
+
+const char *task_run_dir(const struct task *t)
+{
+	struct task *mutable_t = (struct task *)t;
+
+	if (mutable_t->task_run == NULL)
+		mutable_t->task_run = xasprintf("%s/run", t->run_dir);
+	return t->task_run;
+}
+
+const char *task_netns_path(const struct task *t)
+{
+	return t->netns_path;
+}
+
+uid_t task_uid(const struct task *t)
+{
+	return t->bundle != NULL ? t->bundle->uid : 65534;
+}
+
+gid_t task_gid(const struct task *t)
+{
+	return t->bundle != NULL ? t->bundle->gid : 65534;
+}
+
+int task_pid(const struct task *t)
+{
+	return container_pid(t->container);
+}
+
+const char *task_log_path(const struct task *t)
+{
+	return t->log_path;
+}
+
+const Gs__Secret *task_secret(const struct task *t, const char *name)
+{
+	for (size_t i = 0; i < t->row->n_secrets; i++) {
+		if (strcmp(t->row->secrets[i]->name, name) != 0)
+			continue;
+		for (const struct task_secret *s = t->all->secrets; s != NULL; s = s->next)
+			if (strcmp(s->row->meta->id, t->row->secrets[i]->secret_id) == 0)
+				return s->row;
+	}
+	return NULL;
+}
+
+const char *task_blob_dir(const struct task *t)
+{
+	return t->w->blob_dir;
+}
+
+struct tls_identity *task_identity(const struct task *t)
+{
+	return t->w->identity;
+}
+
+struct peer *task_peer(const struct task *t)
+{
+	return t->w->peers != NULL ? peers_service(t->w->peers) : NULL;
+}
+
+/* ---- answers ---- */
+
+static bool is_stale(const struct task *t, uint32_t attempt)
+{
+	return attempt != t->attempt || t->step >= STEP_FINAL;
+}
+
+void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evidence)
+{
+	if (is_stale(t, attempt) || t->step != STEP_HOLDING)
+		return;
+	obj_set(&t->status->evidence, evidence);
+	if (t->status->evidence != NULL)
+		t->status->evidence->attempt = attempt;
+	t->held = true;
+	task_report(t, GS__TASK_STATE__TASK_HELD, "waits for a start permit");
+	task_move(t);
+}
+
+void task_start(struct task *t, uint32_t attempt, const char *const *argv)
+{
+	size_t n = 0;
+
+	if (is_stale(t, attempt) || t->step != STEP_PERMITTED)
+		return;
+	while (argv[n] != NULL)
+		n++;
+	t->argv = xcalloc(n + 1, sizeof(*t->argv));
+	for (size_t i = 0; i < n; i++)
+		t->argv[i] = xstrdup(argv[i]);
+	t->start_wanted = true;
+	task_move(t);
+}
+
+void task_failed(struct task *t, uint32_t attempt, const struct err *e)
+{
+	if (is_stale(t, attempt) || (t->step != STEP_HOLDING && t->step != STEP_PERMITTED))
+		return;
+	t->attempt_failed = true;
+	t->attempt_err = *e;
+	task_move(t);
+}
+
+void task_genesis_done(struct task *t, uint32_t attempt, const Gs__GenesisResult *r)
+{
+	if (is_stale(t, attempt) || t->step != STEP_PERMITTED)
+		return;
+	obj_set(&t->status->genesis, r);
+	task_touch(t);
+	t->held = true; /* in PERMITTED: hold again */
+	task_move(t);
+}
+
+void task_view(struct task *t, const Gs__GaleraView *view)
+{
+	if (obj_equal(t->status->view, view))
+		return;
+	obj_set(&t->status->view, view);
+	task_touch(t);
+}
+
+void task_seqno(struct task *t, int64_t last_committed)
+{
+	if (t->has_seqno && t->seqno == last_committed)
+		return;
+	t->has_seqno = true;
+	t->seqno = last_committed;
+	/* Rides on the next report; a report of its own is not worth it more often than the agent's slow
+	 * tick. */
+	if (t->w->agent != NULL)
+		agent_report_later(t->w->agent);
+}
+
+void task_progress(struct task *t, const char *fmt, ...)
+{
+	char text[160];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (strcmp(t->status->progress, text) == 0)
+		return;
+	str_replace(&t->status->progress, text);
+	task_touch(t);
+}
+
+void task_stop_now(struct task *t)
+{
+	t->drained = true;
+	task_move(t);
+}
+
+/* ---- tools ---- */
+
+struct tool {
+	struct task *t;
+	uv_loop_t *loop;
+	struct spawner *spawner;
+	char *id, *dir, *config, *base_run, *cgroup, *rootfs, *crun, *work;
+	const char *lower, *upper; /* the bundle's, copied */
+	char *input;
+	size_t input_len;
+	uint64_t deadline_ms;
+	struct err err;
+	void (*done)(const struct proc_result *r, void *arg);
+	void *arg;
+};
+
+static void tool_free_work(void *arg)
+{
+	struct tool *o = arg;
+
+	runtime_clean(o->base_run, o->id, o->cgroup);
+	fs_remove_all(o->dir, NULL);
+}
+
+static void tool_free(void *arg)
+{
+	struct tool *o = arg;
+
+	free(o->id);
+	free(o->dir);
+	free(o->config);
+	free(o->base_run);
+	free(o->cgroup);
+	free(o->rootfs);
+	free(o->crun);
+	free(o->work);
+	free((char *)o->lower);
+	free((char *)o->upper);
+	free(o->input);
+	free(o);
+}
+
+static void tool_done(const struct capture_result *r, void *arg)
+{
+	struct tool *o = arg;
+	struct proc_result result = {.status = r->status,
+				     .signal = r->signal,
+				     .timed_out = r->timed_out,
+				     .err = r->err,
+				     .out = (char *)r->out,
+				     .errout = (char *)r->errout,
+				     .out_len = r->out_len,
+				     .errout_len = r->errout_len};
+
+	o->done(&result, o->arg);
+	loop_work(o->loop, tool_free_work, tool_free, o);
+}
+
+static void tool_write(void *arg)
+{
+	struct tool *o = arg;
+	cleanup_free char *path = xasprintf("%s/config.json", o->dir);
+
+	if (fs_mkdir(o->dir, 0700, &o->err) == 0)
+		fs_write(path, o->config, strlen(o->config), 0600, &o->err);
+}
+
+static void tool_written(void *arg)
+{
+	struct tool *o = arg;
+	cleanup_free char *state = xasprintf("%s/crun", o->base_run);
+	const char *argv[] = {o->crun, "--root", state, "run", "--bundle", o->dir, o->id, NULL};
+	const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	struct capture_spec spec = {
+		.spawn = {.argv = argv,
+			  .env = env,
+			  .lower = o->lower,
+			  .upper = o->upper,
+			  .work = o->work,
+			  .mount_at = o->lower != NULL ? o->rootfs : NULL,
+			  .unmount_at = o->lower != NULL ? o->rootfs : NULL},
+		.input = o->input,
+		.input_len = o->input_len,
+		.deadline_ms = o->deadline_ms,
+		.done = tool_done,
+		.arg = o,
+	};
+
+	if (o->err.code != 0) {
+		struct capture_result r = {.status = -1, .err = o->err, .out = "", .errout = ""};
+
+		tool_done(&r, o);
+		return;
+	}
+	capture_run(o->loop, o->spawner, &spec);
+}
+
+void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len,
+		   uint64_t deadline_ms, void (*done)(const struct proc_result *r, void *arg), void *arg)
+{
+	struct tool *o = xcalloc(1, sizeof(*o));
+	struct oci_spec spec = {.bundle = t->bundle,
+				.argv = argv,
+				.env = t->row->spec->env,
+				.n_env = t->row->spec->n_env,
+				.hostname = *t->row->spec->hostname ? t->row->spec->hostname : t->row->name};
+
+	o->loop = t->w->loop;
+	o->spawner = t->w->spawner;
+	o->id = xasprintf("%s.tool%u", t->id, ++t->tool_serial);
+	o->dir = xasprintf("%s/tool%u", t->run_dir, t->tool_serial);
+	o->base_run = xstrdup(t->w->run_dir);
+	o->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, o->id);
+	o->crun = xstrdup(CRUN);
+	o->lower = xstrdup(t->bundle->lower);
+	o->upper = xstrdup(t->bundle->upper);
+	o->work = xstrdup(t->bundle->work);
+	o->rootfs = xstrdup(t->bundle->rootfs);
+	o->input = xmemdup(input != NULL ? input : "", input_len);
+	o->input_len = input_len;
+	o->deadline_ms = deadline_ms;
+	o->done = done;
+	o->arg = arg;
+	spec.cgroup_path = o->cgroup;
+	o->config = oci_spec_format(&spec);
+	loop_work(t->w->loop, tool_write, tool_written, o);
+}

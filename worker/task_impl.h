@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One task, shared by task.c (the machine), task_prepare.c (blocking work), task_driver.c (what drivers call)
+ * and tasks.c (the table). Nobody else looks inside. */
+#pragma once
+#include "base/loop.h"
+#include "worker/bundle.h"
+#include "worker/driver.h"
+#include "worker/netglue.h"
+#include "worker/runtime.h"
+#include "worker/tasks.h"
+
+enum task_step {
+	STEP_NEW,       /* waits for the slot, its networks and secrets */
+	STEP_PREPARING, /* intent, volumes, root file system, namespace: one job on the pool */
+	STEP_ADOPTING,  /* asks the runtime what became of an attempt of an earlier worker */
+	STEP_HOLDING,   /* the driver gathers evidence */
+	STEP_HELD,      /* waits for a permit */
+	STEP_PERMITTED, /* the driver makes the data ready */
+	STEP_LAUNCHING, /* config.json, attempt number: job */
+	STEP_STARTING,  /* conmon + crun */
+	STEP_RUNNING,
+	STEP_BACKOFF,  /* crashed; waits for the next attempt */
+	STEP_DRAINING, /* stop wanted: the driver drains */
+	STEP_STOPPING, /* signal sent, grace runs */
+	STEP_FINAL,    /* ended and reported; clean-up job */
+	STEP_CLEAN,    /* nothing of it is left but its report */
+};
+
+enum net_state { NET_NONE, NET_BUSY, NET_DONE };
+
+struct task_volume {
+	char *target, *path;
+};
+
+struct task_secret {
+	struct task_secret *next;
+	Gs__Secret *row;
+};
+
+struct tasks {
+	struct worker *w;
+	struct task *list;
+	struct task_secret *secrets;
+	struct loop_timer kick; /* one pass over all tasks, soon */
+	bool in_set;
+	bool closing, leaving; /* leaving: no new tasks */
+	unsigned jobs;         /* pool jobs under way */
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+struct task {
+	struct task *prev, *next;
+	struct tasks *all;
+	struct worker *w;
+	char *id;
+	Gs__Task *row;
+	bool assigned, marked; /* marked: seen in the complete set under way */
+	bool stop_all;         /* this node leaves */
+	uint32_t stop_all_grace_ms;
+
+	enum task_step step;
+	bool moving, move_again; /* task_move is not re-entered */
+	bool adopt;              /* an earlier worker had it: look for its process first */
+	bool busy;               /* a pool job holds our data */
+	bool freed;              /* free as soon as the job is back */
+	uint32_t attempt;
+	unsigned crashes; /* in a row */
+	int64_t started_mono_ms;
+	enum net_state net;
+	bool timer_due;
+
+	/* paths */
+	char *state_dir, *run_dir, *netns_path, *log_path, *cgroup_path, *container_id;
+	char *task_run; /* <run_dir>/run */
+
+	/* from preparation */
+	struct bundle *bundle;
+	struct net_plan *plan;
+	struct task_volume *volumes;
+	size_t n_volumes;
+	bool prepared, prepare_done, reaped;
+	struct err prepare_err;
+
+	const struct task_driver_ops *driver;
+	void *driver_state;
+	uint64_t permit_serial; /* last one handed to the driver */
+	char **argv;            /* what the driver wants started */
+	bool held, start_wanted, launch_done, drained, stop_sent, kill_sent;
+	bool attempt_failed; /* the driver or the runtime gave this attempt up */
+	struct err attempt_err;
+
+	struct container *container;
+	bool started, exited;
+	struct container_exit exit;
+
+	struct loop_timer timer;
+	Gs__TaskStatus *status;
+	uint64_t version, sent, acked; /* of status */
+	int64_t seqno, seqno_sent;
+	bool has_seqno;
+	unsigned tool_serial;
+};
+
+struct task *task_new(struct tasks *ts, const Gs__Task *row);
+void task_free(struct task *t); /* at once, or when its job is back */
+/* The one function that moves the step; call it after storing a result. */
+void task_move(struct task *t);
+bool task_stop_wanted(const struct task *t);
+/* Sets the reported state and asks the agent to report. message may be NULL (kept empty). */
+void task_report(struct task *t, Gs__TaskState state, const char *message);
+void task_touch(struct task *t); /* status changed without a change of state */
+const char *task_step_name(enum task_step s);
+
+/* ---- task_prepare.c: each answers by setting a field and calling task_move ---- */
+void task_prepare_start(struct task *t);
+void task_launch_start(struct task *t);
+void task_clean_start(struct task *t);
+void task_reap_start(struct task *t);  /* whatever still runs under the current attempt's id; sets reaped */
+void task_net_start(struct task *t);   /* attach in the background (adopted tasks) */
+void task_intent_save(struct task *t); /* the row changed */
+int task_container_spec(struct task *t, struct container_spec *ret, char **ret_bundle);
+void task_set_attempt(struct task *t, uint32_t attempt);
+void task_hosts_write(struct task *t);

@@ -1,0 +1,552 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is three jobs on the pool: prepare (intent, volumes, root file system, namespace and legs),
+ * launch (attempt number, bundle), clean (everything of an ended task). All are idempotent, so an adopted
+ * task goes through prepare as a new one does. While a job runs (t->busy) the task is not freed and its plan
+ * and bundle are the job's. What can fail is told by prepare_err: E_INVALID, E_IN_USE and a missing path are
+ * final, the rest is tried again. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "worker/cgroup.h"
+#include "worker/intent.h"
+#include "worker/task_impl.h"
+
+struct prepare {
+	struct task *t;
+	Gs__Task *row;
+	char *state_dir, *run_dir, *volumes_dir, *boot_id;
+	struct net_plan *plan; /* the task's; NULL: leave the network alone */
+	struct bundle *bundle;
+	struct task_volume *volumes;
+	size_t n_volumes;
+	struct err err;
+};
+
+static const char *row_hostname(const Gs__Task *row)
+{
+	return *row->spec->hostname ? row->spec->hostname : row->name;
+}
+
+static const char *row_image(const Gs__Task *row)
+{
+	return *row->spec->image ? row->spec->image : "host";
+}
+
+static const char *volume_of(const Gs__Task *row, const char *target)
+{
+	for (size_t i = 0; i < row->n_volumes; i++)
+		if (strcmp(row->volumes[i]->target, target) == 0)
+			return row->volumes[i]->volume_id;
+	return NULL;
+}
+
+static int mount_volume(struct prepare *p, const Gs__Mount *m, const char *options)
+{
+	struct volume_spec spec = {
+		.volumes_dir = p->volumes_dir,
+		.volume_id = volume_of(p->row, m->target),
+		.service_id = p->row->service_id,
+		.slot_id = p->row->slot_id,
+		.uid = p->bundle->uid,
+		.gid = p->bundle->gid,
+	};
+	struct task_volume *v;
+	char *path;
+
+	if (spec.volume_id == NULL)
+		return err_set(&p->err, E_INVALID, "mount %s: no volume was assigned to it", m->target);
+	if (volume_prepare(&spec, &path, &p->err) < 0)
+		return err_wrap(&p->err, "mount %s", m->target);
+	p->volumes = xrealloc(p->volumes, (p->n_volumes + 1) * sizeof(*p->volumes));
+	v = &p->volumes[p->n_volumes++];
+	*v = (struct task_volume){.target = xstrdup(m->target), .path = path};
+	bundle_mount_add(p->bundle, path, m->target, "bind", options);
+	return 0;
+}
+
+static int mount_bind(struct prepare *p, const Gs__Mount *m, const char *options)
+{
+	struct stat st;
+
+	if (stat(m->source, &st) < 0)
+		return err_set(&p->err, E_INVALID, "mount %s: %s is not on this host", m->target, m->source);
+	if (strncmp(m->target, "/etc/", 5) == 0 && p->bundle->lower == NULL &&
+	    rootfs_etc_target(p->run_dir, m->target, S_ISDIR(st.st_mode), &p->err) < 0)
+		return p->err.code;
+	bundle_mount_add(p->bundle, m->source, m->target, "bind", options);
+	return 0;
+}
+
+static int prepare_mounts(struct prepare *p)
+{
+	for (size_t i = 0; i < p->row->spec->n_mounts; i++) {
+		const Gs__Mount *m = p->row->spec->mounts[i];
+		const char *options = m->readonly ? "rbind,ro,nosuid,nodev" : "rbind,nosuid,nodev";
+		char tmpfs[96] = "nosuid,nodev,mode=1777";
+		int rc = 0;
+
+		if (m->target[0] != '/' || strstr(m->target, "/../") != NULL)
+			return err_set(&p->err, E_INVALID, "mount target %s: must be an absolute path",
+				       m->target);
+		if (m->type == GS__MOUNT_TYPE__MOUNT_VOLUME)
+			rc = mount_volume(p, m, options);
+		else if (m->type == GS__MOUNT_TYPE__MOUNT_BIND)
+			rc = mount_bind(p, m, options);
+		else {
+			if (m->tmpfs_bytes != 0)
+				snprintf(tmpfs, sizeof(tmpfs), "nosuid,nodev,mode=1777,size=%llu",
+					 (unsigned long long)m->tmpfs_bytes);
+			bundle_mount_add(p->bundle, "tmpfs", m->target, "tmpfs", tmpfs);
+		}
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* A process id means nothing after a reboot: leftovers of an earlier boot are dropped (where /run is no
+ * tmpfs). */
+static int run_dir_make(struct prepare *p)
+{
+	cleanup_free char *path = xasprintf("%s/boot", p->run_dir);
+	cleanup_free char *text = NULL;
+
+	if (fs_read(path, 128, &text, NULL, NULL) == 0) {
+		if (strcmp(text, p->boot_id) == 0)
+			return 0;
+		if (fs_remove_all(p->run_dir, &p->err) < 0)
+			return p->err.code;
+	}
+	if (fs_mkdir(p->run_dir, 0711, &p->err) < 0)
+		return p->err.code;
+	return fs_write(path, p->boot_id, strlen(p->boot_id), 0600, &p->err);
+}
+
+static int prepare_files(struct prepare *p)
+{
+	struct rootfs_spec rootfs = {
+		.image = row_image(p->row),
+		.run_dir = p->run_dir,
+		.state_dir = p->state_dir,
+		.hostname = row_hostname(p->row),
+		.read_only = p->row->spec->read_only,
+	};
+	bool galera = p->row->topology == GS__TOPOLOGY__TOPO_GALERA;
+	const char *root;
+
+	if (run_dir_make(p) < 0 || intent_save_task(p->state_dir, p->row, &p->err) < 0)
+		return p->err.code;
+	if (rootfs_image_root(rootfs.image, &root, &p->err) < 0 ||
+	    user_resolve(root, p->row->spec->user, galera ? "mysql" : "nobody", &p->bundle->uid,
+			 &p->bundle->gid, &p->bundle->home, &p->err) < 0)
+		return p->err.code;
+	if (rootfs_prepare(p->bundle, &rootfs, &p->err) < 0)
+		return p->err.code;
+	return prepare_mounts(p);
+}
+
+static void prepare_work(void *arg)
+{
+	struct prepare *p = arg;
+
+	if (prepare_files(p) == 0 && p->plan != NULL)
+		net_attach(p->plan, &p->err);
+}
+
+static void volumes_free(struct task *t)
+{
+	for (size_t i = 0; i < t->n_volumes; i++) {
+		free(t->volumes[i].target);
+		free(t->volumes[i].path);
+	}
+	free(t->volumes);
+	t->volumes = NULL;
+	t->n_volumes = 0;
+}
+
+/* The job is back. True when the task was given up meanwhile (it is freed then). */
+static bool job_back(struct task *t)
+{
+	t->busy = false;
+	t->all->jobs--;
+	if (t->freed) {
+		task_free(t);
+		return true;
+	}
+	return false;
+}
+
+static void job_start(struct task *t, void (*work)(void *), void (*done)(void *), void *arg)
+{
+	t->busy = true;
+	t->all->jobs++;
+	loop_work(t->w->loop, work, done, arg);
+}
+
+static void prepare_back(void *arg)
+{
+	struct prepare *p = arg;
+	struct task *t = p->t;
+
+	bundle_free(t->bundle);
+	t->bundle = p->bundle;
+	volumes_free(t);
+	t->volumes = p->volumes;
+	t->n_volumes = p->n_volumes;
+	t->prepare_err = p->err;
+	t->prepare_done = true;
+	t->prepared = p->err.code == 0;
+	if (p->plan != NULL)
+		t->net = p->err.code == 0 ? NET_DONE : NET_NONE;
+	obj_free(p->row);
+	free(p->state_dir);
+	free(p->run_dir);
+	free(p->volumes_dir);
+	free(p->boot_id);
+	free(p);
+	if (job_back(t))
+		return;
+	if (t->prepared)
+		task_hosts_write(t);
+	task_move(t);
+}
+
+void task_prepare_start(struct task *t)
+{
+	struct prepare *p = xcalloc(1, sizeof(*p));
+
+	t->prepare_done = false;
+	err_clear(&t->prepare_err);
+	p->t = t;
+	p->row = obj_dup(t->row);
+	p->state_dir = xstrdup(t->state_dir);
+	p->run_dir = xstrdup(t->run_dir);
+	p->volumes_dir = xasprintf("%s/volumes", t->w->dir);
+	p->boot_id = xstrdup(t->w->boot_id);
+	p->bundle = bundle_new();
+	if (t->w->net != NULL && netglue_ready(t->w->net, t->row)) {
+		if (t->plan == NULL)
+			t->plan = net_plan_new(t->w->net, t->row);
+		p->plan = t->plan;
+		t->net = NET_BUSY;
+	}
+	job_start(t, prepare_work, prepare_back, p);
+}
+
+/* ---- the network of a task that an earlier worker started ---- */
+
+struct attach {
+	struct task *t;
+	struct err err;
+};
+
+static void attach_work(void *arg)
+{
+	struct attach *a = arg;
+
+	net_attach(a->t->plan, &a->err);
+}
+
+static void attach_back(void *arg)
+{
+	struct attach *a = arg;
+	struct task *t = a->t;
+
+	t->net = NET_DONE; /* a failure is repaired by the reconcile pass of the overlay */
+	free(a);
+	if (!job_back(t))
+		task_move(t);
+}
+
+void task_net_start(struct task *t)
+{
+	struct attach *a = xcalloc(1, sizeof(*a));
+
+	a->t = t;
+	t->plan = net_plan_new(t->w->net, t->row);
+	t->net = NET_BUSY;
+	job_start(t, attach_work, attach_back, a);
+}
+
+/* ---- launch ---- */
+
+struct launch {
+	struct task *t;
+	char *state_dir, *bundle_dir, *config;
+	uint32_t attempt;
+	struct err err;
+};
+
+static void launch_work(void *arg)
+{
+	struct launch *l = arg;
+	cleanup_free char *path = xasprintf("%s/config.json", l->bundle_dir);
+	FILE *f;
+
+	/* Attempt 1 needs no file: the intent alone says it. */
+	if (l->attempt > 1 && intent_save_attempt(l->state_dir, l->attempt, &l->err) < 0)
+		return;
+	if (fs_mkdir(l->bundle_dir, 0700, &l->err) < 0)
+		return;
+	f = fopen(path, "we");
+	if (f == NULL || fputs(l->config, f) < 0 || fflush(f) != 0)
+		err_errno(&l->err, errno, "write %s", path);
+	if (f != NULL)
+		fclose(f);
+}
+
+static void launch_back(void *arg)
+{
+	struct launch *l = arg;
+	struct task *t = l->t;
+
+	t->launch_done = true;
+	if (l->err.code != 0) {
+		t->attempt_failed = true;
+		t->attempt_err = l->err;
+	}
+	free(l->state_dir);
+	free(l->bundle_dir);
+	free(l->config);
+	free(l);
+	if (!job_back(t))
+		task_move(t);
+}
+
+static char *config_format(struct task *t)
+{
+	const Gs__TaskSpec *s = t->row->spec;
+	struct oci_spec spec = {
+		.bundle = t->bundle,
+		.argv = (const char *const *)t->argv,
+		.env = s->env,
+		.n_env = s->n_env,
+		.cwd = s->dir,
+		.hostname = row_hostname(t->row),
+		.netns_path = t->netns_path,
+		.cgroup_path = t->cgroup_path,
+		.nano_cpus = s->limits != NULL ? s->limits->nano_cpus : 0,
+		.memory_bytes = s->limits != NULL ? s->limits->memory_bytes : 0,
+		.pids = s->limit_pids,
+	};
+
+	return oci_spec_format(&spec);
+}
+
+static void argv_from_spec(struct task *t)
+{
+	const Gs__TaskSpec *s = t->row->spec;
+
+	t->argv = xcalloc(s->n_args + 1, sizeof(*t->argv));
+	for (size_t i = 0; i < s->n_args; i++)
+		t->argv[i] = xstrdup(s->args[i]);
+}
+
+void task_launch_start(struct task *t)
+{
+	struct launch *l = xcalloc(1, sizeof(*l));
+
+	t->launch_done = false;
+	if (t->argv == NULL)
+		argv_from_spec(t);
+	l->t = t;
+	l->attempt = t->attempt;
+	l->state_dir = xstrdup(t->state_dir);
+	l->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
+	l->config = config_format(t);
+	job_start(t, launch_work, launch_back, l);
+}
+
+int task_container_spec(struct task *t, struct container_spec *ret, char **ret_bundle)
+{
+	*ret_bundle = xasprintf("%s/%u", t->run_dir, t->attempt);
+	*ret = (struct container_spec){
+		.id = t->container_id,
+		.bundle_dir = *ret_bundle,
+		.log_path = t->log_path,
+		.lower = t->bundle != NULL ? t->bundle->lower : NULL,
+		.upper = t->bundle != NULL ? t->bundle->upper : NULL,
+		.work = t->bundle != NULL ? t->bundle->work : NULL,
+		.rootfs = t->bundle != NULL ? t->bundle->rootfs : NULL,
+		.arg = t,
+	};
+	return 0;
+}
+
+void task_set_attempt(struct task *t, uint32_t attempt)
+{
+	t->attempt = attempt;
+	t->status->attempt = attempt;
+	free(t->container_id);
+	free(t->cgroup_path);
+	t->container_id = xasprintf("%s.%u", t->id, attempt);
+	t->cgroup_path = xasprintf("/gswarm/%s/%s", t->w->state.node_id, t->container_id);
+}
+
+/* ---- small files ---- */
+
+struct save {
+	struct task *t;
+	char *state_dir;
+	Gs__Task *row;
+	struct err err;
+};
+
+static void save_work(void *arg)
+{
+	struct save *s = arg;
+
+	intent_save_task(s->state_dir, s->row, &s->err);
+}
+
+static void save_back(void *arg)
+{
+	struct save *s = arg;
+	struct task *t = s->t;
+
+	obj_free(s->row);
+	free(s->state_dir);
+	free(s);
+	if (!job_back(t))
+		task_move(t);
+}
+
+void task_intent_save(struct task *t)
+{
+	struct save *s;
+
+	if (t->busy)
+		return; /* the row is saved again at the next change; the manager has the truth */
+	s = xcalloc(1, sizeof(*s));
+	s->t = t;
+	s->state_dir = xstrdup(t->state_dir);
+	s->row = obj_dup(t->row);
+	job_start(t, save_work, save_back, s);
+}
+
+void task_hosts_write(struct task *t)
+{
+	cleanup_free char *lines = t->w->net != NULL ? netglue_hosts(t->w->net, t->row) : NULL;
+
+	/* A line or two on tmpfs; a failure leaves the old names. */
+	rootfs_hosts_write(t->run_dir, row_hostname(t->row), lines, NULL);
+}
+
+/* ---- reap ---- */
+
+struct reap {
+	struct task *t;
+	char *run_dir, *id, *bundle_dir, *cgroup;
+};
+
+static void reap_work(void *arg)
+{
+	struct reap *r = arg;
+
+	runtime_reap(r->run_dir, CRUN, r->id, r->bundle_dir, r->cgroup);
+}
+
+static void reap_back(void *arg)
+{
+	struct reap *r = arg;
+	struct task *t = r->t;
+
+	t->reaped = true;
+	free(r->run_dir);
+	free(r->id);
+	free(r->bundle_dir);
+	free(r->cgroup);
+	free(r);
+	if (!job_back(t))
+		task_move(t);
+}
+
+void task_reap_start(struct task *t)
+{
+	struct reap *r = xcalloc(1, sizeof(*r));
+
+	r->t = t;
+	r->run_dir = xstrdup(t->w->run_dir);
+	r->id = xstrdup(t->container_id);
+	r->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
+	r->cgroup = xstrdup(t->cgroup_path);
+	job_start(t, reap_work, reap_back, r);
+}
+
+/* ---- clean ---- */
+
+struct clean {
+	struct task *t;
+	char *run_dir, *state_dir, *base_run, *id, *cgroup, *rootfs, *crun;
+	char *bundle_dir;
+	Gs__TaskStatus *final; /* NULL: forget the task on disk, too */
+	struct net_plan *plan;
+	uint32_t attempt;
+	bool alive;
+};
+
+static void clean_work(void *arg)
+{
+	struct clean *c = arg;
+
+	if (c->final != NULL)
+		intent_save_final(c->state_dir, c->final, NULL);
+	if (c->alive)
+		runtime_reap(c->base_run, c->crun, c->id, c->bundle_dir, c->cgroup);
+	else
+		runtime_clean(c->base_run, c->id, c->cgroup);
+	if (c->plan != NULL)
+		net_detach(c->plan);
+	fs_remove_all(c->run_dir, NULL);
+	if (c->final == NULL)
+		fs_remove_all(c->state_dir, NULL);
+}
+
+static void clean_back(void *arg)
+{
+	struct clean *c = arg;
+	struct task *t = c->t;
+
+	if (c->plan != NULL)
+		net_plan_free(c->plan);
+	obj_free(c->final);
+	free(c->run_dir);
+	free(c->state_dir);
+	free(c->base_run);
+	free(c->id);
+	free(c->cgroup);
+	free(c->crun);
+	free(c->bundle_dir);
+	t->step = STEP_CLEAN;
+	free(c);
+	if (job_back(t))
+		return;
+	tasks_kick(t->all); /* the next task of the slot may wait for us */
+	task_move(t);
+}
+
+void task_clean_start(struct task *t)
+{
+	struct clean *c = xcalloc(1, sizeof(*c));
+
+	c->t = t;
+	c->run_dir = xstrdup(t->run_dir);
+	c->state_dir = xstrdup(t->state_dir);
+	c->base_run = xstrdup(t->w->run_dir);
+	c->id = xstrdup(t->container_id);
+	c->cgroup = xstrdup(t->cgroup_path);
+	c->crun = xstrdup(CRUN);
+	c->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
+	c->alive = t->container != NULL && !t->exited;
+	if (t->plan == NULL && t->w->net != NULL)
+		t->plan = net_plan_new(t->w->net, t->row);
+	c->plan = steal(t->plan);
+	if (t->assigned)
+		c->final = obj_dup(t->status);
+	job_start(t, clean_work, clean_back, c);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/* All tasks of this worker: assignments come in, reports go out. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "proto/dispatch.pb-c.h"
+#include "proto/obj.h"
+#include "worker/worker.h"
+
+struct tasks;
+struct task;
+struct tasks *tasks_new(struct worker *w);
+/* Adopt what the disk and the processes say, reap unknown containers of ours. Before the agent starts. */
+int tasks_load(struct tasks *ts, struct err *e);
+/* Forget all tasks; their processes go on. */
+void tasks_free(struct tasks *ts);
+
+/* ---- assignments ---- */
+void tasks_assign(struct tasks *ts, const Gs__Task *row); /* copied */
+void tasks_unassign(struct tasks *ts, const char *task_id);
+/* Around a complete set: what was not assigned in between is unassigned. */
+void tasks_set_begin(struct tasks *ts);
+void tasks_set_end(struct tasks *ts);
+void tasks_secret_set(struct tasks *ts, const Gs__Secret *secret); /* copied */
+void tasks_secret_remove(struct tasks *ts, const char *secret_id);
+/* A network, secret or endpoint changed: look again at whatever waits. */
+void tasks_kick(struct tasks *ts);
+/* Names in the tasks' /etc/hosts changed. */
+void tasks_hosts_changed(struct tasks *ts);
+
+/* ---- reports ---- */
+/* Append the status of each task that changed since the last acknowledged report (all: of every task).
+ * Returns a mark for tasks_reported. Rows are borrowed until the next turn of the loop. */
+size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req, bool all);
+/* The last filled report arrived (ok) or must be sent again. */
+void tasks_reported(struct tasks *ts, bool ok);
+bool tasks_report_pending(const struct tasks *ts);
+
+/* ---- leave ---- */
+/* Stop every task (KILL after at most grace_ms), then done. */
+void tasks_stop_all(struct tasks *ts, uint32_t grace_ms, void (*done)(void *arg), void *arg);
+
+/* For the network: every running task has its legs declared; names of the namespaces in use (heap list). */
+bool tasks_net_settled(const struct tasks *ts);
+void tasks_netns_list(const struct tasks *ts, char ***ret, size_t *ret_n);
+size_t tasks_running(const struct tasks *ts); /* not final */
+struct task *tasks_find(struct tasks *ts, const char *task_id);
+void tasks_dump(const struct tasks *ts, struct buf *out);
+/* For the logs: rotates what grew too long. */
+void tasks_each_log(struct tasks *ts, void (*visit)(struct task *t, const char *path, void *arg), void *arg);
+void task_log_reopen(struct task *t);

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path is one look into the image's passwd (and group) file. Read with fgetpwent, not through NSS:
+ * the task's users are the image's, and NSS would pull its modules into the worker. What can fail is an
+ * unknown name. */
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "worker/bundle.h"
+
+static bool parse_id(const char *text, unsigned *ret)
+{
+	char *end;
+	unsigned long v;
+
+	errno = 0;
+	v = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || v >= UINT_MAX)
+		return false;
+	*ret = (unsigned)v;
+	return true;
+}
+
+static int passwd_find(const char *root, const char *name, uid_t *ret_uid, gid_t *ret_gid, char **ret_home,
+		       struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/etc/passwd", root);
+	FILE *f = fopen(path, "re");
+	struct passwd *pw = NULL;
+	unsigned id = 0;
+	bool by_id = parse_id(name, &id);
+
+	while (f != NULL && (pw = fgetpwent(f)) != NULL)
+		if (by_id ? pw->pw_uid == id : strcmp(pw->pw_name, name) == 0)
+			break;
+	if (pw != NULL) {
+		*ret_uid = pw->pw_uid;
+		*ret_gid = pw->pw_gid;
+		*ret_home = xstrdup(pw->pw_dir);
+	} else if (by_id) {
+		*ret_uid = id;
+		*ret_gid = id;
+		*ret_home = xstrdup("/");
+	}
+	if (f != NULL)
+		fclose(f);
+	if (pw == NULL && !by_id)
+		return err_set(e, E_INVALID, "user %s is not in %s", name, path);
+	return 0;
+}
+
+static int group_find(const char *root, const char *name, gid_t *ret_gid, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/etc/group", root);
+	FILE *f;
+	struct group *gr = NULL;
+	unsigned id;
+
+	if (parse_id(name, &id)) {
+		*ret_gid = id;
+		return 0;
+	}
+	f = fopen(path, "re");
+	while (f != NULL && (gr = fgetgrent(f)) != NULL)
+		if (strcmp(gr->gr_name, name) == 0)
+			break;
+	if (gr != NULL)
+		*ret_gid = gr->gr_gid;
+	if (f != NULL)
+		fclose(f);
+	return gr != NULL ? 0 : err_set(e, E_INVALID, "group %s is not in %s", name, path);
+}
+
+int user_resolve(const char *root, const char *text, const char *fallback, uid_t *ret_uid, gid_t *ret_gid,
+		 char **ret_home, struct err *e)
+{
+	cleanup_free char *name = xstrdup(text != NULL && *text ? text : fallback);
+	char *colon = strchr(name, ':');
+	int rc;
+
+	if (colon != NULL)
+		*colon++ = '\0';
+	rc = passwd_find(root, name, ret_uid, ret_gid, ret_home, e);
+	if (rc == 0 && colon != NULL)
+		rc = group_find(root, colon, ret_gid, e);
+	return rc;
+}

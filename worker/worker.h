@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The node agent as one structure: who holds what.
+ *
+ *   node (init, join, leave, status)      manager_proc (the local manager)
+ *        |                                     |
+ *   struct worker --- agent (session, reports) --- tasks --- runtime, bundle, driver
+ *                          |                         |
+ *                          +--- netglue --- overlay -+
+ *                          +--- logs (second connection)
+ * One loop, one thread; blocking work (files, netlink) goes to the thread pool. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "base/id.h"
+#include "proto/obj.h"
+#include "proto/rpc.h"
+#include "worker/state.h"
+
+struct agent;
+struct logs;
+struct manager_proc;
+struct netglue;
+struct node;
+struct peers;
+struct runtime;
+struct spawner;
+struct tasks;
+
+struct worker {
+	uv_loop_t *loop;
+	char *state_dir; /* /var/lib/gswarm */
+	char *run_dir;   /* /run/gswarm */
+	char *dir;       /* <state_dir>/worker */
+	char *exe_dir;   /* where our executables are */
+	char *blob_dir;  /* <dir>/blobs */
+	const char *log_level;
+	char boot_id[40];
+	char hostname[256];
+	struct state state;            /* identity and last session; state.is_member */
+	struct tls_identity *identity; /* NULL while no member */
+	char **managers;               /* "ip:port", the last session's, saved */
+	size_t n_managers;
+
+	struct spawner *spawner;
+	struct runtime *runtime; /* member only */
+	struct netglue *net;     /* member only */
+	struct tasks *tasks;     /* member only */
+	struct agent *agent;     /* member only */
+	struct logs *logs;       /* member only */
+	struct manager_proc *manager;
+	struct node *node;
+	struct peers *peers; /* member only */
+	bool stopping;
+};
+
+/* Bring the member side up (runtime, tasks, network, agent, peer listener) from w->state, and down again. */
+int worker_member_start(struct worker *w, struct err *e);
+/* The daemon's parts go, tasks and kernel objects stay. */
+void worker_member_stop(struct worker *w);
+/* A renewed certificate: new connections use it. */
+void worker_identity_changed(struct worker *w, struct tls_identity *take_identity);
+/* Replace the saved list of managers; written to disk when it changed. */
+void worker_managers_set(struct worker *w, char *const *list, size_t n);
+void worker_describe(struct worker *w,
+		     Gs__NodeDescription *ret); /* fills an initialised message; owned fields */
