@@ -346,25 +346,32 @@ static void test_roles(void **state)
 	client_close(&c);
 }
 
-static unsigned sync_events;
+struct sync_job {
+	char path[96];
+	int connect, missing, ping, cluster, stream;
+	struct err missing_err;
+	unsigned events, ticks;
+	char text[16];
+	bool done;
+};
 
 static bool on_sync_event(const ProtobufCMessage *event, void *arg)
 {
-	return ++sync_events < 3;
+	return ++((struct sync_job *)arg)->events < 3;
 }
 
-struct sync_job {
-	char path[96];
-	int connect, missing, cluster, forbidden, stream;
-	struct err missing_err;
-	bool done;
-};
+static bool on_sync_tick(void *arg)
+{
+	return ++((struct sync_job *)arg)->ticks < 3;
+}
 
 static void sync_work(uv_work_t *w)
 {
 	struct sync_job *j = w->data;
 	Gs__GetClusterRequest m = GS__GET_CLUSTER_REQUEST__INIT;
+	Gs__PingRequest p = ping("hello");
 	Gs__BlobRequest blob = GS__BLOB_REQUEST__INIT;
+	Gs__SessionRequest session = GS__SESSION_REQUEST__INIT;
 	struct rpc_sync *s = NULL;
 	ProtobufCMessage *resp = NULL;
 	struct err e;
@@ -374,8 +381,15 @@ static void sync_work(uv_work_t *w)
 	if (j->connect < 0)
 		return;
 	j->cluster = rpc_sync_call(s, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000, &resp, &e);
+	j->ping = rpc_sync_call(s, RPC_PEER, PEER_PING, &p.base, 1000, &resp, &e);
+	if (resp) {
+		snprintf(j->text, sizeof(j->text), "%s", ((Gs__PingResponse *)resp)->node_id);
+		protobuf_c_message_free_unpacked(resp, NULL);
+	}
 	blob.sha256 = "10";
-	j->stream = rpc_sync_stream(s, RPC_PEER, PEER_BLOB, &blob.base, on_sync_event, NULL, NULL, &e);
+	j->stream = rpc_sync_stream(s, RPC_PEER, PEER_BLOB, &blob.base, on_sync_event, NULL, j, &e);
+	j->stream |= rpc_sync_stream(s, RPC_DISPATCHER, DISPATCH_SESSION, &session.base, on_sync_event,
+				     on_sync_tick, j, &e);
 	rpc_sync_close(s);
 }
 
@@ -391,14 +405,19 @@ static void test_sync(void **state)
 	struct sync_job j = {.connect = 1};
 	uv_work_t w = {.data = &j};
 
+	f->local_role = ROLE_BIT_WORKER;
 	strcpy(j.path, f->path);
 	uv_queue_work(&f->loop, &w, sync_work, sync_after);
 	wait_for(f, j.done);
 	assert_int_equal(j.missing, E_UNAVAILABLE);
 	assert_non_null(strstr(j.missing_err.msg, "is it running"));
 	assert_int_equal(j.connect, 0);
-	assert_int_equal(j.cluster, E_NOT_MANAGER);
-	assert_int_equal(j.stream, E_FORBIDDEN);
+	assert_int_equal(j.cluster, E_FORBIDDEN);
+	assert_int_equal(j.ping, 0);
+	assert_string_equal(j.text, "hello");
+	assert_int_equal(j.stream, 0);
+	assert_int_equal(j.events, 3); /* stopped by the third */
+	assert_int_equal(j.ticks, 3);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

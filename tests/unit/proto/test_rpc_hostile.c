@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "proto/ca.pb-c.h"
 #include "proto/conn.h"
@@ -242,6 +243,37 @@ static void test_http_on_both(void **state)
 	raw_write(local, http, strlen(http));
 	expect_closed(f, tcp);
 	expect_closed(f, local);
+}
+
+/* One line for a failed connection, ten in ten seconds, and then only a count. */
+static void test_log_is_bounded(void **state)
+{
+	struct fixture *f = *state;
+	int log[2], lines = 0;
+	char text[8192];
+	ssize_t n;
+
+	assert_int_equal(pipe2(log, O_NONBLOCK), 0);
+	log_init("test", LOG_WARN, log[1]);
+	for (int i = 0; i < 15; i++) {
+		int fd = raw_tcp(f);
+
+		raw_write(fd, http, strlen(http));
+		wait_for(f, is_closed(fd));
+		close(fd);
+	}
+	run_for(f, 30);
+	log_init("test", LOG_ERROR, STDERR_FILENO);
+	n = read(log[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = 0;
+	for (char *p = text; (p = strchr(p, '\n')); p++)
+		lines++;
+	assert_int_equal(lines, 10);
+	assert_non_null(strstr(text, "connection from 127.0.0.1:"));
+	assert_non_null(strstr(text, "failed: TLS handshake: http request"));
+	close(log[0]);
+	close(log[1]);
 }
 
 static void test_garbage_on_both(void **state)
@@ -565,6 +597,7 @@ int main(void)
 		T(test_small_frames_before_authentication),
 		T(test_other_cluster),
 		T(test_http_on_both),
+		T(test_log_is_bounded),
 		T(test_garbage_on_both),
 		T(test_garbage_after_client_hello),
 		T(test_frames_out_of_place),
