@@ -45,7 +45,7 @@ enum rpc_role { ROLE_BIT_NONE = 1, ROLE_BIT_WORKER = 2, ROLE_BIT_MANAGER = 4, RO
 unsigned rpc_method_roles(unsigned service, unsigned method); /* bit set; 0 for an unknown method */
 
 struct rpc_peer {
-	bool is_local;	       /* unix socket; uid/gid/pid from SO_PEERCRED */
+	bool is_local;         /* unix socket; uid/gid/pid from SO_PEERCRED */
 	bool is_authenticated; /* a client certificate of our CA */
 	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1], serial[33];
 	uid_t uid;
@@ -62,16 +62,17 @@ typedef void (*rpc_handler)(struct rpc_call *call, const ProtobufCMessage *req, 
 
 struct rpc_server;
 struct rpc_server_config {
-	/* Asked before each handler, except for methods with role none and for peers without a certificate (those
-	 * may call only such methods). Returns the caller's role bits (one of enum rpc_role), or 0 to refuse with
-	 * *e. For a local peer the server itself has checked uid 0 or group gswarm at accept. NULL: local peers
-	 * have ROLE_BIT_LOCAL, all others nothing. */
+	/* Asked before each handler, except for methods with role none and for peers without a certificate
+	 * (those may call only such methods). Returns the caller's role bits (one of enum rpc_role), or 0 to
+	 * refuse with *e. For a local peer the server itself has checked uid 0 or group gswarm at accept.
+	 * NULL: local peers have ROLE_BIT_LOCAL, all others nothing. */
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
 	/* May be NULL. After Hello, and when such a connection has gone. */
 	void (*on_conn)(struct rpc_conn *c, bool open, void *arg);
 	void *arg;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* for Hello; may be empty before init */
-	const char *gid_group; /* unix socket: this group may connect besides root ("gswarm"); NULL: root only */
+	const char
+		*gid_group; /* unix socket: this group may connect besides root ("gswarm"); NULL: root only */
 };
 int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, struct rpc_server **ret);
 /* handlers[i] serves method i; NULL: "not implemented". handlers must outlive the server. */
@@ -92,12 +93,13 @@ uint32_t rpc_call_deadline_ms(const struct rpc_call *call);
 struct rpc_conn *rpc_call_conn(struct rpc_call *call);
 /* Runs once when the caller cancels, the deadline passes or the connection is lost, and never after
  * reply/end/fail. The call is dead once it returns. Without one, such a call's reply is dropped silently. */
-void rpc_call_on_cancel(struct rpc_call *call, void (*cancelled)(struct rpc_call *call, void *arg), void *arg);
+void rpc_call_on_cancel(struct rpc_call *call, void (*cancelled)(struct rpc_call *call, void *arg),
+			void *arg);
 void rpc_call_set_data(struct rpc_call *call, void *data);
 void *rpc_call_data(const struct rpc_call *call);
 /* Send one stream event. 0; E_LIMIT when the caller's window or the write queue is full (nothing was sent:
- * wait for on_drain and send again); E_CLOSED when the caller is gone (on_cancel says so, too); E_INVALID over
- * 4 MiB. */
+ * wait for on_drain and send again); E_CLOSED when the caller is gone (on_cancel says so, too); E_INVALID
+ * over 4 MiB. */
 int rpc_event(struct rpc_call *call, const ProtobufCMessage *event);
 void rpc_call_on_drain(struct rpc_call *call, void (*drain)(struct rpc_call *call, void *arg), void *arg);
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
@@ -109,22 +111,23 @@ struct rpc_client;
 enum rpc_client_state { RPC_CONNECTING, RPC_OPEN, RPC_CLOSED };
 struct rpc_client_config {
 	const char *unix_path; /* or */
-	const char *ip;	       /* numeric */
+	const char *ip;        /* numeric */
 	uint16_t port;
 	struct tls_identity *identity; /* TCP: required */
 	const char *expect_node;       /* NULL, or the server's certificate must name this node */
-	const char *bind_ip;	       /* NULL, or source address */
+	const char *bind_ip;           /* NULL, or source address */
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* Hello; empty when joining */
-	uint64_t connect_timeout_ms;			  /* 0: 3000 for TCP, 1000 for unix */
-	/* Called on each change; CLOSED comes exactly once, with the reason, after which the client may be freed. */
+	uint64_t connect_timeout_ms;                      /* 0: 3000 for TCP, 1000 for unix */
+	/* Called on each change; CLOSED comes exactly once, with the reason, after which the client may be
+	 * freed. */
 	void (*on_state)(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg);
 	/* Optional: the server's address in use and peer identity become visible with rpc_client_peer. */
 	void *arg;
 };
 struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_config *config);
 /* Idempotent. Open calls end with E_CLOSED; then on_state(CLOSED) if it has not been; then memory is freed by
- * the client itself. The pointer must not be used after on_state(CLOSED) has returned. All of it happens later,
- * from the loop. */
+ * the client itself. The pointer must not be used after on_state(CLOSED) has returned. All of it happens
+ * later, from the loop. */
 void rpc_client_close(struct rpc_client *c);
 const struct rpc_peer *rpc_client_peer(const struct rpc_client *c);
 
@@ -135,7 +138,8 @@ struct rpc_call_spec {
 	uint32_t deadline_ms; /* 0: none (streams) */
 	uint32_t priority;
 	void (*on_event)(const ProtobufCMessage *event, void *arg); /* NULL: not a stream */
-	/* Exactly once, never from inside rpc_call_start. resp is NULL for a failed call and for a stream's end. */
+	/* Exactly once, never from inside rpc_call_start. resp is NULL for a failed call and for a stream's
+	 * end. */
 	void (*done)(const ProtobufCMessage *resp, const struct err *e, void *arg);
 	void *arg;
 };
@@ -152,14 +156,14 @@ int rpc_sync_call(struct rpc_sync *s, unsigned service, unsigned method, const P
 /* on_event returns false to stop (then 0 is returned). deadline_ms 0: for ever. tick (may be NULL) runs every
  * 100 ms and returns false to stop. */
 int rpc_sync_stream(struct rpc_sync *s, unsigned service, unsigned method, const ProtobufCMessage *req,
-		    bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg), void *arg,
-		    struct err *e);
+		    bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg),
+		    void *arg, struct err *e);
 void rpc_sync_close(struct rpc_sync *s);
 
 /* ---- frame codec (for the fuzzers and tests) ---- */
 struct frame {
 	Gs__FrameHeader *header; /* owned by the frame */
-	const uint8_t *payload;	 /* borrowed from the input */
+	const uint8_t *payload;  /* borrowed from the input */
 	size_t payload_len;
 };
 #define FRAME_MAX (4u << 20)
@@ -169,4 +173,5 @@ struct frame {
 ssize_t frame_decode(const uint8_t *data, size_t len, size_t limit, struct frame *ret, struct err *e);
 void frame_fini(struct frame *f);
 struct buf;
-int frame_encode(struct buf *out, const Gs__FrameHeader *header, const ProtobufCMessage *payload, struct err *e);
+int frame_encode(struct buf *out, const Gs__FrameHeader *header, const ProtobufCMessage *payload,
+		 struct err *e);
