@@ -96,7 +96,7 @@ int init_run(struct cmd *c, struct err *e)
 	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
 	req.data_path_port = spec.data_path_port;
 	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
-	if (client_call(c, DAEMON_WORKER, "Init", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_WORKER, "InitNode", &req, &r, e) < 0)
 		return e->code;
 	printf("Swarm initialized: current node (%s) is now a manager.\n\n"
 	       "To add a worker to this swarm, run the following command:\n\n"
@@ -121,7 +121,7 @@ int join_run(struct cmd *c, struct err *e)
 	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
 	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
 	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
-	if (client_call(c, DAEMON_WORKER, "Join", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_WORKER, "JoinNode", &req, &r, e) < 0)
 		return e->code;
 	printf("This node joined a swarm as a %s.\n",
 	       r->role == GS__ROLE__ROLE_MANAGER ? "manager" : "worker");
@@ -133,7 +133,7 @@ int leave_run(struct cmd *c, struct err *e)
 	Gs__NodeLeaveRequest req = GS__NODE_LEAVE_REQUEST__INIT;
 
 	req.force = opt_is_set(c, "force");
-	if (client_call(c, DAEMON_WORKER, "Leave", &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_WORKER, "LeaveNode", &req, NULL, e) < 0)
 		return e->code;
 	printf("Node left the swarm.\n");
 	return 0;
