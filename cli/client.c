@@ -75,13 +75,13 @@ static int connect_manager(struct cmd *c, struct err *e)
 	return e->code;
 }
 
-/* By hand: protobuf-c's own look-up by name trusts a generated index that is not sorted for every service. */
 static unsigned method_index(const ProtobufCServiceDescriptor *d, const char *name)
 {
-	for (unsigned i = 0; i < d->n_methods; i++)
-		if (!strcmp(d->methods[i].name, name))
-			return i;
-	abort(); /* a verb names a method that the .proto has not */
+	const ProtobufCMethodDescriptor *m = protobuf_c_service_descriptor_get_method_by_name(d, name);
+
+	if (!m)
+		abort(); /* a verb names a method that the .proto has not */
+	return (unsigned)(m - d->methods);
 }
 
 int client_call(struct cmd *c, enum daemon d, const char *method, const void *req, void *ret_resp,
