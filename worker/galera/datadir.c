@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path touches a handful of small files. What can fail: the folder is gone or read-only (told with
+ * its path), another process holds the data (E_IN_USE: never two servers on one volume), the disk is full
+ * while the mark is written (the old mark stays whole: written aside and renamed). */
+#include "worker/galera/datadir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+#define MARK_NAME "gswarm.json"
+/* Left by the server's own SST scripts while a transfer runs. */
+static const char *const sst_markers[] = {
+	"sst_in_progress", ".sst", "wsrep_sst.pid", "rsync_sst.pid", "rsync_sst_complete", "xtrabackup_ist"};
+static const char *const stale_files[] = {"gvwstate.dat", "rsync_sst.conf", "mysqld.pid", "mariadb.pid",
+					  "mysqld.sock"};
+
+char *datadir_file(const struct datadir *d, const char *name)
+{
+	return xasprintf("%s/%s", d->path, name);
+}
+
+void datadir_init(struct datadir *d, const char *path, uid_t uid, gid_t gid)
+{
+	cleanup_free char *base_copy = xstrdup(path), *dir_copy = xstrdup(path);
+	bool is_volume = !strcmp(basename(base_copy), "data");
+
+	*d = (struct datadir){.path = xstrdup(path), .uid = uid, .gid = gid, .lock_fd = -1};
+	d->mark_path = xasprintf("%s/" MARK_NAME, is_volume ? dirname(dir_copy) : path);
+}
+
+void datadir_copy(struct datadir *ret, const struct datadir *d)
+{
+	*ret = *d;
+	ret->path = xstrdup(d->path);
+	ret->mark_path = xstrdup(d->mark_path);
+	ret->lock_fd = -1;
+}
+
+void datadir_fini(struct datadir *d)
+{
+	datadir_unlock(d);
+	free(d->path);
+	free(d->mark_path);
+	d->path = d->mark_path = NULL;
+}
+
+/* InnoDB takes a POSIX lock on ibdata1 for as long as it runs. */
+static bool server_runs(const struct datadir *d)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	cleanup_free char *path = datadir_file(d, "ibdata1");
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd >= 0 && !fcntl(fd, F_GETLK, &l) && l.l_type != F_UNLCK;
+}
+
+int datadir_lock(struct datadir *d, struct err *e)
+{
+	if (d->lock_fd < 0) {
+		int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd < 0)
+			return err_errno(e, errno, "datadir %s", d->path);
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			close(fd);
+			return err_set(e, E_IN_USE, "datadir %s is in use by another task", d->path);
+		}
+		d->lock_fd = fd;
+	}
+	if (server_runs(d))
+		return err_set(e, E_IN_USE, "datadir %s: a server still runs on it", d->path);
+	return 0;
+}
+
+void datadir_unlock(struct datadir *d)
+{
+	if (d->lock_fd >= 0)
+		close(d->lock_fd);
+	d->lock_fd = -1;
+}
+
+int datadir_mark_load(const struct datadir *d, struct volume_mark *ret, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	size_t len;
+	int r = fs_read(d->mark_path, GALERA_FILE_MAX, &text, &len, e);
+
+	return r ? r : volume_mark_parse(text, len, ret, e);
+}
+
+int datadir_mark_store(const struct datadir *d, const struct volume_mark *m, struct err *e)
+{
+	cleanup_free char *text = volume_mark_format(m);
+
+	return fs_write(d->mark_path, text, strlen(text), 0600, e);
+}
+
+static bool is_kept(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, MARK_NAME) ||
+	       !strcmp(name, "lost+found");
+}
+
+bool datadir_is_empty(const struct datadir *d)
+{
+	DIR *dir = opendir(d->path);
+	bool empty = true;
+	struct dirent *de;
+
+	if (!dir)
+		return errno == ENOENT;
+	while (empty && (de = readdir(dir)))
+		empty = is_kept(de->d_name);
+	closedir(dir);
+	return empty;
+}
+
+/* fn(path) for each entry inside that is not ours. */
+static int each_entry(const struct datadir *d, int (*fn)(const char *path, void *arg, struct err *e),
+		      void *arg, struct err *e)
+{
+	DIR *dir = opendir(d->path);
+	struct dirent *de;
+	int r = 0;
+
+	if (!dir)
+		return err_errno(e, errno, "datadir %s", d->path);
+	while (!r && (de = readdir(dir))) {
+		cleanup_free char *path = NULL;
+
+		if (is_kept(de->d_name))
+			continue;
+		path = datadir_file(d, de->d_name);
+		r = fn(path, arg, e);
+	}
+	closedir(dir);
+	return r;
+}
+
+static int remove_entry(const char *path, void *arg, struct err *e)
+{
+	return fs_remove_all(path, e);
+}
+
+int datadir_wipe(const struct datadir *d, struct err *e)
+{
+	return each_entry(d, remove_entry, NULL, e);
+}
+
+const char *datadir_sst_marker(const struct datadir *d)
+{
+	for (size_t i = 0; i < array_size(sst_markers); i++) {
+		cleanup_free char *path = datadir_file(d, sst_markers[i]);
+
+		if (fs_exists(path))
+			return sst_markers[i];
+	}
+	return NULL;
+}
+
+static int remove_names(const struct datadir *d, const char *const *names, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		cleanup_free char *path = datadir_file(d, names[i]);
+		int r = fs_remove_all(path, e); /* .sst is a folder */
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int datadir_clean_markers(const struct datadir *d, struct err *e)
+{
+	int r = remove_names(d, sst_markers, array_size(sst_markers), e);
+
+	return r ? r : remove_names(d, stale_files, array_size(stale_files), e);
+}
+
+int datadir_forget_state(const struct datadir *d, struct err *e)
+{
+	cleanup_free char *path = datadir_file(d, "grastate.dat");
+
+	return fs_unlink(path, e);
+}
+
+int datadir_set_safe(const struct datadir *d, struct err *e)
+{
+	cleanup_free char *path = datadir_file(d, "grastate.dat");
+	cleanup_free char *text = NULL;
+	struct grastate g;
+	char out[256];
+	size_t len;
+	int r = fs_read(path, GALERA_FILE_MAX, &text, &len, e);
+
+	if (!r)
+		r = grastate_parse(text, len, &g, e);
+	if (r)
+		return r;
+	snprintf(out, sizeof(out),
+		 "# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %lld\nsafe_to_bootstrap: 1\n",
+		 g.position.uuid, (long long)g.position.seqno);
+	r = fs_write(path, out, strlen(out), 0660, e);
+	if (!r && chown(path, d->uid, d->gid) < 0)
+		r = err_errno(e, errno, "chown %s", path);
+	return r;
+}
+
+uint64_t datadir_bytes(const char *path)
+{
+	char *const roots[] = {(char *)path, NULL};
+	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+	uint64_t bytes = 0;
+	FTSENT *f;
+
+	if (!fts)
+		return 0;
+	while ((f = fts_read(fts)))
+		if (f->fts_info == FTS_F)
+			bytes += (uint64_t)f->fts_statp->st_blocks * 512;
+	fts_close(fts);
+	return bytes;
+}
+
+uint64_t datadir_free_bytes(const struct datadir *d)
+{
+	struct statvfs v;
+
+	return statvfs(d->path, &v) ? 0 : (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+static int move_entry(const char *path, void *arg, struct err *e)
+{
+	cleanup_free char *copy = xstrdup(path);
+	cleanup_free char *to = xasprintf("%s/%s", (const char *)arg, basename(copy));
+
+	return rename(path, to) < 0 ? err_errno(e, errno, "quarantine %s", path) : 0;
+}
+
+int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e)
+{
+	cleanup_free char *to = xasprintf("%s.quarantine-%llu", d->path, (unsigned long long)epoch);
+	int r;
+
+	/* One copy an epoch: a repeated attempt must not replace the data by what a failed transfer left. */
+	if (datadir_is_empty(d) || fs_exists(to))
+		return 0;
+	r = fs_mkdir(to, 0700, e);
+	return r ? r : each_entry(d, move_entry, to, e);
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A member's data on this host: the folder the server sees as its datadir, and gswarm.json that says whose it
+ * is. Blocking file work, to be called on the thread pool; `struct datadir` owns all it needs.
+ *
+ *   volumes/<volume id>/gswarm.json   beside data/: an SST that empties the datadir cannot take it along, and
+ *                                     the task cannot write it
+ *   volumes/<volume id>/data/         the datadir
+ * A datadir that is no volume's data/ keeps gswarm.json inside. */
+#pragma once
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "worker/galera/parse.h"
+
+struct datadir {
+	char *path, *mark_path;
+	uid_t uid;
+	gid_t gid;
+	int lock_fd; /* -1: not locked */
+};
+void datadir_init(struct datadir *d, const char *path, uid_t uid, gid_t gid);
+void datadir_copy(struct datadir *ret, const struct datadir *d); /* without the lock */
+void datadir_fini(struct datadir *d);                            /* unlocks */
+
+/* Exclusive, among workers (flock) and against a live server (InnoDB's lock on ibdata1). E_IN_USE. */
+int datadir_lock(struct datadir *d, struct err *e);
+void datadir_unlock(struct datadir *d);
+
+/* -ENOENT when there is none; E_CORRUPT. */
+int datadir_mark_load(const struct datadir *d, struct volume_mark *ret, struct err *e);
+int datadir_mark_store(const struct datadir *d, const struct volume_mark *m, struct err *e); /* durable */
+
+bool datadir_is_empty(const struct datadir *d); /* nothing but lost+found and gswarm.json */
+/* Remove everything inside but gswarm.json and lost+found. */
+int datadir_wipe(const struct datadir *d, struct err *e);
+/* The first SST marker that a torn transfer left behind, or NULL. */
+const char *datadir_sst_marker(const struct datadir *d);
+/* Before any start: SST markers, gvwstate.dat, stale pid and socket files. */
+int datadir_clean_markers(const struct datadir *d, struct err *e);
+int datadir_forget_state(const struct datadir *d, struct err *e); /* delete grastate.dat: forces SST */
+int datadir_set_safe(const struct datadir *d, struct err *e); /* safe_to_bootstrap: 1, everything else kept */
+/* Keep the data aside: rename the files into <datadir>.quarantine-<epoch> (same file system, no space needed)
+ * and leave an empty datadir; a full SST follows, so a second copy in place would be worth nothing. */
+int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e);
+uint64_t datadir_bytes(const char *path); /* allocated bytes below path; 0 when unreadable */
+uint64_t datadir_free_bytes(const struct datadir *d);
+char *datadir_file(const struct datadir *d, const char *name); /* heap */

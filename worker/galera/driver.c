@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The member's machine: which step is on, and what an event means in it. The happy path is the drawing in
+ * galera.h. What can fail is a permit that is stale (older epoch than the volume has seen, another attempt):
+ * it is refused with a clear line and nothing is touched. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/galera/galera.h"
+
+struct galera *galera_ref(struct galera *g)
+{
+	g->refs++;
+	return g;
+}
+
+static void on_tick_closed(void *arg)
+{
+	galera_unref(arg);
+}
+
+void galera_unref(struct galera *g)
+{
+	if (--g->refs)
+		return;
+	if (g->dir.path)
+		datadir_fini(&g->dir);
+	if (g->image_known)
+		image_probe_fini(&g->image);
+	obj_free(g->evidence);
+	obj_free(g->permit);
+	obj_free(g->view);
+	free(g);
+}
+
+bool galera_is_current(const struct galera *g, unsigned turn)
+{
+	return g->task && g->turn == turn;
+}
+
+/* ---- a hold, from the next turn of the loop on; failures too are told from there ---- */
+
+static void begin(struct galera *g)
+{
+	g->turn++;
+	if (g->fetch)
+		blob_fetch_cancel(g->fetch);
+	g->fetch = NULL;
+	datadir_unlock(&g->dir);
+}
+
+struct fail_note {
+	struct galera *g;
+	unsigned turn;
+	struct err e;
+};
+
+static void fail_work(void *arg)
+{
+}
+
+static void fail_done(void *arg)
+{
+	struct fail_note *n = arg;
+
+	if (galera_is_current(n->g, n->turn))
+		task_failed(n->g->task, n->g->attempt, &n->e);
+	galera_unref(n->g);
+	free(n);
+}
+
+void galera_fail(struct galera *g, const struct err *e)
+{
+	struct fail_note *n = xcalloc(1, sizeof(*n));
+
+	begin(g);
+	g->step = GA_IDLE;
+	obj_free(g->permit);
+	g->permit = NULL;
+	n->g = galera_ref(g);
+	n->turn = g->turn;
+	n->e = *e;
+	loop_work(g->loop, fail_work, fail_done, n);
+}
+
+/* ---- files of the task ---- */
+
+char *galera_run_path(const struct galera *g, const char *name)
+{
+	return xasprintf("%s/%s", task_run_dir(g->task), name);
+}
+
+int galera_run_write(const struct galera *g, const char *name, const void *data, size_t len, mode_t mode,
+		     bool root_owned, struct err *e)
+{
+	cleanup_free char *path = galera_run_path(g, name);
+	int r = fs_write(path, data, len, mode, e);
+
+	if (!r && !root_owned && lchown(path, task_uid(g->task), task_gid(g->task)) < 0)
+		r = err_errno(e, errno, "own %s", path);
+	return r;
+}
+
+const char *galera_secret(const struct galera *g, const char *name, char *buf, size_t n)
+{
+	const Gs__Secret *s = task_secret(g->task, name);
+
+	*buf = 0;
+	if (s && s->data.len < n && !memchr(s->data.data, 0, s->data.len)) {
+		memcpy(buf, s->data.data, s->data.len);
+		buf[s->data.len] = 0;
+	}
+	return buf;
+}
+
+const char *galera_target(const struct galera *g)
+{
+	const Gs__Task *row = task_row(g->task);
+
+	for (size_t i = 0; i < row->n_volumes; i++)
+		if (!strcmp(row->volumes[i]->target, DEFAULT_DATADIR))
+			return DEFAULT_DATADIR;
+	return row->n_volumes ? row->volumes[0]->target : DEFAULT_DATADIR;
+}
+
+const char *galera_datadir(const struct galera *g)
+{
+	return task_volume_path(g->task, galera_target(g));
+}
+
+void galera_options_input(const struct galera *g, struct options_input *ret)
+{
+	const Gs__Task *row = task_row(g->task);
+
+	*ret = (struct options_input){.task = row,
+				      .permit = g->permit,
+				      .image = &g->image,
+				      .datadir = galera_target(g),
+				      .disk_bytes = g->evidence ? g->evidence->disk_free_bytes : 0,
+				      .own_sst = g->image.has_bash && g->image.has_socat};
+}
+
+int galera_tool_cnf(struct galera *g, bool recover, struct err *e)
+{
+	struct options_input in;
+	struct buf out = {0};
+	int r;
+
+	galera_options_input(g, &in);
+	options_tool_format(&in, "tool", recover, &out);
+	r = galera_run_write(g, TOOL_CNF, out.data, out.len, 0600, false, e);
+	buf_fini(&out);
+	return r;
+}
+
+/* ---- ops ---- */
+
+static void on_tick(void *arg)
+{
+	struct galera *g = arg;
+
+	if (g->stop_answer) {
+		g->stop_answer = false;
+		task_stop_now(g->task);
+	} else {
+		watch_tick(g);
+	}
+}
+
+static void *op_attach(struct task *t)
+{
+	struct galera *g = xcalloc(1, sizeof(*g));
+
+	g->task = t;
+	g->loop = task_loop(t);
+	g->refs = 2; /* the task's and the timer's */
+	g->dir.lock_fd = -1;
+	loop_timer_init(&g->tick, g->loop, on_tick, g);
+	return g;
+}
+
+static void op_detach(void *d)
+{
+	struct galera *g = d;
+
+	watch_stop(g);
+	begin(g);
+	g->task = NULL;
+	loop_timer_stop(&g->tick);
+	loop_timer_close(&g->tick, on_tick_closed);
+	galera_unref(g);
+}
+
+static void op_hold(void *d, uint32_t attempt)
+{
+	struct galera *g = d;
+
+	watch_stop(g);
+	begin(g);
+	g->attempt = attempt;
+	g->step = GA_EVIDENCE;
+	g->hold_waits = g->marking;
+	if (!g->hold_waits)
+		hold_start(g);
+}
+
+/* Is this permit for what is held now? Else it waits, or is refused. */
+static int permit_check(const struct galera *g, const Gs__GaleraPermit *p, struct err *e)
+{
+	if (p->epoch < g->mark.epoch)
+		return err_set(e, E_STALE_VERSION, "permit of epoch %llu, the volume has run in epoch %llu",
+			       (unsigned long long)p->epoch, (unsigned long long)g->mark.epoch);
+	if (g->evidence->class_ == GS__GALERA_CLASS__GC_FOREIGN && !p->quarantine)
+		return err_set(e, E_FORBIDDEN, "%s: %s", g->dir.path, g->evidence->reason);
+	if (p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP &&
+	    (g->evidence->class_ == GS__GALERA_CLASS__GC_TORN ||
+	     g->evidence->class_ == GS__GALERA_CLASS__GC_EMPTY ||
+	     g->evidence->class_ == GS__GALERA_CLASS__GC_FOREIGN))
+		return err_set(e, E_UNSAFE_BOOTSTRAP, "bootstrap of a %s datadir is never right",
+			       galera_class_name(g->evidence->class_));
+	return 0;
+}
+
+static void permit_apply(struct galera *g)
+{
+	Gs__GaleraPermit *p = g->permit;
+	bool once =
+		p->mode == GS__PERMIT_MODE__PERMIT_GENESIS || p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP;
+	struct err e;
+
+	if (once && p->attempt != g->attempt) {
+		err_set(&e, E_STALE_VERSION, "permit for attempt %u, this is %u", p->attempt, g->attempt);
+		galera_fail(g, &e);
+	} else if (permit_check(g, p, &e)) {
+		galera_fail(g, &e);
+	} else if (p->mode == GS__PERMIT_MODE__PERMIT_GENESIS) {
+		genesis_start(g);
+	} else {
+		start_start(g);
+	}
+}
+
+/* permit NULL: look again at the one that waits. */
+static void op_permit(void *d, const Gs__GaleraPermit *permit)
+{
+	struct galera *g = d;
+
+	if (permit && permit->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP) {
+		if (g->step == GA_RUNNING)
+			watch_pc_bootstrap(g, permit);
+		return;
+	}
+	if (permit && permit->mode == GS__PERMIT_MODE__PERMIT_NONE)
+		return;
+	if (permit && g->step != GA_EVIDENCE && g->step != GA_HELD)
+		return; /* the next hold asks again */
+	if (permit) {
+		obj_free(g->permit);
+		g->permit = obj_dup(permit);
+	}
+	if (g->step == GA_HELD && g->permit)
+		permit_apply(g);
+}
+
+static void op_running(void *d, bool adopted)
+{
+	struct galera *g = d;
+
+	g->step = GA_RUNNING;
+	g->attempt = task_attempt(g->task);
+	datadir_unlock(&g->dir);
+	if (!g->dir.path && galera_datadir(g))
+		datadir_init(&g->dir, galera_datadir(g), task_uid(g->task), task_gid(g->task));
+	if (!g->permit && task_row(g->task)->permit)
+		g->permit = obj_dup(task_row(g->task)->permit);
+	watch_start(g);
+}
+
+/* ---- after the end: a whole grastate.dat means a clean stop ---- */
+
+struct mark_job {
+	struct galera *g;
+	struct datadir dir;
+};
+
+static void mark_work(void *arg)
+{
+	struct mark_job *j = arg;
+	cleanup_free char *path = datadir_file(&j->dir, "grastate.dat");
+	cleanup_free char *text = NULL;
+	struct volume_mark m;
+	struct grastate s;
+	struct err e;
+	size_t len;
+
+	if (fs_read(path, GALERA_FILE_MAX, &text, &len, &e) || grastate_parse(text, len, &s, &e) ||
+	    s.position.seqno < 0 || galera_uuid_is_zero(s.position.uuid) ||
+	    datadir_mark_load(&j->dir, &m, &e))
+		return;
+	m.state = VOLUME_CLEAN;
+	snprintf(m.uuid, sizeof(m.uuid), "%s", s.position.uuid);
+	if (datadir_mark_store(&j->dir, &m, &e))
+		log_warn("%s", e.msg);
+}
+
+static void mark_done(void *arg)
+{
+	struct mark_job *j = arg;
+	struct galera *g = j->g;
+
+	g->marking = false;
+	if (g->task && g->hold_waits) {
+		g->hold_waits = false;
+		hold_start(g);
+	}
+	datadir_fini(&j->dir);
+	galera_unref(g);
+	free(j);
+}
+
+static void op_exited(void *d)
+{
+	struct galera *g = d;
+	struct mark_job *j;
+
+	watch_stop(g);
+	begin(g);
+	g->step = GA_IDLE;
+	obj_free(g->permit);
+	g->permit = NULL;
+	if (!g->dir.path || g->marking)
+		return;
+	j = xcalloc(1, sizeof(*j));
+	j->g = galera_ref(g);
+	datadir_copy(&j->dir, &g->dir);
+	g->marking = true;
+	loop_work(g->loop, mark_work, mark_done, j);
+}
+
+static void op_stopping(void *d)
+{
+	struct galera *g = d;
+
+	watch_stop(g);
+	g->stop_answer = true;
+	loop_timer_set(&g->tick, 0);
+}
+
+static void op_spec_changed(void *d)
+{
+	/* Addresses of new members reach a running server through the group itself; permits come by
+	 * op_permit. */
+}
+
+const struct task_driver_ops galera_driver_ops = {
+	.attach = op_attach,
+	.detach = op_detach,
+	.hold = op_hold,
+	.permit = op_permit,
+	.running = op_running,
+	.exited = op_exited,
+	.stopping = op_stopping,
+	.spec_changed = op_spec_changed,
+};

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One Galera member in the worker: shared by driver.c (the machine), hold.c, genesis.c, start.c and watch.c.
+ *
+ *   IDLE -- hold --> EVIDENCE --> HELD -- permit --> GENESIS --> IDLE (task.c holds again)
+ *                                   |
+ *                                   +-- permit --> PREPARING --> STARTING -- running --> RUNNING
+ *   exited, or a failure: IDLE again
+ * `turn` rises whenever the task begins something new; a job whose turn is over is dropped when it comes
+ * back. The structure outlives detach() until its last job is back. */
+#pragma once
+#include "base/loop.h"
+#include "worker/driver.h"
+#include "worker/galera/archive.h"
+#include "worker/galera/evidence.h"
+#include "worker/galera/options.h"
+#include "worker/galera/peer.h"
+#include "worker/galera/probe.h"
+#include "worker/galera/sql.h"
+
+#define DEFAULT_DATADIR "/var/lib/mysql"
+#define TOOL_CNF "tool.cnf"
+
+enum galera_step { GA_IDLE, GA_EVIDENCE, GA_HELD, GA_GENESIS, GA_PREPARING, GA_STARTING, GA_RUNNING };
+
+struct galera {
+	struct task *task; /* NULL after detach */
+	uv_loop_t *loop;
+	unsigned refs, turn;
+	enum galera_step step;
+	uint32_t attempt;
+	struct datadir dir; /* path NULL until the first hold */
+	struct image_probe image;
+	bool image_known;
+
+	Gs__GaleraEvidence *evidence;
+	struct volume_mark mark;
+	Gs__GaleraPermit *permit; /* waits for HELD, or is being carried out */
+	bool marking;             /* a job rewrites gswarm.json; a hold waits for it */
+	bool hold_waits;
+
+	struct blob_fetch *fetch;
+	struct probe *probe;
+	struct sql *admin;
+	Gs__GaleraView *view; /* last one reported */
+	int64_t seqno_sent, seqno_sent_ms, synced_since_ms;
+	bool settled, was_synced; /* in this run of the server */
+	struct loop_timer tick;   /* progress, seqno, settling; also the delayed answer to stopping() */
+	bool stop_answer, progress_busy;
+	char progress[64];
+};
+
+struct galera *galera_ref(struct galera *g);
+void galera_unref(struct galera *g);
+/* The job's turn is still on. */
+bool galera_is_current(const struct galera *g, unsigned turn);
+/* This attempt is over before a start; e is told to the task. */
+void galera_fail(struct galera *g, const struct err *e);
+
+/* ---- files for the task ---- */
+char *galera_run_path(const struct galera *g, const char *name);
+/* Into the run folder, owned by the task's user unless root_owned. */
+int galera_run_write(const struct galera *g, const char *name, const void *data, size_t len, mode_t mode,
+		     bool root_owned, struct err *e);
+int galera_tool_cnf(struct galera *g, bool recover, struct err *e);
+/* "" when the secret has not arrived. */
+const char *galera_secret(const struct galera *g, const char *name, char *buf, size_t n);
+void galera_options_input(const struct galera *g, struct options_input *ret);
+
+const char *galera_target(const struct galera *g);  /* the datadir as the task sees it */
+const char *galera_datadir(const struct galera *g); /* as the host sees it, or NULL */
+
+/* ---- steps ---- */
+void hold_start(struct galera *g);
+void genesis_start(struct galera *g);
+void start_start(struct galera *g);
+void watch_start(struct galera *g);
+void watch_stop(struct galera *g);
+void watch_tick(struct galera *g); /* each second */
+void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit);

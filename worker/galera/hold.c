@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Evidence: read the datadir on the pool; after a crash ask InnoDB for the position with `mariadbd
+ * --wsrep-recover` in the task's own file system. What can fail: no volume, a live server on it, a tool that
+ * does not start: then the attempt fails and is tried again; a tool that ran and found nothing makes the
+ * class TORN. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "worker/galera/galera.h"
+
+#define RECOVER_DEADLINE_MS (60 * 60 * 1000) /* InnoDB may have gigabytes of redo log to apply */
+
+struct hold_job {
+	struct galera *g;
+	unsigned turn;
+	struct evidence_input in;
+	Gs__GaleraEvidence *evidence;
+	struct volume_mark mark;
+	enum evidence_next next;
+	int result;
+	struct err err;
+};
+
+static void held(struct galera *g)
+{
+	g->step = GA_HELD;
+	g->evidence->attempt = g->attempt;
+	task_held(g->task, g->attempt, g->evidence);
+	if (g->permit && g->step == GA_HELD)
+		galera_driver_ops.permit(g, NULL);
+}
+
+struct recover_arg {
+	struct galera *g;
+	unsigned turn;
+};
+
+static void on_recovered(const struct proc_result *r, void *arg)
+{
+	struct recover_arg *ra = arg;
+	struct galera *g = ra->g;
+	unsigned turn = ra->turn;
+	struct err e;
+
+	free(ra);
+	if (!galera_is_current(g, turn)) {
+		galera_unref(g);
+		return;
+	}
+	if (r->err.code || r->timed_out || r->signal) {
+		err_set(&e, E_UNAVAILABLE, "wsrep-recover: %s",
+			r->err.code    ? r->err.msg
+			: r->timed_out ? "took more than an hour"
+				       : "was killed");
+		galera_fail(g, &e);
+	} else {
+		evidence_recovered(g->evidence, r->errout, r->errout_len);
+		if (g->evidence->class_ == GS__GALERA_CLASS__GC_TORN && !g->evidence->prepared_rollback &&
+		    r->out_len)
+			evidence_recovered(g->evidence, r->out, r->out_len);
+		held(g);
+	}
+	galera_unref(g);
+}
+
+static void recover(struct galera *g)
+{
+	const char *argv[] = {g->image.server, "--defaults-file=" TASK_RUN "/" TOOL_CNF, "--wsrep-recover",
+			      NULL};
+	struct recover_arg *ra;
+	struct err e;
+
+	if (galera_tool_cnf(g, true, &e)) {
+		galera_fail(g, &e);
+		return;
+	}
+	ra = xcalloc(1, sizeof(*ra));
+	ra->g = galera_ref(g);
+	ra->turn = g->turn;
+	task_progress(g->task, "recovering position");
+	task_run_tool(g->task, argv, NULL, 0, RECOVER_DEADLINE_MS, on_recovered, ra);
+}
+
+static void job_work(void *arg)
+{
+	struct hold_job *j = arg;
+
+	j->result = evidence_read(&j->in, j->evidence, &j->mark, &j->next, &j->err);
+}
+
+static void job_done(void *arg)
+{
+	struct hold_job *j = arg;
+	struct galera *g = j->g;
+
+	if (galera_is_current(g, j->turn)) {
+		g->dir.lock_fd = j->in.dir.lock_fd;
+		j->in.dir.lock_fd = -1;
+		obj_free(g->evidence);
+		g->evidence = steal(j->evidence);
+		g->mark = j->mark;
+		if (j->result)
+			galera_fail(g, &j->err);
+		else if (j->next == EVIDENCE_RECOVER)
+			recover(g);
+		else
+			held(g);
+	}
+	datadir_fini(&j->in.dir);
+	obj_free(j->evidence);
+	galera_unref(g);
+	free(j);
+}
+
+static const char *volume_id(const Gs__Task *row, const char *target)
+{
+	for (size_t i = 0; i < row->n_volumes; i++)
+		if (!strcmp(row->volumes[i]->target, target))
+			return row->volumes[i]->volume_id;
+	return "";
+}
+
+static int open_datadir(struct galera *g, struct err *e)
+{
+	const Gs__Task *row = task_row(g->task);
+	const char *target = galera_target(g), *path = galera_datadir(g);
+
+	if (!path)
+		return err_set(e, E_INVALID, "task %s: a Galera member needs a volume at %s", row->name,
+			       target);
+	if (g->dir.path)
+		datadir_fini(&g->dir);
+	datadir_init(&g->dir, path, task_uid(g->task), task_gid(g->task));
+	if (g->image_known)
+		image_probe_fini(&g->image);
+	g->image_known = false;
+	if (options_probe(row->spec ? row->spec->image : "host", &g->image, e))
+		return e->code;
+	g->image_known = true;
+	return 0;
+}
+
+void hold_start(struct galera *g)
+{
+	const Gs__Task *row = task_row(g->task);
+	const char *target = galera_target(g);
+	struct hold_job *j;
+	struct err e;
+
+	g->step = GA_EVIDENCE;
+	if (open_datadir(g, &e)) {
+		galera_fail(g, &e);
+		return;
+	}
+	j = xcalloc(1, sizeof(*j));
+	j->g = galera_ref(g);
+	j->turn = g->turn;
+	j->evidence = obj_new(&gs__galera_evidence__descriptor);
+	datadir_copy(&j->in.dir, &g->dir);
+	snprintf(j->in.cluster, sizeof(j->in.cluster), "%s", row->galera_cluster_id);
+	snprintf(j->in.slot, sizeof(j->in.slot), "%s", row->slot_id);
+	snprintf(j->in.volume, sizeof(j->in.volume), "%s", volume_id(row, target));
+	if (row->permit)
+		snprintf(j->in.cluster_uuid, sizeof(j->in.cluster_uuid), "%s", row->permit->cluster_uuid);
+	loop_work(g->loop, job_work, job_done, j);
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path answers pings, streams a file in 256 KiB pieces as far as the caller's window goes, and
+ * keeps the last view of each member. What can fail: a hash that is no hash or not here (NOT_FOUND, before
+ * any path is made of it), a caller that goes away mid-stream, a peer that does not take a push (dropped: the
+ * next change tells again). */
+#include "worker/galera/peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "proto/peer.pb-c.h"
+#include "worker/galera/archive.h"
+
+#define CHUNK (256u << 10)
+#define MAX_TARGETS 64
+#define MAX_VIEWS 256
+#define VIEW_FORGET_MS 60000
+#define PUSH_DEADLINE_MS 1000
+
+struct pushed {
+	char cluster[33], slot[33];
+	Gs__GaleraView *view;
+	int64_t at_ms;
+	bool own;
+};
+
+struct target {
+	struct target *next;
+	struct peer *peer;
+	struct rpc_client *client;
+	char address[80];
+	bool listed;
+};
+
+struct peer {
+	uv_loop_t *loop;
+	char *node_id, *boot_id, *blob_dir, *cluster_id;
+	struct tls_identity *identity;
+	struct target *targets;
+	struct pushed views[MAX_VIEWS];
+	size_t n_views;
+	/* the doubt of the last poll, by slot: it counts when seen twice */
+	char doubt_slot[33];
+	bool excluded_once;
+	int64_t behind_since_ms;
+};
+
+struct peer *peer_new(uv_loop_t *loop, const char *node_id, const char *boot_id, const char *blob_dir)
+{
+	struct peer *p = xcalloc(1, sizeof(*p));
+
+	p->loop = loop;
+	p->node_id = xstrdup(node_id);
+	p->boot_id = xstrdup(boot_id);
+	p->blob_dir = xstrdup(blob_dir);
+	p->cluster_id = xstrdup("");
+	return p;
+}
+
+static void target_close(struct target *t)
+{
+	t->peer = NULL;
+	if (t->client)
+		rpc_client_close(t->client); /* freed when its CLOSED arrives */
+	else
+		free(t);
+}
+
+void peer_free(struct peer *p)
+{
+	while (p && p->targets) {
+		struct target *t = p->targets;
+
+		p->targets = t->next;
+		target_close(t);
+	}
+	if (!p)
+		return;
+	for (size_t i = 0; i < p->n_views; i++)
+		obj_free(p->views[i].view);
+	if (p->identity)
+		tls_identity_unref(p->identity);
+	free(p->node_id);
+	free(p->boot_id);
+	free(p->blob_dir);
+	free(p->cluster_id);
+	free(p);
+}
+
+void peer_set_identity(struct peer *p, struct tls_identity *identity, const char *cluster_id)
+{
+	if (p->identity)
+		tls_identity_unref(p->identity);
+	p->identity = identity ? tls_identity_ref(identity) : NULL;
+	str_replace(&p->cluster_id, cluster_id);
+}
+
+/* ---- Ping ---- */
+
+static void handle_ping(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	struct peer *p = arg;
+	Gs__PingResponse r = GS__PING_RESPONSE__INIT;
+
+	r.node_id = p->node_id;
+	r.boot_id = p->boot_id;
+	rpc_reply(call, &r.base);
+}
+
+/* ---- GetBlob ---- */
+
+struct blob_stream {
+	int fd;
+	uint64_t total;
+	uint8_t *chunk;
+	size_t len; /* of the chunk that waits for credit; 0: read the next */
+};
+
+static void stream_free(struct blob_stream *s)
+{
+	close(s->fd);
+	free(s->chunk);
+	free(s);
+}
+
+static void on_blob_cancelled(struct rpc_call *call, void *arg)
+{
+	stream_free(arg);
+}
+
+static void blob_pump(struct rpc_call *call, void *arg)
+{
+	struct blob_stream *s = arg;
+	Gs__BlobChunk chunk = GS__BLOB_CHUNK__INIT;
+
+	for (;;) {
+		ssize_t n = s->len ? (ssize_t)s->len : read(s->fd, s->chunk, CHUNK);
+
+		if (n < 0) {
+			struct err e;
+
+			err_errno(&e, errno, "blob");
+			stream_free(s);
+			rpc_fail(call, &e);
+			return;
+		}
+		if (!n) {
+			stream_free(s);
+			rpc_end(call);
+			return;
+		}
+		s->len = (size_t)n;
+		chunk.data.data = s->chunk;
+		chunk.data.len = s->len;
+		chunk.total = s->total;
+		if (rpc_event(call, &chunk.base))
+			return; /* no credit: the drain calls again */
+		s->len = 0;
+	}
+}
+
+static void handle_get_blob(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	const Gs__BlobRequest *r = (const Gs__BlobRequest *)req;
+	struct peer *p = arg;
+	struct blob_stream *s;
+	struct stat st;
+	struct err e;
+	int fd = -1;
+
+	if (sha256_is_valid(r->sha256)) {
+		cleanup_free char *path = xasprintf("%s/%s", p->blob_dir, r->sha256);
+
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	}
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		if (fd >= 0)
+			close(fd);
+		err_set(&e, E_NOT_FOUND, "no blob %.64s here", r->sha256);
+		rpc_fail(call, &e);
+		return;
+	}
+	s = xcalloc(1, sizeof(*s));
+	s->fd = fd;
+	s->total = (uint64_t)st.st_size;
+	s->chunk = xmalloc(CHUNK);
+	rpc_call_on_cancel(call, on_blob_cancelled, s);
+	rpc_call_on_drain(call, blob_pump, s);
+	blob_pump(call, s);
+}
+
+/* ---- PushView ---- */
+
+static struct pushed *view_slot(struct peer *p, const char *cluster, const char *slot)
+{
+	int64_t now = clock_mono_ms(&clock_real);
+	struct pushed *v;
+
+	for (size_t i = 0; i < p->n_views; i++)
+		if (!strcmp(p->views[i].cluster, cluster) && !strcmp(p->views[i].slot, slot))
+			return &p->views[i];
+	for (size_t i = 0; i < p->n_views; i++)
+		if (now - p->views[i].at_ms > VIEW_FORGET_MS) {
+			v = &p->views[i];
+			goto reuse;
+		}
+	if (p->n_views == MAX_VIEWS)
+		return NULL;
+	v = &p->views[p->n_views++];
+reuse:
+	obj_free(v->view);
+	*v = (struct pushed){0};
+	snprintf(v->cluster, sizeof(v->cluster), "%s", cluster);
+	snprintf(v->slot, sizeof(v->slot), "%s", slot);
+	return v;
+}
+
+static void view_keep(struct peer *p, const char *cluster, const char *slot, const Gs__GaleraView *view,
+		      bool own)
+{
+	struct pushed *v =
+		view && strlen(cluster) < 33 && strlen(slot) < 33 ? view_slot(p, cluster, slot) : NULL;
+
+	if (!v)
+		return;
+	obj_set(&v->view, view);
+	v->at_ms = clock_mono_ms(&clock_real);
+	v->own = own;
+}
+
+static void handle_push_view(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	const Gs__ViewPush *r = (const Gs__ViewPush *)req;
+	Gs__Empty empty = GS__EMPTY__INIT;
+
+	view_keep(arg, r->galera_cluster_id, r->slot_id, r->view, false);
+	rpc_reply(call, &empty.base);
+}
+
+static const rpc_handler handlers[] = {handle_ping, handle_get_blob, handle_push_view};
+
+void peer_register(struct rpc_server *s, struct peer *p)
+{
+	rpc_server_add(s, RPC_PEER, handlers, array_size(handlers), p);
+}
+
+static bool lists(const Gs__GaleraView *other, const Gs__GaleraView *view, size_t own_index)
+{
+	(void)own_index;
+	/* Views carry incoming addresses: every member of a view sees the same list, so ours must equal
+	 * theirs once the conf_id is the same; a fresher list of another length has lost or gained somebody.
+	 */
+	for (size_t i = 0; i < other->n_members; i++)
+		for (size_t k = 0; k < view->n_members; k++)
+			if (!strcmp(other->members[i], view->members[k]))
+				return true;
+	return false;
+}
+
+enum view_doubt peer_doubt(struct peer *p, const char *galera_cluster_id, const char *slot_id,
+			   const Gs__GaleraView *view, int64_t suspect_ms)
+{
+	int64_t now = clock_mono_ms(&clock_real);
+	bool excluded = false, behind = false;
+
+	for (size_t i = 0; i < p->n_views; i++) {
+		const struct pushed *o = &p->views[i];
+
+		if (o->own || strcmp(o->cluster, galera_cluster_id) || !strcmp(o->slot, slot_id) ||
+		    !o->view->sql_open || strcmp(o->view->status, "Primary") ||
+		    strcmp(o->view->cluster_uuid, view->cluster_uuid) || now - o->at_ms > VIEW_FORGET_MS ||
+		    o->view->conf_id <= view->conf_id)
+			continue;
+		behind = true;
+		excluded = excluded || !lists(o->view, view, i);
+	}
+	if (strcmp(p->doubt_slot, slot_id)) {
+		snprintf(p->doubt_slot, sizeof(p->doubt_slot), "%s", slot_id);
+		p->excluded_once = false;
+		p->behind_since_ms = 0;
+	}
+	p->behind_since_ms = !behind ? 0 : p->behind_since_ms ? p->behind_since_ms : now;
+	if (behind && now - p->behind_since_ms > suspect_ms)
+		return VIEW_BEHIND;
+	if (excluded && p->excluded_once)
+		return VIEW_EXCLUDED;
+	p->excluded_once = excluded;
+	return VIEW_TRUSTED;
+}
+
+/* ---- push ---- */
+
+void peer_set_targets(struct peer *p, const char *const *addresses, size_t n)
+{
+	struct target **at, *t;
+
+	for (t = p->targets; t; t = t->next)
+		t->listed = false;
+	for (size_t i = 0; i < n && i < MAX_TARGETS; i++) {
+		for (t = p->targets; t && strcmp(t->address, addresses[i]); t = t->next)
+			;
+		if (!t) {
+			t = xcalloc(1, sizeof(*t));
+			t->peer = p;
+			snprintf(t->address, sizeof(t->address), "%s", addresses[i]);
+			t->next = p->targets;
+			p->targets = t;
+		}
+		t->listed = true;
+	}
+	for (at = &p->targets; (t = *at);) {
+		if (t->listed) {
+			at = &t->next;
+			continue;
+		}
+		*at = t->next;
+		target_close(t);
+	}
+}
+
+static void on_target_state(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg)
+{
+	struct target *t = arg;
+
+	if (state != RPC_CLOSED)
+		return;
+	t->client = NULL;
+	if (!t->peer)
+		free(t);
+}
+
+static void on_pushed(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+}
+
+static bool target_open(struct target *t)
+{
+	struct rpc_client_config config = {
+		.identity = t->peer->identity, .on_state = on_target_state, .arg = t};
+	char host[64];
+
+	if (t->client)
+		return true;
+	if (!t->peer->identity || hostport_parse(t->address, 2378, host, sizeof(host), &config.port, NULL))
+		return false;
+	config.ip = host;
+	snprintf(config.cluster_id, sizeof(config.cluster_id), "%s", t->peer->cluster_id);
+	snprintf(config.node_id, sizeof(config.node_id), "%s", t->peer->node_id);
+	t->client = rpc_client_new(t->peer->loop, &config);
+	return t->client != NULL;
+}
+
+void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_id, uint64_t epoch,
+	       const Gs__GaleraView *view)
+{
+	Gs__ViewPush push = GS__VIEW_PUSH__INIT;
+	struct rpc_call_spec call = {.service = RPC_PEER,
+				     .method = 2,
+				     .req = &push.base,
+				     .deadline_ms = PUSH_DEADLINE_MS,
+				     .done = on_pushed};
+
+	view_keep(p, galera_cluster_id, slot_id, view, true);
+	push.galera_cluster_id = (char *)galera_cluster_id;
+	push.slot_id = (char *)slot_id;
+	push.epoch = epoch;
+	push.view = (Gs__GaleraView *)view;
+	for (struct target *t = p->targets; t; t = t->next)
+		if (target_open(t))
+			rpc_call_start(t->client, &call);
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path: one connection for the life of the server, each query a write and a read that the loop's
+ * poll handle carries. What can fail: no socket yet (ENOENT, ECONNREFUSED), a wrong password, a server that
+ * hangs: then the timer ends the call with the client library's own timeout event and the connection is
+ * dropped.
+ *
+ *   IDLE -> CONNECT -> SETUP -> QUERY -> STORE -> IDLE        any -> (error) -> dropped, IDLE */
+#include "worker/galera/sql.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/loop.h"
+#include "base/mem.h"
+
+enum sql_state { SQL_IDLE, SQL_CONNECT, SQL_SETUP, SQL_QUERY, SQL_STORE };
+
+struct sql {
+	uv_loop_t *loop;
+	char *path, *user, *password;
+	MYSQL my;
+	bool is_open; /* my is initialised */
+	bool is_connected;
+	enum sql_state state;
+	uv_poll_t *poll;
+	struct loop_timer timer;
+	char *setup, *query;
+	uint64_t timeout_ms;
+	void (*done)(MYSQL_RES *res, const struct err *e, void *arg);
+	void *arg;
+	int wait; /* MYSQL_WAIT_* the library asked for; 0: the step is complete */
+	bool kick;
+	/* results of the steps */
+	MYSQL *connected;
+	MYSQL_RES *res;
+	int failed;
+};
+
+static void sql_step(struct sql *s, int events);
+
+static void on_timer(void *arg)
+{
+	struct sql *s = arg;
+
+	if (s->kick) {
+		s->kick = false;
+		loop_timer_set(&s->timer, s->timeout_ms);
+		sql_step(s, 0);
+	} else if (s->state != SQL_IDLE) {
+		sql_step(s, MYSQL_WAIT_TIMEOUT);
+	}
+}
+
+struct sql *sql_new(uv_loop_t *loop, const char *socket_path, const char *user, const char *password)
+{
+	struct sql *s = xcalloc(1, sizeof(*s));
+
+	s->loop = loop;
+	s->path = xstrdup(socket_path);
+	s->user = xstrdup(user);
+	s->password = xstrdup(password);
+	loop_timer_init(&s->timer, loop, on_timer, s);
+	return s;
+}
+
+static void on_poll_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
+static void poll_drop(struct sql *s)
+{
+	if (!s->poll)
+		return;
+	uv_poll_stop(s->poll);
+	uv_close((uv_handle_t *)s->poll, on_poll_closed);
+	s->poll = NULL;
+}
+
+static int step_cont(struct sql *s, int events)
+{
+	switch (s->state) {
+	case SQL_CONNECT:
+		return mysql_real_connect_cont(&s->connected, &s->my, events);
+	case SQL_SETUP:
+	case SQL_QUERY:
+		return mysql_real_query_cont(&s->failed, &s->my, events);
+	case SQL_STORE:
+		return mysql_store_result_cont(&s->res, &s->my, events);
+	default:
+		return 0;
+	}
+}
+
+static void sql_drop(struct sql *s)
+{
+	poll_drop(s);
+	if (!s->is_open)
+		return;
+	/* A suspended call must have returned before its connection is closed. */
+	for (int n = 0; s->wait && n < 16; n++)
+		s->wait = step_cont(s, MYSQL_WAIT_TIMEOUT);
+	if (mysql_get_socket(&s->my) >= 0)
+		shutdown(mysql_get_socket(&s->my), SHUT_RDWR);
+	mysql_close(&s->my);
+	s->is_open = s->is_connected = false;
+	s->wait = 0;
+}
+
+static void on_timer_closed(void *arg)
+{
+	struct sql *s = arg;
+
+	free(s->path);
+	free(s->user);
+	free(s->password);
+	free(s->setup);
+	free(s->query);
+	free(s);
+}
+
+void sql_close(struct sql *s)
+{
+	if (!s)
+		return;
+	s->done = NULL;
+	sql_drop(s);
+	s->state = SQL_IDLE;
+	loop_timer_stop(&s->timer);
+	loop_timer_close(&s->timer, on_timer_closed);
+}
+
+bool sql_is_busy(const struct sql *s)
+{
+	return s->state != SQL_IDLE || s->kick;
+}
+
+static void finish(struct sql *s, MYSQL_RES *res, const struct err *e)
+{
+	void (*done)(MYSQL_RES *, const struct err *, void *) = s->done;
+
+	loop_timer_stop(&s->timer);
+	s->state = SQL_IDLE;
+	if (s->poll)
+		uv_poll_stop(s->poll);
+	if (e)
+		sql_drop(s);
+	s->done = NULL;
+	if (done)
+		done(res, e, s->arg);
+	if (res)
+		mysql_free_result(res);
+}
+
+static void fail(struct sql *s)
+{
+	struct err e;
+
+	err_set(&e, E_UNAVAILABLE, "sql: %u %.200s", mysql_errno(&s->my), mysql_error(&s->my));
+	finish(s, NULL, &e);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct sql *s = h->data;
+	int ready = 0;
+
+	if (status < 0)
+		ready = MYSQL_WAIT_READ | MYSQL_WAIT_WRITE;
+	if (events & UV_READABLE)
+		ready |= MYSQL_WAIT_READ;
+	if (events & UV_WRITABLE)
+		ready |= MYSQL_WAIT_WRITE;
+	sql_step(s, ready & s->wait ? ready & s->wait : ready);
+}
+
+/* Let the loop wait for what the library asks. */
+static void arm(struct sql *s)
+{
+	int events = (s->wait & MYSQL_WAIT_READ ? UV_READABLE : 0) |
+		     (s->wait & MYSQL_WAIT_WRITE ? UV_WRITABLE : 0);
+
+	if (!s->poll) {
+		s->poll = xcalloc(1, sizeof(*s->poll));
+		if (uv_poll_init(s->loop, s->poll, mysql_get_socket(&s->my))) {
+			free(s->poll);
+			s->poll = NULL;
+			return; /* the timer ends the call */
+		}
+		s->poll->data = s;
+	}
+	uv_poll_start(s->poll, events ? events : UV_READABLE, on_poll);
+}
+
+static int start_connect(struct sql *s)
+{
+	unsigned seconds = 1;
+
+	mysql_init(&s->my);
+	s->is_open = true;
+	mysql_optionsv(&s->my, MYSQL_OPT_NONBLOCK, 0);
+	mysql_optionsv(&s->my, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
+	mysql_optionsv(&s->my, MYSQL_OPT_READ_TIMEOUT, &seconds);
+	mysql_optionsv(&s->my, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
+	s->state = SQL_CONNECT;
+	s->connected = NULL;
+	return mysql_real_connect_start(&s->connected, &s->my, NULL, s->user, s->password, NULL, 0, s->path,
+					0);
+}
+
+static int start_query(struct sql *s, enum sql_state state, const char *text)
+{
+	s->state = state;
+	s->failed = 0;
+	return mysql_real_query_start(&s->failed, &s->my, text, strlen(text));
+}
+
+/* The step that follows a completed one; false when the call has ended (s may be gone). */
+static bool advance(struct sql *s)
+{
+	bool has_setup = s->setup && *s->setup;
+
+	switch (s->state) {
+	case SQL_IDLE:
+		if (!s->is_connected)
+			s->wait = start_connect(s);
+		else
+			s->wait = start_query(s, SQL_QUERY, s->query);
+		return true;
+	case SQL_CONNECT:
+		if (!s->connected)
+			return fail(s), false;
+		s->is_connected = true;
+		s->wait =
+			has_setup ? start_query(s, SQL_SETUP, s->setup) : start_query(s, SQL_QUERY, s->query);
+		return true;
+	case SQL_SETUP:
+		if (s->failed)
+			return fail(s), false;
+		s->wait = start_query(s, SQL_QUERY, s->query);
+		return true;
+	case SQL_QUERY:
+		if (s->failed)
+			return fail(s), false;
+		s->state = SQL_STORE;
+		s->res = NULL;
+		s->wait = mysql_store_result_start(&s->res, &s->my);
+		return true;
+	case SQL_STORE:
+		if (!s->res && mysql_errno(&s->my))
+			return fail(s), false;
+		finish(s, s->res, NULL);
+		return false;
+	}
+	return false;
+}
+
+/* The one function that moves the state. */
+static void sql_step(struct sql *s, int events)
+{
+	if (s->state != SQL_IDLE)
+		s->wait = step_cont(s, events);
+	while (!s->wait)
+		if (!advance(s))
+			return;
+	arm(s);
+}
+
+void sql_run(struct sql *s, const char *setup, const char *query, uint64_t timeout_ms,
+	     void (*done)(MYSQL_RES *res, const struct err *e, void *arg), void *arg)
+{
+	free(s->setup);
+	free(s->query);
+	s->setup = xstrdup(setup);
+	s->query = xstrdup(query);
+	s->timeout_ms = timeout_ms;
+	s->done = done;
+	s->arg = arg;
+	s->kick = true;
+	loop_timer_set(&s->timer, 0);
+}

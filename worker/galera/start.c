@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A start under a permit:
+ *
+ *   [fetch genesis from a peer] -> job: quarantine, unpack, forget state, clean markers, record the epoch
+ * durably
+ *   -> my.cnf and the SST program into the run folder -> task_start(argv)
+ * What can fail: no peer has the archive (then the member starts empty and takes a full SST), a full disk, a
+ * class that the permit does not fit. The epoch is on disk before the server is started, never after. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/galera/galera.h"
+#include "worker/galera/sst_program.h"
+
+struct start_job {
+	struct galera *g;
+	unsigned turn;
+	struct datadir dir;
+	struct volume_mark mark;
+	Gs__GaleraPermit *permit;
+	char *blob; /* path of the genesis archive, NULL: none */
+	int result;
+	struct err err;
+};
+
+static bool wants_genesis(const struct galera *g)
+{
+	const char *sha = g->permit->genesis_sha256;
+
+	if (!sha256_is_valid(sha) || g->mark.epoch || g->permit->force_sst)
+		return false;
+	if (g->evidence->class_ == GS__GALERA_CLASS__GC_GENESIS)
+		return strcmp(g->mark.genesis, sha) != 0;
+	return g->evidence->class_ == GS__GALERA_CLASS__GC_EMPTY;
+}
+
+static int unpack(struct start_job *j)
+{
+	int r;
+
+	j->mark.state = VOLUME_BUILDING;
+	r = datadir_mark_store(&j->dir, &j->mark, &j->err);
+	if (!r)
+		r = datadir_wipe(&j->dir, &j->err);
+	if (!r)
+		r = archive_unpack(j->blob, j->dir.path, j->dir.uid, j->dir.gid, &j->err);
+	snprintf(j->mark.genesis, sizeof(j->mark.genesis), "%s", j->permit->genesis_sha256);
+	return r;
+}
+
+static void prepare_work(void *arg)
+{
+	struct start_job *j = arg;
+	int r = 0;
+
+	if (j->permit->quarantine)
+		r = datadir_quarantine(&j->dir, j->permit->epoch, &j->err);
+	if (!r && j->blob)
+		r = unpack(j);
+	if (!r && j->permit->force_sst)
+		r = datadir_forget_state(&j->dir, &j->err);
+	if (!r)
+		r = datadir_clean_markers(&j->dir, &j->err);
+	if (!r && j->permit->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP)
+		r = datadir_set_safe(&j->dir, &j->err);
+	if (!r) {
+		j->mark.state = VOLUME_DIRTY;
+		j->mark.epoch = j->permit->epoch;
+		r = datadir_mark_store(&j->dir, &j->mark, &j->err);
+	}
+	j->result = r;
+}
+
+static int write_files(struct galera *g, struct err *e)
+{
+	struct options_input in;
+	struct buf out = {0};
+	char sst[128];
+	cleanup_free char *dir = galera_run_path(g, SST_DIR_NAME);
+	int r;
+
+	galera_options_input(g, &in);
+	in.sst_password = galera_secret(g, "gs_sst", sst, sizeof(sst));
+	r = options_format(&in, &out, e);
+	if (!r)
+		r = galera_run_write(g, OPTIONS_NAME, out.data, out.len, 0600, false, e);
+	buf_fini(&out);
+	if (!r)
+		r = fs_mkdir(dir, 0755, e);
+	if (!r)
+		r = galera_run_write(g, SST_DIR_NAME "/wsrep_sst_gswarm", sst_program,
+				     sizeof(sst_program) - 1, 0755, true, e);
+	return r;
+}
+
+static void launch(struct galera *g)
+{
+	bool is_new = g->permit->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP;
+	struct galera_position pos = {.seqno = -1};
+	struct start_argv argv;
+	struct err e;
+
+	if (write_files(g, &e)) {
+		galera_fail(g, &e);
+		return;
+	}
+	/* Only after a crash: with a clean grastate.dat the server knows, with a forced SST it must not. */
+	if (g->evidence->class_ == GS__GALERA_CLASS__GC_CRASHED && g->evidence->position &&
+	    !g->permit->force_sst && !g->permit->quarantine) {
+		snprintf(pos.uuid, sizeof(pos.uuid), "%s", g->evidence->position->uuid);
+		pos.seqno = g->evidence->position->seqno;
+	}
+	options_argv(&g->image, is_new, &pos, &argv);
+	g->step = GA_STARTING;
+	datadir_unlock(&g->dir);
+	task_start(g->task, g->attempt, argv.v);
+}
+
+static void prepare_done(void *arg)
+{
+	struct start_job *j = arg;
+	struct galera *g = j->g;
+
+	if (galera_is_current(g, j->turn)) {
+		g->mark = j->mark;
+		if (j->result)
+			galera_fail(g, &j->err);
+		else
+			launch(g);
+	}
+	datadir_fini(&j->dir);
+	obj_free(j->permit);
+	free(j->blob);
+	galera_unref(g);
+	free(j);
+}
+
+static void prepare(struct galera *g, bool has_blob)
+{
+	const Gs__Task *row = task_row(g->task);
+	struct start_job *j = xcalloc(1, sizeof(*j));
+
+	j->g = galera_ref(g);
+	j->turn = g->turn;
+	datadir_copy(&j->dir, &g->dir);
+	j->mark = g->mark;
+	snprintf(j->mark.cluster, sizeof(j->mark.cluster), "%s", row->galera_cluster_id);
+	snprintf(j->mark.slot, sizeof(j->mark.slot), "%s", row->slot_id);
+	snprintf(j->mark.volume, sizeof(j->mark.volume), "%s", g->evidence->volume_id);
+	j->permit = obj_dup(g->permit);
+	if (has_blob)
+		j->blob = xasprintf("%s/%s", task_blob_dir(g->task), g->permit->genesis_sha256);
+	loop_work(g->loop, prepare_work, prepare_done, j);
+}
+
+static void on_fetched(const struct err *e, void *arg)
+{
+	struct galera *g = arg;
+
+	g->fetch = NULL;
+	if (e) {
+		log_warn("task %s: genesis not fetched (%s): a full state transfer follows",
+			 task_row(g->task)->name, e->msg);
+		task_progress(g->task, "no genesis: full state transfer");
+	}
+	prepare(g, !e);
+}
+
+void start_start(struct galera *g)
+{
+	struct blob_fetch_spec spec;
+
+	g->step = GA_PREPARING;
+	if (!wants_genesis(g)) {
+		prepare(g, false);
+		return;
+	}
+	task_progress(g->task, "fetching genesis");
+	spec = (struct blob_fetch_spec){.sha256 = g->permit->genesis_sha256,
+					.galera_cluster_id = task_row(g->task)->galera_cluster_id,
+					.blob_dir = task_blob_dir(g->task),
+					.peers = g->permit->genesis_peers,
+					.n_peers = g->permit->n_genesis_peers,
+					.identity = task_identity(g->task),
+					.node_id = task_row(g->task)->node_id,
+					.done = on_fetched,
+					.arg = g};
+	g->fetch = blob_fetch_start(g->loop, &spec);
+}

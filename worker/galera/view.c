@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The happy path copies numbers. A value that is no number counts as 0, which never makes a member READY. */
+#include "worker/galera/view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define LAGGING_QUEUE 100 /* ProxySQL's max_transactions_behind */
+#define MAX_MEMBERS 64
+
+static void set_members(Gs__GaleraView *v, const char *list)
+{
+	cleanup_free char *copy = xstrdup(list);
+	char *save = NULL;
+
+	for (size_t i = 0; i < v->n_members; i++)
+		free(v->members[i]);
+	free(v->members);
+	v->members = NULL;
+	v->n_members = 0;
+	for (char *m = strtok_r(copy, ",", &save); m && v->n_members < MAX_MEMBERS;
+	     m = strtok_r(NULL, ",", &save))
+		obj_add_str(&v->n_members, &v->members, m);
+}
+
+static bool is_on(const char *value)
+{
+	return !strcmp(value, "ON");
+}
+
+void view_set(Gs__GaleraView *v, const char *name, const char *value)
+{
+	if (strncmp(name, "wsrep_", 6))
+		return;
+	name += 6;
+	if (!strcmp(name, "cluster_status"))
+		str_replace(&v->status, value);
+	else if (!strcmp(name, "local_state"))
+		v->local_state = v->local_state == 5 ? 5 : (uint32_t)strtoul(value, NULL, 10);
+	else if (!strcmp(name, "local_state_comment"))
+		v->local_state = !strcmp(value, "Inconsistent") ? 5 : v->local_state;
+	else if (!strcmp(name, "ready"))
+		v->ready = is_on(value);
+	else if (!strcmp(name, "connected"))
+		v->connected = is_on(value);
+	else if (!strcmp(name, "cluster_size"))
+		v->cluster_size = (uint32_t)strtoul(value, NULL, 10);
+	else if (!strcmp(name, "cluster_conf_id"))
+		v->conf_id = strtoull(value, NULL, 10);
+	else if (!strcmp(name, "cluster_state_uuid"))
+		str_replace(&v->cluster_uuid, value);
+	else if (!strcmp(name, "gcomm_uuid"))
+		str_replace(&v->gcomm_uuid, value);
+	else if (!strcmp(name, "incoming_addresses"))
+		set_members(v, value);
+	else if (!strcmp(name, "last_committed"))
+		v->last_committed = strtoll(value, NULL, 10);
+	else if (!strcmp(name, "local_cached_downto"))
+		v->cached_downto = strtoll(value, NULL, 10);
+	else if (!strcmp(name, "local_recv_queue"))
+		v->recv_queue = (uint32_t)strtoul(value, NULL, 10);
+	else if (!strcmp(name, "flow_control_paused_ns"))
+		v->flow_paused_ns = strtoll(value, NULL, 10);
+}
+
+const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was_synced)
+{
+	if (v->local_state == 5)
+		return "BROKEN";
+	if (!v->sql_open)
+		return "STARTING";
+	if (strcmp(v->status, "Primary"))
+		return was_synced ? "ISOLATED" : "STARTING";
+	if (doubt != VIEW_TRUSTED)
+		return was_synced ? "ISOLATED" : "STARTING";
+	if (v->local_state == 2)
+		return "DONOR";
+	if (v->local_state != 4 || !v->ready)
+		return "STARTING";
+	return v->recv_queue > LAGGING_QUEUE ? "LAGGING" : "READY";
+}
+
+bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b)
+{
+	if (a->n_members != b->n_members)
+		return false;
+	for (size_t i = 0; i < a->n_members; i++)
+		if (strcmp(a->members[i], b->members[i]))
+			return false;
+	return !strcmp(a->status, b->status) && a->local_state == b->local_state && a->ready == b->ready &&
+	       a->connected == b->connected && a->cluster_size == b->cluster_size &&
+	       a->conf_id == b->conf_id && !strcmp(a->cluster_uuid, b->cluster_uuid) &&
+	       !strcmp(a->gcomm_uuid, b->gcomm_uuid) && !strcmp(a->health, b->health) &&
+	       a->sql_open == b->sql_open;
+}

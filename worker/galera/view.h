@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From the server's wsrep_% status to a GaleraView and its health (GALERA.md section 3). Pure. */
+#pragma once
+#include "proto/obj.h"
+
+/* One status variable. Unknown names are ignored. */
+void view_set(Gs__GaleraView *v, const char *name, const char *value);
+enum view_doubt {
+	VIEW_TRUSTED,
+	VIEW_EXCLUDED, /* a fresher Primary view, seen at two polls, does not list this member */
+	VIEW_BEHIND,   /* its own conf_id stays behind the peers' */
+	VIEW_STALLED,  /* its own polling had a gap: what it says may be old */
+};
+/* STARTING READY DONOR LAGGING ISOLATED BROKEN. was_synced: this run of the server has been Synced once;
+ * before that a non-Primary member is on its way, not cut off. */
+const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was_synced);
+/* Equal in what the managers act on: last_committed, cached_downto and counters may differ. */
+bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b);

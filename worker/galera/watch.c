@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+/* While the server runs: its view on change, its seqno each second, its progress until SQL opens, the settled
+ * timers once the cluster is whole, and pc.bootstrap when a permit says so. What can fail is SQL: a poll
+ * without an answer is a view with sql_open false; an administrative statement that fails is logged and, for
+ * pc.bootstrap, left to the manager, who sees no Primary and decides again. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/galera/galera.h"
+#include "worker/galera/progress.h"
+
+#define TICK_MS 1000
+#define SETTLE_MS 10000 /* whole for this long: forming is over */
+#define ADMIN_TIMEOUT_MS 5000
+#define LOG_TAIL (16u << 10)
+
+/* ---- view ---- */
+
+static int64_t suspect_ms(const Gs__Task *row)
+{
+	const char *p = row->galera ? row->galera->profile : "";
+
+	return !strcmp(p, "lan-fast") ? 1000 : !strcmp(p, "safe") ? 5000 : !strcmp(p, "wan") ? 30000 : 2000;
+}
+
+static void report(struct galera *g, Gs__GaleraView *v)
+{
+	const Gs__Task *row = task_row(g->task);
+	struct peer *peer = task_peer(g->task);
+
+	if (g->view && view_is_same(g->view, v))
+		return;
+	obj_set(&g->view, v);
+	task_view(g->task, v);
+	if (peer)
+		peer_push(peer, row->galera_cluster_id, row->slot_id, g->permit ? g->permit->epoch : 0, v);
+}
+
+static void report_seqno(struct galera *g, const Gs__GaleraView *v)
+{
+	int64_t now = clock_mono_ms(&clock_real);
+
+	if (!v->sql_open || v->last_committed == g->seqno_sent || now - g->seqno_sent_ms < 1000)
+		return;
+	g->seqno_sent = v->last_committed;
+	g->seqno_sent_ms = now;
+	task_seqno(g->task, v->last_committed);
+}
+
+static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
+{
+	struct galera *g = arg;
+	const Gs__Task *row = task_row(g->task);
+	struct peer *peer = task_peer(g->task);
+	enum view_doubt doubt = VIEW_TRUSTED;
+
+	if (v->sql_open && peer)
+		doubt = peer_doubt(peer, row->galera_cluster_id, row->slot_id, v, suspect_ms(row));
+	if (stalled && doubt == VIEW_TRUSTED)
+		doubt = VIEW_STALLED;
+	g->was_synced = g->was_synced || (v->sql_open && v->local_state == 4);
+	str_replace(&v->health, view_health(v, doubt, g->was_synced));
+	if (v->sql_open && v->local_state == 4 && *g->progress) {
+		*g->progress = 0;
+		task_progress(g->task, "%s", "");
+	}
+	if (strcmp(v->health, "READY"))
+		g->synced_since_ms = 0;
+	else if (!g->synced_since_ms)
+		g->synced_since_ms = clock_mono_ms(&clock_real);
+	report(g, v);
+	report_seqno(g, v);
+}
+
+/* ---- progress ---- */
+
+struct progress_job {
+	struct galera *g;
+	unsigned turn;
+	char *log_path, *dir;
+	char text[64];
+};
+
+static void progress_work(void *arg)
+{
+	struct progress_job *j = arg;
+	cleanup_close int fd = open(j->log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_free char *tail = xmalloc(LOG_TAIL);
+	enum start_phase phase;
+	off_t end;
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	end = lseek(fd, 0, SEEK_END);
+	n = pread(fd, tail, LOG_TAIL, end > (off_t)LOG_TAIL ? end - (off_t)LOG_TAIL : 0);
+	phase = progress_phase(tail, n > 0 ? (size_t)n : 0);
+	progress_format(phase, phase == PHASE_SST ? datadir_bytes(j->dir) : 0, j->text, sizeof(j->text));
+}
+
+static void progress_done(void *arg)
+{
+	struct progress_job *j = arg;
+	struct galera *g = j->g;
+
+	g->progress_busy = false;
+	if (galera_is_current(g, j->turn) && g->probe && *j->text && strcmp(g->progress, j->text) &&
+	    !(g->view && g->view->sql_open && g->view->local_state == 4)) {
+		snprintf(g->progress, sizeof(g->progress), "%s", j->text);
+		task_progress(g->task, "%s", j->text);
+	}
+	free(j->log_path);
+	free(j->dir);
+	galera_unref(g);
+	free(j);
+}
+
+static void progress_start(struct galera *g)
+{
+	struct progress_job *j;
+
+	if (g->progress_busy || !g->dir.path || !task_log_path(g->task))
+		return;
+	j = xcalloc(1, sizeof(*j));
+	j->g = galera_ref(g);
+	j->turn = g->turn;
+	j->log_path = xstrdup(task_log_path(g->task));
+	j->dir = xstrdup(g->dir.path);
+	g->progress_busy = true;
+	loop_work(g->loop, progress_work, progress_done, j);
+}
+
+/* ---- administrative statements ---- */
+
+static bool admin_open(struct galera *g)
+{
+	char password[128];
+	cleanup_free char *socket = NULL;
+
+	if (g->admin)
+		return !sql_is_busy(g->admin);
+	if (!*galera_secret(g, "gs_admin", password, sizeof(password)))
+		return false;
+	socket = galera_run_path(g, SOCKET_NAME);
+	g->admin = sql_new(g->loop, socket, "gs_admin", password);
+	explicit_bzero(password, sizeof(password));
+	return true;
+}
+
+static void on_settled(MYSQL_RES *res, const struct err *e, void *arg)
+{
+	struct galera *g = arg;
+
+	if (e)
+		log_warn("task %s: timers not settled: %s", task_row(g->task)->name, e->msg);
+}
+
+static void settle(struct galera *g)
+{
+	const Gs__Task *row = task_row(g->task);
+	const char *options = options_settled(row->galera ? row->galera->profile : NULL);
+	int64_t now = clock_mono_ms(&clock_real);
+	char text[400];
+
+	if (g->settled || !options || !g->synced_since_ms || now - g->synced_since_ms < SETTLE_MS)
+		return;
+	if (g->permit && g->view->cluster_size < g->permit->n_addresses)
+		return;
+	if (!admin_open(g))
+		return;
+	g->settled = true;
+	snprintf(text, sizeof(text), "SET GLOBAL wsrep_provider_options='%s'", options);
+	sql_run(g->admin, NULL, text, ADMIN_TIMEOUT_MS, on_settled, g);
+}
+
+static void on_pc_bootstrap(MYSQL_RES *res, const struct err *e, void *arg)
+{
+	struct galera *g = arg;
+
+	if (e)
+		log_error("task %s: pc.bootstrap: %s", task_row(g->task)->name, e->msg);
+	else
+		log_info("task %s: pc.bootstrap done", task_row(g->task)->name);
+}
+
+struct epoch_job {
+	struct galera *g;
+	unsigned turn;
+	struct datadir dir;
+	uint64_t epoch;
+	int result;
+	struct err err;
+};
+
+static void epoch_work(void *arg)
+{
+	struct epoch_job *j = arg;
+	struct volume_mark m;
+
+	j->result = datadir_mark_load(&j->dir, &m, &j->err);
+	if (!j->result && j->epoch < m.epoch)
+		j->result = err_set(&j->err, E_STALE_VERSION, "pc.bootstrap of an older epoch");
+	if (j->result)
+		return;
+	m.epoch = j->epoch;
+	j->result = datadir_mark_store(&j->dir, &m, &j->err);
+}
+
+static void epoch_done(void *arg)
+{
+	struct epoch_job *j = arg;
+	struct galera *g = j->g;
+
+	if (galera_is_current(g, j->turn) && j->result) {
+		log_error("task %s: %s", task_row(g->task)->name, j->err.msg);
+	} else if (galera_is_current(g, j->turn) && admin_open(g)) {
+		g->mark.epoch = j->epoch;
+		sql_run(g->admin, NULL, "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
+			ADMIN_TIMEOUT_MS, on_pc_bootstrap, g);
+	}
+	datadir_fini(&j->dir);
+	galera_unref(g);
+	free(j);
+}
+
+/* The epoch is durable before the statement is sent: a member that dies in between knows which history it is
+ * of. */
+void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit)
+{
+	struct epoch_job *j;
+
+	if (!g->dir.path)
+		return;
+	j = xcalloc(1, sizeof(*j));
+	j->g = galera_ref(g);
+	j->turn = g->turn;
+	j->epoch = permit->epoch;
+	datadir_copy(&j->dir, &g->dir);
+	loop_work(g->loop, epoch_work, epoch_done, j);
+}
+
+/* ---- start, tick, stop ---- */
+
+void watch_tick(struct galera *g)
+{
+	if (!g->probe)
+		return;
+	if (!g->view || !g->view->sql_open || g->view->local_state != 4)
+		progress_start(g);
+	else
+		settle(g);
+}
+
+void watch_start(struct galera *g)
+{
+	char password[128];
+	cleanup_free char *socket = galera_run_path(g, SOCKET_NAME);
+	struct probe_config config = {
+		.socket_path = socket, .user = "gs_health", .on_poll = on_poll, .arg = g};
+
+	watch_stop(g);
+	config.password = galera_secret(g, "gs_health", password, sizeof(password));
+	g->probe = probe_new(g->loop, &config);
+	explicit_bzero(password, sizeof(password));
+	g->settled = g->was_synced = false;
+	g->synced_since_ms = 0;
+	g->seqno_sent = -1;
+	loop_timer_every(&g->tick, TICK_MS, TICK_MS);
+}
+
+void watch_stop(struct galera *g)
+{
+	probe_free(g->probe);
+	g->probe = NULL;
+	sql_close(g->admin);
+	g->admin = NULL;
+	obj_free(g->view);
+	g->view = NULL;
+	*g->progress = 0;
+	loop_timer_stop(&g->tick);
+}
