@@ -6,7 +6,6 @@
  * or apply refuses it; the first error ends the commit, what was applied before stays (reconcilers look
  * again). */
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 #include <uthash.h>
 
@@ -18,7 +17,7 @@
 
 struct tx_entry {
 	UT_hash_handle hh;
-	char *key; /* "<kind>/<id>" */
+	char *key; /* a letter for the kind, then the id */
 	enum obj_kind kind;
 	Gs__ActionKind action;
 	void *row; /* NULL: forgotten */
@@ -68,9 +67,12 @@ static struct tx_entry *entry_of(const struct tx *tx, enum obj_kind kind, const 
 {
 	struct tx_entry *en;
 	char key[512];
+	size_t len = strlen(id);
 
-	if (snprintf(key, sizeof(key), "%d/%s", kind, id) >= (int)sizeof(key))
+	if (len + 2 > sizeof(key))
 		return NULL;
+	key[0] = (char)('A' + kind);
+	memcpy(key + 1, id, len + 1);
 	HASH_FIND_STR(tx->by_key, key, en);
 	return en;
 }
@@ -79,7 +81,7 @@ static struct tx_entry *entry_add(struct tx *tx, Gs__ActionKind action, enum obj
 {
 	struct tx_entry *en = xcalloc(1, sizeof(*en));
 
-	en->key = xasprintf("%d/%s", kind, row_id(take_row));
+	en->key = xasprintf("%c%s", 'A' + (int)kind, row_id(take_row));
 	en->kind = kind;
 	en->action = action;
 	en->row = take_row;
@@ -215,7 +217,7 @@ static int by_id(const void *a, const void *b)
 static size_t overlay(const struct tx *tx, enum obj_kind kind, int which, const char *key,
 		      const struct table *base, const void ***ret)
 {
-	size_t n = 0, cap = (base ? base->n : 0) + tx->n;
+	size_t n = 0, n_base, cap = (base ? base->n : 0) + tx->n;
 	const void **list = xcalloc(cap, sizeof(*list));
 
 	for (size_t i = 0; base && i < base->n; i++) {
@@ -224,6 +226,7 @@ static size_t overlay(const struct tx *tx, enum obj_kind kind, int which, const 
 		if (row)
 			list[n++] = row;
 	}
+	n_base = n;
 	for (size_t i = 0; i < tx->n; i++) {
 		const struct tx_entry *en = tx->entries[i];
 		const char *own;
@@ -234,7 +237,8 @@ static size_t overlay(const struct tx *tx, enum obj_kind kind, int which, const 
 		if (which < 0 || (own && strcmp(own, key) == 0))
 			list[n++] = en->row;
 	}
-	qsort(list, n, sizeof(*list), by_id);
+	if (n > n_base)
+		qsort(list, n, sizeof(*list), by_id);
 	*ret = list;
 	return n;
 }

@@ -298,9 +298,14 @@ static inline bool c_work_one(struct cluster *c)
 }
 static inline void c_work(struct cluster *c)
 {
-	do
+	bool any;
+
+	do {
 		c_settle(c);
-	while (c_work_one(c));
+		any = false;
+		while (c_work_one(c))
+			any = true;
+	} while (any);
 }
 /* Tasks of a service that should run (on one node, when given) and are in this state or beyond. */
 static inline size_t c_count(struct cluster *c, const char *service, const char *node, Gs__TaskState state)

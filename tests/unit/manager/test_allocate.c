@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cluster.h"
+
+static const Gs__Network *net_of(struct cluster *c, const char *id)
+{
+	return store_network(c->s, id);
+}
+
+static const char *address_of(struct cluster *c, const char *service, unsigned slot)
+{
+	static char text[64];
+
+	return addr_format(&c_slot(c, service, slot)->addresses[0]->addr->ip, text, sizeof(text));
+}
+
+static void test_networks(void **state)
+{
+	struct cluster *c = c_new(2);
+	char a[64], b[64];
+
+	(void)state;
+	c_add_network(c, "n1", NULL);
+	c_add_network(c, "n2", "10.0.1.0/24");
+	c_add_network(c, "n3", "10.0.0.128/25");
+	c_settle(c);
+	c_add_network(c, "n4", NULL);
+	c_settle(c);
+	addr_format_cidr(net_of(c, "n2")->subnet, a, sizeof(a));
+	assert_string_equal(a, "10.0.1.0/24");
+	for (int i = 1; i <= 4; i++)
+		for (int k = 1; k < i; k++) {
+			snprintf(a, sizeof(a), "n%d", i);
+			snprintf(b, sizeof(b), "n%d", k);
+			if (net_of(c, a)->subnet && net_of(c, b)->subnet)
+				assert_false(addr_overlaps(net_of(c, a)->subnet, net_of(c, b)->subnet));
+			assert_int_not_equal(net_of(c, a)->vni, net_of(c, b)->vni);
+		}
+	assert_int_equal(net_of(c, "n1")->vni, 0x100000);
+	assert_int_equal(net_of(c, "n1")->mtu, 1450);
+	c_free(c);
+}
+
+static void test_overlap_is_refused(void **state)
+{
+	struct cluster *c = c_new(1);
+
+	(void)state;
+	c_add_network(c, "n1", "10.5.0.0/24");
+	c_settle(c);
+	c_add_network(c, "n2", "10.5.0.128/25");
+	c_put(c, c_service("web", 1, "n2"));
+	c_settle(c);
+	assert_null(net_of(c, "n2")->subnet);
+	assert_string_equal(
+		store_service(c->s, "web")->error,
+		"web.1: network n2 has no subnet: the address pool is used up or its subnet overlaps "
+		"another network's");
+	c_free(c);
+}
+
+static void test_mtu_only_shrinks(void **state)
+{
+	struct cluster *c = c_new(2);
+	Gs__Node *n;
+
+	(void)state;
+	c_add_network(c, "n1", NULL);
+	c_settle(c);
+	n = c_edit(c, OBJ_NODE, "node01");
+	n->description->vtep_mtu = 1400;
+	c_save(c, n);
+	c_settle(c);
+	assert_int_equal(net_of(c, "n1")->mtu, 1350);
+	n = c_edit(c, OBJ_NODE, "node01");
+	n->description->vtep_mtu = 9000;
+	c_save(c, n);
+	c_settle(c);
+	assert_int_equal(net_of(c, "n1")->mtu, 1350);
+	c_free(c);
+}
+
+static void test_addresses_stay_and_rest(void **state)
+{
+	struct cluster *c = c_new(2);
+	Gs__Service *svc;
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, c_service("web", 2, "n1"));
+	c_work(c);
+	assert_string_equal(address_of(c, "web", 1), "10.9.0.2");
+	assert_string_equal(address_of(c, "web", 2), "10.9.0.3");
+	assert_memory_equal(c_slot(c, "web", 1)->addresses[0]->mac.data, "\x02\x67\x0a\x09\x00\x02", 6);
+	assert_int_equal(c_task(c, "web", 1)->n_addresses, 1);
+	/* a new task of the slot has the same address */
+	svc = c_edit(c, OBJ_SERVICE, "web");
+	str_replace(&svc->spec->task->image, "dir:/x");
+	c_save(c, svc);
+	c_work(c);
+	assert_string_equal(address_of(c, "web", 1), "10.9.0.2");
+	/* a removed slot's address rests for a minute */
+	c_delete(c, "web");
+	c_work(c);
+	c_put(c, c_service("two", 1, "n1"));
+	c_work(c);
+	assert_string_equal(address_of(c, "two", 1), "10.9.0.4");
+	c_wait(c, 61000);
+	c_scale(c, "two", 2);
+	c_work(c);
+	assert_string_equal(address_of(c, "two", 2), "10.9.0.2");
+	c_free(c);
+}
+
+static void test_exhausted(void **state)
+{
+	struct cluster *c = c_new(1);
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/29"); /* .2 to .6 */
+	c_put(c, c_service("web", 6, "n1"));
+	c_work(c);
+	assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 5);
+	assert_string_equal(c_task(c, "web", 6)->pending_reason, "network n1 has no free address");
+	assert_string_equal(store_service(c->s, "web")->error, "web.6: network n1 has no free address");
+	assert_true(c->env.wake_ms < INT64_MAX);
+	c_scale(c, "web", 4);
+	c_work(c);
+	c_scale(c, "web", 5);
+	c_work(c);
+	assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 4);
+	c_wait(c, 61000);
+	c_work(c);
+	assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 5);
+	assert_string_equal(store_service(c->s, "web")->error, "");
+	c_free(c);
+}
+
+static void test_node_index(void **state)
+{
+	struct cluster *c = c_new(3);
+	struct tx *tx = tx_new(c->s);
+
+	(void)state;
+	assert_int_equal(store_node(c->s, "node01")->index, 1);
+	assert_int_equal(store_node(c->s, "node03")->index, 3);
+	tx_remove(tx, store_node(c->s, "node02"));
+	assert_int_equal(c_commit(c, tx), 0);
+	c_settle(c);
+	c_add_node(c);
+	c_settle(c);
+	assert_int_equal(store_node(c->s, "node04")->index, 4); /* 2 rests for a day */
+	c->v.wall_ms += 25 * 3600 * 1000LL;
+	c_add_node(c);
+	c_settle(c);
+	assert_int_equal(store_node(c->s, "node05")->index, 2);
+	c_free(c);
+}
+
+static void test_vtep_change_moves_endpoint(void **state)
+{
+	struct cluster *c = c_new(1);
+	const Gs__Endpoint *ep;
+	Gs__Node *n;
+
+	(void)state;
+	c_add_network(c, "n1", NULL);
+	c_put(c, c_service("web", 1, "n1"));
+	c_work(c);
+	n = c_edit(c, OBJ_NODE, "node01");
+	n->description->vtep_ip.data[3] = 99;
+	c_save(c, n);
+	c_settle(c);
+	ep = store_at(c->s, OBJ_ENDPOINT, 0);
+	assert_int_equal(ep->vtep_ip.data[3], 99);
+	assert_string_equal(ep->name, "web.1");
+	c_free(c);
+}
+
+static void test_large(void **state)
+{
+	struct cluster *c = c_new(10);
+
+	(void)state;
+	c_add_network(c, "n1", "10.64.0.0/12");
+	c_put(c, c_service("web", 10000, "n1"));
+	c_settle(c);
+	assert_int_equal(c_count(c, "web", NULL, GS__TASK_STATE__TASK_ASSIGNED), 10000);
+	assert_int_equal(c_count(c, "web", "node10", GS__TASK_STATE__TASK_ASSIGNED), 1000);
+	assert_int_equal(store_count(c->s, OBJ_ENDPOINT), 10000);
+	c_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_overlap_is_refused),
+		cmocka_unit_test(test_mtu_only_shrinks),
+		cmocka_unit_test(test_addresses_stay_and_rest),
+		cmocka_unit_test(test_exhausted),
+		cmocka_unit_test(test_node_index),
+		cmocka_unit_test(test_vtep_change_moves_endpoint),
+		cmocka_unit_test(test_large),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
