@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Join tokens, certificates, and the role behind a certificate.
+ *
+ * The happy path is: a joining node pins our root by the token's digest, sends the token and a CSR, and gets
+ * a certificate whose NodeCert row was committed together with its Node row before the answer left. What can
+ * fail is: a wrong, expired or rotated token; a manager token (one manager for now); a CSR that is no CSR; a
+ * lost answer: the node id is derived from the token and the caller's request id, so a repeat gets a new
+ * certificate for the same node and no second node appears. */
+#include "manager/ca.h"
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "manager/control_check.h"
+#include "manager/dispatch.h"
+
+#define STRANGERS_PER_S 20.0
+#define STRANGERS_BURST 60.0
+#define REQUEST_ID_MIN 16
+#define REQUEST_ID_MAX 64
+#define RENEW_LOOK_MS (3600 * 1000)
+
+/* ---- tokens ---- */
+
+char *ca_pem_text(const ProtobufCBinaryData *pem)
+{
+	char *text = xcalloc(1, pem->len + 1);
+
+	if (pem->len)
+		memcpy(text, pem->data, pem->len);
+	return text;
+}
+
+void ca_token_secret(char ret_secret[26])
+{
+	uint8_t bytes[16];
+
+	random_bytes(bytes, sizeof(bytes));
+	base36_encode(bytes, sizeof(bytes), 25, ret_secret);
+}
+
+static bool token_matches(const Gs__JoinToken *token, const char *secret)
+{
+	return token && *token->secret && const_time_equal(token->secret, secret);
+}
+
+static int token_alive(const Gs__JoinToken *token, const char *role, int64_t now_ms, struct err *e)
+{
+	if (token->ttl_ms == 0 || now_ms < token->issued_ms + token->ttl_ms)
+		return 0;
+	return err_set(
+		e, E_TOKEN,
+		"the join token has expired; run 'gswarm join-token --rotate %s' on a manager for a new one",
+		role);
+}
+
+int ca_token_check(const Gs__Cluster *cluster, const char *text, int64_t now_ms, Gs__Role *ret_role,
+		   struct err *e)
+{
+	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
+	struct join_token token;
+	char digest[51];
+	bool is_worker, is_manager;
+	int rc = join_token_parse(text, &token, e);
+
+	if (rc)
+		return rc;
+	rc = tls_cert_digest(ca, digest, e);
+	if (rc)
+		return rc;
+	if (!const_time_equal(digest, token.digest))
+		return err_set(e, E_TOKEN, "the join token belongs to another cluster");
+	is_worker = token_matches(cluster->worker_token, token.secret);
+	is_manager = token_matches(cluster->manager_token, token.secret);
+	if (!is_worker && !is_manager)
+		return err_set(e, E_TOKEN,
+			       "the join token is wrong or was rotated; run 'gswarm join-token worker' on a "
+			       "manager");
+	rc = is_worker ? token_alive(cluster->worker_token, "worker", now_ms, e)
+		       : token_alive(cluster->manager_token, "manager", now_ms, e);
+	if (rc == 0)
+		*ret_role = is_worker ? GS__ROLE__ROLE_WORKER : GS__ROLE__ROLE_MANAGER;
+	return rc;
+}
+
+int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], struct err *e)
+{
+	const Gs__JoinToken *t =
+		role == GS__ROLE__ROLE_MANAGER ? cluster->manager_token : cluster->worker_token;
+	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
+	struct join_token token;
+	int rc = tls_cert_digest(ca, token.digest, e);
+
+	if (rc)
+		return rc;
+	snprintf(token.secret, sizeof(token.secret), "%s", t ? t->secret : "");
+	join_token_format(&token, ret_text);
+	return 0;
+}
+
+/* ---- roles ---- */
+
+unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e)
+{
+	const Gs__NodeCert *cert = store_get(s, OBJ_NODE_CERT, peer->serial);
+	const Gs__Node *node = store_node(s, peer->node_id);
+	const Gs__Cluster *cluster = store_cluster(s);
+
+	if (!cluster || strcmp(cluster->meta->id, peer->cluster_id) != 0)
+		err_set(e, E_UNAUTHENTICATED, "the certificate belongs to another cluster");
+	else if (!node || (cert && cert->revoked) || node->meta->deleting)
+		err_set(e, E_UNAUTHENTICATED, "node %s was removed from the cluster", peer->node_id);
+	else if (!cert || strcmp(cert->node_id, peer->node_id) != 0)
+		err_set(e, E_UNAUTHENTICATED, "the certificate of node %s is not known here", peer->node_id);
+	else
+		return ROLE_BIT_NONE |
+		       (node->spec->role == GS__ROLE__ROLE_MANAGER ? ROLE_BIT_MANAGER : ROLE_BIT_WORKER);
+	return 0;
+}
+
+/* A token bucket over all callers without a certificate. */
+static bool stranger_allowed(struct manager *m)
+{
+	uint64_t now = uv_now(m->loop);
+
+	if (m->strangers_at_ms == 0)
+		m->strangers_left = STRANGERS_BURST;
+	else
+		m->strangers_left += (double)(now - m->strangers_at_ms) / 1000.0 * STRANGERS_PER_S;
+	if (m->strangers_left > STRANGERS_BURST)
+		m->strangers_left = STRANGERS_BURST;
+	m->strangers_at_ms = now;
+	if (m->strangers_left < 1.0)
+		return false;
+	m->strangers_left -= 1.0;
+	return true;
+}
+
+unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
+{
+	struct manager *m = arg;
+
+	if (peer->is_local)
+		return ROLE_BIT_LOCAL;
+	if (peer->is_authenticated)
+		return ca_role(m->store, peer, e);
+	if (stranger_allowed(m))
+		return ROLE_BIT_NONE;
+	err_set(e, E_LIMIT, "too many calls without a certificate; try again in a second");
+	return 0;
+}
+
+/* ---- issue ---- */
+
+int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id,
+	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e)
+{
+	cleanup_free char *csr = ca_pem_text(csr_pem);
+	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
+	cleanup_free char *key = ca_pem_text(&cluster->ca_key_pem);
+	struct tls_issue in = {.ca_cert_pem = ca,
+			       .ca_key_pem = key,
+			       .csr_pem = csr,
+			       .node_id = node_id,
+			       .cluster_id = cluster->meta->id,
+			       .now_ms = now_ms,
+			       .expiry_s = (int64_t)cluster->spec->cert_expiry_s};
+	char serial[33];
+	int64_t not_after_ms;
+	Gs__NodeCert *row;
+	int rc;
+
+	rc = tls_issue(&in, ret_cert_pem, serial, &not_after_ms, e);
+	OPENSSL_cleanse(key, strlen(key));
+	if (rc)
+		return rc;
+	row = obj_new_row(OBJ_NODE_CERT, serial);
+	str_replace(&row->node_id, node_id);
+	row->not_after_ms = not_after_ms;
+	tx_create(tx, row);
+	return 0;
+}
+
+int ca_check_description(const Gs__NodeDescription *d, struct err *e)
+{
+	if (!d)
+		return err_set(e, E_INVALID, "the request has no node description");
+	if (check_hostname(d->hostname, e))
+		return err_wrap(e, "node's host name");
+	if (d->advertise_ip.len != 4 && d->advertise_ip.len != 16)
+		return err_set(e, E_INVALID, "node %s gives no address where it can be reached", d->hostname);
+	if (d->vtep_ip.len != 0 && d->vtep_ip.len != 4 && d->vtep_ip.len != 16)
+		return err_set(e, E_INVALID, "node %s: bad data path address", d->hostname);
+	if (d->vtep_mtu > 65535 || d->peer_port > 65535 || strlen(d->boot_id) > 64 ||
+	    strlen(d->software_version) > 64 || strlen(d->platform_os) > 64 || strlen(d->platform_arch) > 64)
+		return err_set(e, E_INVALID, "node %s: description out of bounds", d->hostname);
+	return 0;
+}
+
+/* The same token and request id always name the same node. */
+static void derive_node_id(const Gs__Cluster *cluster, const Gs__IssueRequest *req, char ret_id[ID_LEN + 1])
+{
+	cleanup_free char *text = xasprintf("%s/%s/%s", cluster->meta->id, req->token, req->request_id);
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+
+	SHA256((const uint8_t *)text, strlen(text), hash);
+	id_from_bytes(hash, ret_id);
+}
+
+static bool was_removed(const struct store *s, const char *node_id)
+{
+	const Gs__NodeCert *cert;
+
+	for (size_t i = 0; (cert = store_at(s, OBJ_NODE_CERT, i)); i++)
+		if (cert->revoked && strcmp(cert->node_id, node_id) == 0)
+			return true;
+	return false;
+}
+
+struct issue {
+	struct manager *m;
+	struct rpc_call *call;
+	Gs__IssueRequest *req;
+};
+
+static int check_issue(const Gs__IssueRequest *req, struct err *e)
+{
+	size_t n = strlen(req->request_id);
+
+	if (n < REQUEST_ID_MIN || n > REQUEST_ID_MAX)
+		return err_set(e, E_INVALID, "request_id must have %d to %d characters", REQUEST_ID_MIN,
+			       REQUEST_ID_MAX);
+	if (req->worker_csr_pem.len == 0)
+		return err_set(e, E_INVALID, "the request has no certificate request");
+	if (req->availability > GS__AVAILABILITY__AVAIL_DRAIN)
+		return err_set(e, E_INVALID, "unknown availability %d", (int)req->availability);
+	return ca_check_description(req->description, e);
+}
+
+static void add_node(struct manager *m, struct tx *tx, const char *id, const Gs__IssueRequest *req)
+{
+	Gs__Node *node = obj_new_row(OBJ_NODE, id);
+
+	node->spec = obj_new(&gs__node_spec__descriptor);
+	node->spec->role = GS__ROLE__ROLE_WORKER;
+	node->spec->availability = req->availability;
+	node->description = obj_dup(req->description);
+	node->status = obj_new(&gs__node_status__descriptor);
+	node->status->since_ms = clock_wall_ms(m->clock);
+	tx_create(tx, node);
+}
+
+static Gs__IssueResponse *issue_response(struct manager *m, const Gs__Cluster *cluster, const char *node_id,
+					 const char *cert_pem)
+{
+	Gs__IssueResponse *resp = obj_new(&gs__issue_response__descriptor);
+
+	str_replace(&resp->cluster_id, cluster->meta->id);
+	str_replace(&resp->node_id, node_id);
+	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
+	obj_bytes_set(&resp->worker_cert_pem, cert_pem, strlen(cert_pem));
+	resp->n_managers = manager_addresses(m, &resp->managers);
+	resp->data_path_port = cluster->spec->data_path_port;
+	return resp;
+}
+
+static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e)
+{
+	struct manager *m = is->m;
+	const Gs__Cluster *cluster = store_cluster(m->store);
+	cleanup_free char *cert = NULL;
+	char id[ID_LEN + 1];
+	Gs__Role role;
+	int rc = ca_token_check(cluster, is->req->token, clock_wall_ms(m->clock), &role, e);
+
+	if (rc)
+		return rc;
+	if (role == GS__ROLE__ROLE_MANAGER)
+		return err_set(
+			e, E_INVALID,
+			"this version runs one manager; several come later: join with the worker token "
+			"('gswarm join-token worker')");
+	derive_node_id(cluster, is->req, id);
+	if (!store_node(m->store, id)) {
+		if (was_removed(m->store, id))
+			return err_set(e, E_TOKEN, "node %s was removed from the cluster; join anew", id);
+		add_node(m, tx, id, is->req);
+	}
+	rc = ca_issue(tx, cluster, id, &is->req->worker_csr_pem, clock_wall_ms(m->clock), &cert, e);
+	if (rc == 0)
+		*ret_resp = issue_response(m, cluster, id, cert);
+	return rc;
+}
+
+static void on_issue_barrier(void *arg, const struct err *barrier)
+{
+	struct issue *is = arg;
+	struct err e = *barrier;
+	struct tx *tx;
+	void *resp = NULL;
+
+	if (e.code == 0) {
+		tx = tx_new(is->m->store);
+		if (issue(is, tx, &resp, &e) == 0)
+			manager_commit(is->m, is->call, tx, resp);
+		else
+			tx_free(tx);
+	}
+	if (e.code)
+		rpc_fail(is->call, &e);
+	obj_free(is->req);
+	free(is);
+}
+
+static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	Gs__RootResponse resp = GS__ROOT_RESPONSE__INIT;
+	const Gs__Cluster *cluster = store_cluster(m->store);
+
+	if (manager_refuses(m, call))
+		return;
+	resp.ca_pem = cluster->ca_cert_pem;
+	resp.cluster_id = cluster->meta->id;
+	rpc_reply(call, &resp.base);
+}
+
+/* The barrier: a token that was rotated a moment ago on another manager must not pass here. */
+static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	struct err e = {0};
+	struct issue *is;
+
+	if (manager_refuses(m, call))
+		return;
+	if (check_issue((const Gs__IssueRequest *)msg, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	is = xcalloc(1, sizeof(*is));
+	*is = (struct issue){m, call, obj_dup(msg)};
+	if (m->engine->ops->barrier(m->engine, on_issue_barrier, is) == 0)
+		return;
+	obj_free(is->req);
+	free(is);
+	manager_fail(call, E_UNAVAILABLE, "the manager is busy; try again");
+}
+
+static void drop_expired(struct manager *m, struct tx *tx, const char *node_id)
+{
+	const Gs__NodeCert *cert;
+
+	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++)
+		if (strcmp(cert->node_id, node_id) == 0 && cert->not_after_ms < clock_wall_ms(m->clock))
+			tx_remove(tx, cert);
+}
+
+static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__RenewRequest *req = (const Gs__RenewRequest *)msg;
+	const char *node_id = rpc_call_peer(call)->node_id;
+	cleanup_free char *cert = NULL;
+	Gs__RenewResponse *resp;
+	const Gs__Cluster *cluster;
+	struct err e = {0};
+	struct tx *tx;
+
+	if (manager_refuses(m, call))
+		return;
+	cluster = store_cluster(m->store);
+	tx = tx_new(m->store);
+	if (ca_issue(tx, cluster, node_id, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e)) {
+		tx_free(tx);
+		rpc_fail(call, &e);
+		return;
+	}
+	drop_expired(m, tx, node_id);
+	resp = obj_new(&gs__renew_response__descriptor);
+	obj_bytes_set(&resp->cert_pem, cert, strlen(cert));
+	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
+	manager_commit(m, call, tx, resp);
+}
+
+void ca_register(struct manager *m)
+{
+	static const rpc_handler handlers[] = {on_get_root, on_issue, on_renew};
+
+	rpc_server_add(m->server, RPC_CA, handlers, array_size(handlers), m);
+}
+
+/* ---- the manager's own certificate ---- */
+
+struct renewal {
+	struct manager *m;
+	char *cert_pem;
+};
+
+static void on_renewed(void *arg, const struct err *committed)
+{
+	struct renewal *r = arg;
+	cleanup_free char *path = manager_path(r->m, "manager.crt");
+	struct err e = *committed;
+
+	if (e.code == 0 && fs_write(path, r->cert_pem, strlen(r->cert_pem), 0600, &e) == 0)
+		manager_load_identity(r->m, &e);
+	if (e.code)
+		log_warn("renewing the manager's certificate: %s; trying again in an hour", e.msg);
+	else
+		log_info("the manager's certificate was renewed");
+	free(r->cert_pem);
+	free(r);
+}
+
+static bool past_half_life(const char *cert_pem, int64_t now_ms)
+{
+	struct tls_cert_info info;
+
+	return tls_cert_info(cert_pem, &info, NULL) == 0 &&
+	       now_ms > info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2;
+}
+
+static int renew_own(struct manager *m, struct err *e)
+{
+	cleanup_free char *crt_path = manager_path(m, "manager.crt"),
+			  *key_path = manager_path(m, "manager.key");
+	cleanup_free char *crt = NULL, *key = NULL, *csr = NULL;
+	ProtobufCBinaryData csr_bytes;
+	struct renewal *r;
+	struct tx *tx;
+	size_t len;
+	int rc = fs_read(crt_path, 65536, &crt, &len, e);
+
+	if (rc || !past_half_life(crt, clock_wall_ms(m->clock)))
+		return rc;
+	rc = fs_read(key_path, 65536, &key, &len, e);
+	if (rc == 0)
+		rc = tls_csr_new(key, m->node_id, &csr, e);
+	if (rc)
+		return rc;
+	csr_bytes = (ProtobufCBinaryData){.data = (uint8_t *)csr, .len = strlen(csr)};
+	r = xcalloc(1, sizeof(*r));
+	r->m = m;
+	tx = tx_new(m->store);
+	rc = ca_issue(tx, store_cluster(m->store), m->node_id, &csr_bytes, clock_wall_ms(m->clock),
+		      &r->cert_pem, e);
+	if (rc == 0) {
+		store_commit(m->store, tx, on_renewed, r);
+		return 0;
+	}
+	tx_free(tx);
+	free(r);
+	return rc;
+}
+
+static void on_renew_look(void *arg)
+{
+	struct manager *m = arg;
+
+	ca_renew_own(m);
+}
+
+void ca_renew_own(struct manager *m)
+{
+	struct err e = {0};
+
+	if (!m->renew.fire)
+		loop_timer_init(&m->renew, m->loop, on_renew_look, m);
+	loop_timer_set(&m->renew, RENEW_LOOK_MS);
+	if (m->state == MANAGER_SERVING && m->is_leader && renew_own(m, &e))
+		log_warn("the manager's certificate: %s", e.msg);
+}

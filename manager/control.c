@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The cluster, its tokens, its nodes; the table of methods.
+ *
+ * The happy path is: check the request against the store, make one tx, answer when it is committed. What can
+ * fail is said by control_check.c or by the commit (somebody else changed the row meanwhile). */
+#include "manager/control.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "manager/ca.h"
+#include "manager/control_internal.h"
+#include "manager/dispatch.h"
+#include "manager/logbroker.h"
+#include "manager/reconcile_internal.h"
+
+#define TOKEN_TTL_MS (24ll * 3600 * 1000)
+
+static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	Gs__Cluster *copy;
+
+	if (manager_refuses(m, call))
+		return;
+	copy = obj_dup(store_cluster(m->store));
+	obj_bytes_set(&copy->ca_key_pem, NULL, 0);
+	obj_set(&copy->worker_token, NULL);
+	obj_set(&copy->manager_token, NULL);
+	rpc_reply(call, &copy->base);
+	obj_free(copy);
+}
+
+/* ---- join tokens ---- */
+
+static void rotate(Gs__JoinToken *token, int64_t now_ms, int64_t ttl_ms)
+{
+	char secret[26];
+
+	ca_token_secret(secret);
+	str_replace(&token->secret, secret);
+	token->issued_ms = now_ms;
+	token->ttl_ms = ttl_ms;
+}
+
+static Gs__JoinTokensResponse *tokens_response(struct manager *m, const Gs__Cluster *cluster, struct err *e)
+{
+	Gs__JoinTokensResponse *resp = obj_new(&gs__join_tokens_response__descriptor);
+	const Gs__Node *self = store_node(m->store, m->node_id);
+	char text[96];
+
+	if (ca_token_text(cluster, GS__ROLE__ROLE_WORKER, text, e)) {
+		obj_free(resp);
+		return NULL;
+	}
+	str_replace(&resp->worker, text);
+	ca_token_text(cluster, GS__ROLE__ROLE_MANAGER, text, e);
+	str_replace(&resp->manager, text);
+	str_replace(&resp->addr, self ? self->manager_addr : "");
+	return resp;
+}
+
+static void on_join_tokens(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__JoinTokensRequest *req = (const Gs__JoinTokensRequest *)msg;
+	int64_t now_ms = clock_wall_ms(m->clock);
+	Gs__JoinTokensResponse *resp;
+	struct err e = {0};
+	Gs__Cluster *copy;
+	struct tx *tx;
+
+	if (manager_refuses(m, call))
+		return;
+	if (req->ttl_ms < 0) {
+		manager_fail(call, E_INVALID, "a token's life must not be negative");
+		return;
+	}
+	copy = obj_dup(store_cluster(m->store));
+	if (req->rotate_worker)
+		rotate(copy->worker_token, now_ms, req->ttl_ms);
+	if (req->rotate_manager)
+		rotate(copy->manager_token, now_ms, req->ttl_ms ? req->ttl_ms : TOKEN_TTL_MS);
+	resp = tokens_response(m, copy, &e);
+	if (!resp) {
+		obj_free(copy);
+		rpc_fail(call, &e);
+		return;
+	}
+	tx = tx_new(m->store);
+	tx_update(tx, copy); /* without a change it is left out */
+	manager_commit(m, call, tx, resp);
+}
+
+/* ---- nodes ---- */
+
+static const Gs__Node *find_node(struct manager *m, struct rpc_call *call, const char *ref)
+{
+	struct err e = {0};
+	const Gs__Node *node =
+		store_find(m->store, OBJ_NODE, strcmp(ref, "self") == 0 ? m->node_id : ref, &e);
+
+	if (!node)
+		rpc_fail(call, &e);
+	return node;
+}
+
+static void on_list_nodes(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	Gs__ListNodesResponse resp = GS__LIST_NODES_RESPONSE__INIT;
+	cleanup_free Gs__Node **rows = NULL;
+
+	if (manager_refuses(m, call))
+		return;
+	resp.n_nodes = store_count(m->store, OBJ_NODE);
+	rows = xcalloc(resp.n_nodes + 1, sizeof(*rows));
+	for (size_t i = 0; i < resp.n_nodes; i++)
+		rows[i] = (Gs__Node *)store_at(m->store, OBJ_NODE, i);
+	resp.nodes = rows;
+	resp.self_id = resp.leader_id = m->node_id;
+	rpc_reply(call, &resp.base);
+}
+
+static void on_inspect_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__Node *node;
+
+	if (manager_refuses(m, call))
+		return;
+	node = find_node(m, call, ((const Gs__RefRequest *)msg)->ref);
+	if (node)
+		rpc_reply(call, &node->base);
+}
+
+static int check_node_update(const Gs__Node *node, const Gs__NodeUpdateRequest *req, struct err *e)
+{
+	if (!req->spec)
+		return err_set(e, E_INVALID, "node %s: nothing to change", node_display(node));
+	if (req->version && req->version != node->meta->version)
+		return err_set(e, E_STALE_VERSION, "node %s was changed meanwhile; try again",
+			       node_display(node));
+	if (req->spec->availability > GS__AVAILABILITY__AVAIL_DRAIN)
+		return err_set(e, E_INVALID, "node %s: unknown availability", node_display(node));
+	if (req->spec->role != node->spec->role)
+		return err_set(e, E_INVALID,
+			       "node %s: this version runs one manager; roles cannot be changed yet",
+			       node_display(node));
+	return check_labels(req->spec->labels, req->spec->n_labels, "node", e);
+}
+
+static void on_update_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__NodeUpdateRequest *req = (const Gs__NodeUpdateRequest *)msg;
+	const Gs__Node *node;
+	Gs__Node *changed;
+	struct err e = {0};
+	struct tx *tx;
+
+	if (manager_refuses(m, call) || !(node = find_node(m, call, req->ref)))
+		return;
+	if (check_node_update(node, req, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	changed = obj_dup(node);
+	obj_set(&changed->spec, req->spec);
+	tx = tx_new(m->store);
+	tx_update_spec(tx, changed);
+	manager_commit(m, call, tx, obj_dup(changed));
+}
+
+static void revoke_certs(struct manager *m, struct tx *tx, const char *node_id)
+{
+	const Gs__NodeCert *cert;
+
+	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++) {
+		Gs__NodeCert *copy;
+
+		if (cert->revoked || strcmp(cert->node_id, node_id) != 0)
+			continue;
+		copy = obj_dup(cert);
+		copy->revoked = true;
+		tx_update(tx, copy);
+	}
+}
+
+struct removal {
+	struct manager *m;
+	struct rpc_call *call;
+	char node_id[ID_LEN + 1];
+};
+
+static void on_node_removed(void *arg, const struct err *e)
+{
+	struct removal *r = arg;
+
+	if (e->code) {
+		rpc_fail(r->call, e);
+	} else {
+		dispatcher_drop_node(r->m->dispatcher, r->node_id);
+		rpc_server_drop_node(r->m->server, r->node_id);
+		manager_reply_empty(r->call);
+	}
+	free(r);
+}
+
+static int check_removal(struct manager *m, const Gs__Node *node, bool force, struct err *e)
+{
+	if (node->spec->role == GS__ROLE__ROLE_MANAGER)
+		return err_set(e, E_IN_USE,
+			       "node %s is the cluster's only manager; 'gswarm leave --force' on it ends "
+			       "the cluster",
+			       node_display(node));
+	if (!force && !node_is_down(node))
+		return err_set(e, E_IN_USE, "node %s is not down; stop it ('gswarm leave') or use --force",
+			       node_display(node));
+	return 0;
+}
+
+static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__RefRequest *req = (const Gs__RefRequest *)msg;
+	const Gs__Node *node;
+	struct removal *r;
+	struct err e = {0};
+	struct tx *tx;
+
+	if (manager_refuses(m, call) || !(node = find_node(m, call, req->ref)))
+		return;
+	if (check_removal(m, node, req->force, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	tx = tx_new(m->store);
+	tx_remove(tx, node);
+	revoke_certs(m, tx, node->meta->id);
+	r = xcalloc(1, sizeof(*r));
+	r->m = m;
+	r->call = call;
+	snprintf(r->node_id, sizeof(r->node_id), "%s", node->meta->id);
+	store_commit(m->store, tx, on_node_removed, r);
+}
+
+/* ---- methods, in the order of the .proto ---- */
+
+void control_register(struct manager *m)
+{
+	static const rpc_handler handlers[] = {
+		on_init_cluster,   on_get_cluster,     on_join_tokens,    on_list_nodes,
+		on_inspect_node,   on_update_node,     on_remove_node,    on_create_network,
+		on_list_networks,  on_inspect_network, on_remove_network, on_create_service,
+		on_list_services,  on_inspect_service, on_update_service, on_scale_service,
+		on_remove_service, on_list_tasks,      on_watch_service,  on_galera_status,
+		on_galera_recover, log_broker_on_logs, on_dump,           on_list_events,
+	};
+
+	rpc_server_add(m->server, RPC_CONTROL, handlers, array_size(handlers), m);
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What is valid input, with one line that says what is wrong, where, and what to do. Pure: a store and a
+ * request. */
+#pragma once
+#include "manager/store.h"
+
+int check_name(const char *what, const char *name,
+	       struct err *e); /* [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63 */
+int check_hostname(const char *name, struct err *e);
+int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e);
+void cluster_spec_defaults(Gs__ClusterSpec *spec);
+/* "host" or "dir:/absolute/path". */
+int check_image(const char *image, struct err *e);
+int check_constraint(const char *text, struct err *e);
+int check_labels(Gs__Label *const *labels, size_t n, const char *what, struct err *e);
+/* Bounds, names, networks that exist (references by name are replaced by ids in *spec), topology's own
+ * demands except the number of nodes. */
+int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e);
+/* A Galera service needs one ready node for each replica; counts constraints. now_ms: wall clock. */
+int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint32_t replicas, int64_t now_ms,
+		       struct err *e);
+/* Name, driver, subnet against the other networks and the nodes' own addresses. */
+int check_network(const struct store *s, const Gs__NetworkSpec *spec, struct err *e);
+const char *node_display(const Gs__Node *n);
+/* The value of KEY in "KEY=VALUE" lines, or NULL. */
+const char *env_find(char *const *env, size_t n, const char *key);

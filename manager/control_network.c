@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Networks.
+ *
+ * The happy path is: a network is a row; the allocator gives it a subnet and a VNI, workers make it when a
+ * task needs it. What can fail is: a name or subnet that is taken; removal while a service is attached. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "manager/control_internal.h"
+
+void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__NetworkCreateRequest *req = (const Gs__NetworkCreateRequest *)msg;
+	Gs__CreatedResponse *resp;
+	Gs__Network *row;
+	struct err e = {0};
+	struct tx *tx;
+	char id[ID_LEN + 1];
+
+	if (manager_refuses(m, call))
+		return;
+	if (!req->spec) {
+		manager_fail(call, E_INVALID, "network without a name");
+		return;
+	}
+	if (check_network(m->store, req->spec, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	id_new(id);
+	row = obj_new_row(OBJ_NETWORK, id);
+	row->spec = obj_dup(req->spec);
+	str_replace(&row->spec->driver, "overlay");
+	tx = tx_new(m->store);
+	tx_create(tx, row);
+	resp = obj_new(&gs__created_response__descriptor);
+	str_replace(&resp->id, id);
+	manager_commit(m, call, tx, resp);
+}
+
+static size_t endpoints_of(const struct store *s, const char *network_id, Gs__Endpoint ***ret)
+{
+	const Gs__Endpoint *ep;
+	size_t n = 0;
+
+	*ret = xcalloc(store_count(s, OBJ_ENDPOINT) + 1, sizeof(**ret));
+	for (size_t i = 0; (ep = store_at(s, OBJ_ENDPOINT, i)); i++)
+		if (!network_id || strcmp(ep->network_id, network_id) == 0)
+			(*ret)[n++] = (Gs__Endpoint *)ep;
+	return n;
+}
+
+void on_list_networks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	Gs__ListNetworksResponse resp = GS__LIST_NETWORKS_RESPONSE__INIT;
+	cleanup_free Gs__Network **rows = NULL;
+	cleanup_free Gs__Endpoint **eps = NULL;
+
+	if (manager_refuses(m, call))
+		return;
+	resp.n_networks = store_count(m->store, OBJ_NETWORK);
+	rows = xcalloc(resp.n_networks + 1, sizeof(*rows));
+	for (size_t i = 0; i < resp.n_networks; i++)
+		rows[i] = (Gs__Network *)store_at(m->store, OBJ_NETWORK, i);
+	resp.networks = rows;
+	resp.n_endpoints = endpoints_of(m->store, NULL, &eps);
+	resp.endpoints = eps;
+	rpc_reply(call, &resp.base);
+}
+
+static const Gs__Network *find_network(struct manager *m, struct rpc_call *call, const char *ref)
+{
+	struct err e = {0};
+	const Gs__Network *net = store_find(m->store, OBJ_NETWORK, ref, &e);
+
+	if (!net)
+		rpc_fail(call, &e);
+	return net;
+}
+
+void on_inspect_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	Gs__InspectNetworkResponse resp = GS__INSPECT_NETWORK_RESPONSE__INIT;
+	cleanup_free Gs__Endpoint **eps = NULL;
+	const Gs__Network *net;
+
+	if (manager_refuses(m, call) || !(net = find_network(m, call, ((const Gs__RefRequest *)msg)->ref)))
+		return;
+	resp.network = (Gs__Network *)net;
+	resp.n_endpoints = endpoints_of(m->store, net->meta->id, &eps);
+	resp.endpoints = eps;
+	rpc_reply(call, &resp.base);
+}
+
+/* Name of a service (also one that is going) or task on the network, or NULL. */
+static const char *network_user(const struct store *s, const char *network_id)
+{
+	const Gs__Service *svc;
+	const Gs__Task *task;
+
+	for (size_t i = 0; (svc = store_at(s, OBJ_SERVICE, i)); i++)
+		for (size_t k = 0; svc->spec->task && k < svc->spec->task->n_networks; k++)
+			if (strcmp(svc->spec->task->networks[k]->network_id, network_id) == 0)
+				return svc->spec->name;
+	for (size_t i = 0; (task = store_at(s, OBJ_TASK, i)); i++)
+		for (size_t k = 0; k < task->n_addresses; k++)
+			if (!task_state_is_final(task->status ? task->status->state : 0) &&
+			    strcmp(task->addresses[k]->network_id, network_id) == 0)
+				return task->name;
+	return NULL;
+}
+
+static void release_leases(struct manager *m, struct tx *tx, const char *network_id)
+{
+	const Gs__Lease *lease;
+
+	for (size_t i = 0; (lease = store_at(m->store, OBJ_LEASE, i)); i++)
+		if (strcmp(lease->owner, network_id) == 0 || strcmp(lease->scope, network_id) == 0)
+			tx_remove(tx, lease);
+}
+
+void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__Network *net;
+	const char *user;
+	struct tx *tx;
+
+	if (manager_refuses(m, call) || !(net = find_network(m, call, ((const Gs__RefRequest *)msg)->ref)))
+		return;
+	user = network_user(m->store, net->meta->id);
+	if (user) {
+		manager_fail(call, E_IN_USE, "network %s is used by %s: remove that first", net->spec->name,
+			     user);
+		return;
+	}
+	tx = tx_new(m->store);
+	tx_remove(tx, net);
+	release_leases(m, tx, net->meta->id);
+	manager_commit(m, call, tx, NULL);
+}

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Services: create, update, scale, remove, list, inspect.
+ *
+ * The happy path is: a checked spec becomes a Service row (for Galera with its cluster and credentials in the
+ * same entry), and the reconcilers do the rest. What can fail is said by control_check.c. A removed service
+ * is marked; the reconcilers stop its tasks and take the row away. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "manager/control_internal.h"
+
+#define STOP_GRACE_MS 10000
+#define GALERA_STOP_GRACE_MS 600000
+
+static const Gs__Service *find_service(struct manager *m, struct rpc_call *call, const char *ref)
+{
+	struct err e = {0};
+	const Gs__Service *svc = store_find(m->store, OBJ_SERVICE, ref, &e);
+
+	if (!svc)
+		rpc_fail(call, &e);
+	return svc;
+}
+
+static int check_new_name(const struct store *s, const char *name, struct err *e)
+{
+	const Gs__Service *svc;
+
+	for (size_t i = 0; (svc = store_at(s, OBJ_SERVICE, i)); i++)
+		if (strcmp(svc->spec->name, name) == 0)
+			return err_set(e, E_EXISTS, "service %s %s", name,
+				       svc->meta->deleting ? "is still being removed; try again in a moment"
+							   : "exists already");
+	return 0;
+}
+
+static bool has_mount(const Gs__TaskSpec *t, const char *target)
+{
+	for (size_t i = 0; i < t->n_mounts; i++)
+		if (strcmp(t->mounts[i]->target, target) == 0)
+			return true;
+	return false;
+}
+
+static void defaults(Gs__ServiceSpec *spec)
+{
+	bool is_galera = spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	Gs__TaskSpec *t = spec->task;
+
+	if (t->stop_grace_ms == 0)
+		t->stop_grace_ms = is_galera ? GALERA_STOP_GRACE_MS : STOP_GRACE_MS;
+	if (!*t->stop_signal)
+		str_replace(&t->stop_signal, "SIGTERM");
+	if (!*spec->endpoint_mode)
+		str_replace(&spec->endpoint_mode, "vip");
+	if (!is_galera)
+		return;
+	if (!spec->galera)
+		spec->galera = obj_new(&gs__galera_spec__descriptor);
+	spec->max_per_node = 1;
+	if (!has_mount(t, "/var/lib/mysql")) {
+		Gs__Mount *mount = obj_new(&gs__mount__descriptor);
+
+		mount->type = GS__MOUNT_TYPE__MOUNT_VOLUME;
+		str_replace(&mount->target, "/var/lib/mysql");
+		obj_add(&t->n_mounts, &t->mounts, mount);
+	}
+}
+
+/* Takes NAME=VALUE out of the environment; returns the value, the caller's. */
+static char *env_take(Gs__TaskSpec *t, const char *name)
+{
+	size_t len = strlen(name);
+	char *value = NULL;
+	size_t out = 0;
+
+	for (size_t i = 0; i < t->n_env; i++) {
+		if (strncmp(t->env[i], name, len) != 0 || t->env[i][len] != '=') {
+			t->env[out++] = t->env[i];
+			continue;
+		}
+		free(value);
+		value = xstrdup(t->env[i] + len + 1);
+		free(t->env[i]);
+	}
+	t->n_env = out;
+	return value;
+}
+
+static char *root_password(Gs__TaskSpec *t)
+{
+	char *a = env_take(t, "MYSQL_ROOT_PASSWORD"), *b = env_take(t, "MARIADB_ROOT_PASSWORD");
+
+	if (!a)
+		return b;
+	free(b);
+	return a;
+}
+
+static bool galera_name_taken(const struct store *s, const char *name)
+{
+	const Gs__GaleraCluster *c;
+
+	for (size_t i = 0; *name && (c = store_at(s, OBJ_GALERA, i)); i++)
+		if (strcmp(c->name, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, const char *password,
+			       struct err *e)
+{
+	uint32_t nodes = spec->mode == GS__MODE__MODE_GLOBAL ? 1 : spec->replicas;
+
+	if (!password || !*password)
+		return err_set(e, E_INVALID,
+			       "service %s: Galera needs a root password: --env MYSQL_ROOT_PASSWORD=...",
+			       spec->name);
+	if (strlen(password) > 256 || strchr(password, '\n'))
+		return err_set(e, E_INVALID,
+			       "service %s: MYSQL_ROOT_PASSWORD is too long or has a line break", spec->name);
+	if (spec->galera && galera_name_taken(m->store, spec->galera->cluster_name))
+		return err_set(e, E_EXISTS,
+			       "service %s: cluster %s exists already; several services in one cluster "
+			       "are not possible yet",
+			       spec->name, spec->galera->cluster_name);
+	return check_galera_nodes(m->store, spec, nodes, clock_wall_ms(m->clock), e);
+}
+
+static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
+{
+	bool is_galera = spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	cleanup_free char *password = NULL;
+	Gs__Service *row;
+	int rc = check_service(m->store, spec, e);
+
+	if (rc == 0)
+		rc = check_new_name(m->store, spec->name, e);
+	if (rc == 0 && is_galera) {
+		password = root_password(spec->task);
+		rc = check_galera_create(m, spec, password, e);
+	}
+	if (rc)
+		return rc;
+	defaults(spec);
+	row = obj_new_row(OBJ_SERVICE, id);
+	row->spec = obj_dup(spec);
+	if (is_galera)
+		galera_create_rows(tx, row, password);
+	tx_create(tx, row);
+	return 0;
+}
+
+void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__ServiceCreateRequest *req = (const Gs__ServiceCreateRequest *)msg;
+	cleanup(obj_free_p) Gs__ServiceSpec *spec = NULL;
+	Gs__CreatedResponse *resp;
+	struct err e = {0};
+	char id[ID_LEN + 1];
+	struct tx *tx;
+
+	if (manager_refuses(m, call))
+		return;
+	spec = req->spec ? obj_dup(req->spec) : obj_new(&gs__service_spec__descriptor);
+	id_new(id);
+	tx = tx_new(m->store);
+	if (create(m, spec, tx, id, &e)) {
+		tx_free(tx);
+		rpc_fail(call, &e);
+		return;
+	}
+	resp = obj_new(&gs__created_response__descriptor);
+	str_replace(&resp->id, id);
+	manager_commit(m, call, tx, resp);
+}
+
+/* ---- update, scale, remove ---- */
+
+static int check_update(struct manager *m, const Gs__Service *svc, Gs__ServiceSpec *spec, struct err *e)
+{
+	int rc = check_service(m->store, spec, e);
+
+	if (rc)
+		return rc;
+	if (strcmp(spec->name, svc->spec->name) != 0 || spec->mode != svc->spec->mode ||
+	    spec->topology != svc->spec->topology)
+		return err_set(e, E_INVALID, "service %s: name, mode and topology cannot be changed",
+			       svc->spec->name);
+	if (spec->topology != GS__TOPOLOGY__TOPO_GALERA)
+		return 0;
+	if (env_find(spec->task->env, spec->task->n_env, "MYSQL_ROOT_PASSWORD"))
+		return err_set(e, E_INVALID, "service %s: the root password is changed with SQL, not here",
+			       svc->spec->name);
+	if (spec->mode == GS__MODE__MODE_GLOBAL || spec->replicas <= svc->spec->replicas)
+		return 0;
+	return check_galera_nodes(m->store, spec, spec->replicas, clock_wall_ms(m->clock), e);
+}
+
+void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__ServiceUpdateRequest *req = (const Gs__ServiceUpdateRequest *)msg;
+	cleanup(obj_free_p) Gs__ServiceSpec *spec = NULL;
+	const Gs__Service *svc;
+	Gs__Service *changed;
+	struct err e = {0};
+	struct tx *tx;
+
+	if (manager_refuses(m, call) || !(svc = find_service(m, call, req->ref)))
+		return;
+	if (svc->meta->deleting || (req->version && req->version != svc->meta->version)) {
+		manager_fail(call, E_STALE_VERSION, "service %s was %s meanwhile", svc->spec->name,
+			     svc->meta->deleting ? "removed" : "changed");
+		return;
+	}
+	spec = req->spec ? obj_dup(req->spec) : obj_dup(svc->spec);
+	if (check_update(m, svc, spec, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	defaults(spec);
+	changed = obj_dup(svc);
+	obj_set(&changed->spec, spec);
+	tx = tx_new(m->store);
+	tx_update_spec(tx, changed);
+	manager_commit(m, call, tx, NULL);
+}
+
+static int check_scale(struct manager *m, const Gs__Service *svc, uint32_t replicas, struct err *e)
+{
+	if (svc->meta->deleting)
+		return err_set(e, E_NOT_FOUND, "service %s is being removed", svc->spec->name);
+	if (svc->spec->mode == GS__MODE__MODE_GLOBAL)
+		return err_set(e, E_INVALID, "service %s is global: it has one task on every node",
+			       svc->spec->name);
+	if (replicas > 1000)
+		return err_set(e, E_LIMIT, "service %s: %u replicas; the limit is 1000", svc->spec->name,
+			       replicas);
+	if (svc->spec->topology == GS__TOPOLOGY__TOPO_GALERA && replicas > svc->spec->replicas)
+		return check_galera_nodes(m->store, svc->spec, replicas, clock_wall_ms(m->clock), e);
+	return 0;
+}
+
+void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__ScaleRequest *req = (const Gs__ScaleRequest *)msg;
+	Gs__CreatedResponse *resp;
+	const Gs__Service *svc;
+	Gs__Service *changed;
+	struct err e = {0};
+	struct tx *tx;
+
+	if (manager_refuses(m, call) || !(svc = find_service(m, call, req->ref)))
+		return;
+	if (check_scale(m, svc, req->replicas, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	changed = obj_dup(svc);
+	changed->spec->replicas = req->replicas;
+	resp = obj_new(&gs__created_response__descriptor);
+	str_replace(&resp->id, svc->meta->id);
+	if (svc->spec->topology == GS__TOPOLOGY__TOPO_GALERA && req->replicas && req->replicas % 2 == 0)
+		str_replace(&resp->warning,
+			    "an even number of members survives no more failures than one less");
+	tx = tx_new(m->store);
+	tx_update(tx, changed); /* not the spec that tasks are made from: no task is replaced */
+	manager_commit(m, call, tx, resp);
+}
+
+void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__Service *svc;
+	Gs__Service *changed;
+	struct tx *tx;
+
+	if (manager_refuses(m, call) || !(svc = find_service(m, call, ((const Gs__RefRequest *)msg)->ref)))
+		return;
+	changed = obj_dup(svc);
+	changed->meta->deleting = true;
+	tx = tx_new(m->store);
+	tx_update(tx, changed);
+	manager_commit(m, call, tx, NULL);
+}
+
+/* ---- read ---- */
+
+void on_list_services(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	Gs__ListServicesResponse resp = GS__LIST_SERVICES_RESPONSE__INIT;
+	cleanup_free Gs__Service **services = NULL;
+	cleanup_free Gs__Task **tasks = NULL;
+
+	if (manager_refuses(m, call))
+		return;
+	resp.n_services = store_count(m->store, OBJ_SERVICE);
+	services = xcalloc(resp.n_services + 1, sizeof(*services));
+	for (size_t i = 0; i < resp.n_services; i++)
+		services[i] = (Gs__Service *)store_at(m->store, OBJ_SERVICE, i);
+	resp.services = services;
+	resp.n_tasks = store_count(m->store, OBJ_TASK);
+	tasks = xcalloc(resp.n_tasks + 1, sizeof(*tasks));
+	for (size_t i = 0; i < resp.n_tasks; i++)
+		tasks[i] = (Gs__Task *)store_at(m->store, OBJ_TASK, i);
+	resp.tasks = tasks;
+	rpc_reply(call, &resp.base);
+}
+
+static void **all_rows(const struct store *s, enum obj_kind kind, size_t *ret_n)
+{
+	size_t n = store_count(s, kind);
+	void **rows = xcalloc(n + 1, sizeof(*rows));
+
+	for (size_t i = 0; i < n; i++)
+		rows[i] = (void *)store_at(s, kind, i);
+	*ret_n = n;
+	return rows;
+}
+
+void detail_of_service(const struct store *s, const Gs__Service *service, struct detail *ret)
+{
+	const Gs__Task *const *tasks;
+	const Gs__Slot *const *slots;
+	Gs__ServiceDetail *d = &ret->msg;
+
+	gs__service_detail__init(d);
+	d->service = (Gs__Service *)service;
+	d->n_tasks = store_tasks_of_service(s, service->meta->id, &tasks);
+	d->tasks = (Gs__Task **)tasks;
+	d->n_slots = store_slots_of_service(s, service->meta->id, &slots);
+	d->slots = (Gs__Slot **)slots;
+	if (*service->galera_cluster_id)
+		d->galera = (Gs__GaleraCluster *)store_galera(s, service->galera_cluster_id);
+	d->nodes = (Gs__Node **)all_rows(s, OBJ_NODE, &d->n_nodes);
+	d->networks = (Gs__Network **)all_rows(s, OBJ_NETWORK, &d->n_networks);
+}
+
+void detail_fini(struct detail *d)
+{
+	free(d->msg.nodes);
+	free(d->msg.networks);
+}
+
+static void reply_detail(struct manager *m, struct rpc_call *call, const Gs__Service *svc)
+{
+	struct detail d;
+
+	detail_of_service(m->store, svc, &d);
+	rpc_reply(call, &d.msg.base);
+	detail_fini(&d);
+}
+
+void on_inspect_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__Service *svc;
+
+	if (manager_refuses(m, call) || !(svc = find_service(m, call, ((const Gs__RefRequest *)msg)->ref)))
+		return;
+	reply_detail(m, call, svc);
+}
+
+void on_galera_status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__Service *svc;
+
+	if (manager_refuses(m, call) ||
+	    !(svc = find_service(m, call, ((const Gs__GaleraStatusRequest *)msg)->ref)))
+		return;
+	if (svc->spec->topology != GS__TOPOLOGY__TOPO_GALERA)
+		manager_fail(call, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
+	else
+		reply_detail(m, call, svc);
+}
+
+static bool task_fits(const Gs__Task *t, const Gs__Service *svc, const Gs__Node *node)
+{
+	return (!svc || strcmp(t->service_id, svc->meta->id) == 0) &&
+	       (!node || strcmp(t->node_id, node->meta->id) == 0);
+}
+
+void on_list_tasks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__ListTasksRequest *req = (const Gs__ListTasksRequest *)msg;
+	Gs__ServiceDetail resp = GS__SERVICE_DETAIL__INIT;
+	cleanup_free Gs__Task **tasks = NULL;
+	cleanup_free void **nodes = NULL;
+	const Gs__Service *svc = NULL;
+	const Gs__Node *node = NULL;
+	const char *node_ref = strcmp(req->node_ref, "self") == 0 ? m->node_id : req->node_ref;
+	const Gs__Task *t;
+	struct err e = {0};
+
+	if (manager_refuses(m, call))
+		return;
+	if ((*req->service_ref && !(svc = store_find(m->store, OBJ_SERVICE, req->service_ref, &e))) ||
+	    (*node_ref && !(node = store_find(m->store, OBJ_NODE, node_ref, &e)))) {
+		rpc_fail(call, &e);
+		return;
+	}
+	tasks = xcalloc(store_count(m->store, OBJ_TASK) + 1, sizeof(*tasks));
+	for (size_t i = 0; (t = store_at(m->store, OBJ_TASK, i)); i++)
+		if (task_fits(t, svc, node))
+			tasks[resp.n_tasks++] = (Gs__Task *)t;
+	nodes = all_rows(m->store, OBJ_NODE, &resp.n_nodes);
+	resp.tasks = tasks;
+	resp.nodes = (Gs__Node **)nodes;
+	resp.service = (Gs__Service *)svc;
+	rpc_reply(call, &resp.base);
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/* WatchService: the service's detail at once, and again after changes.
+ *
+ * The happy path is: a change in the store arms one timer; when it fires each watcher whose detail differs
+ * from the last one it got is sent a new one. What can fail is: a slow reader (its window is full): it gets
+ * the newest detail when there is room; a removed service ends the stream. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "manager/control_internal.h"
+
+#define COALESCE_MS 20
+
+struct watcher {
+	struct watcher *next;
+	struct watches *all;
+	struct rpc_call *call;
+	char service_id[ID_LEN + 1];
+	Gs__ServiceDetail *last;
+};
+struct watches {
+	struct manager *m;
+	struct watcher *first;
+	struct loop_timer timer;
+	bool armed, closed;
+};
+
+static void watcher_free(struct watcher *w)
+{
+	struct watcher **p = &w->all->first;
+
+	while (*p != w)
+		p = &(*p)->next;
+	*p = w->next;
+	obj_free(w->last);
+	free(w);
+}
+
+/* false: the stream has ended and w is gone. */
+static bool watcher_send(struct watcher *w)
+{
+	const Gs__Service *svc = store_service(w->all->m->store, w->service_id);
+	struct rpc_call *call = w->call;
+	struct detail d;
+
+	if (!svc) {
+		watcher_free(w);
+		rpc_end(call);
+		return false;
+	}
+	detail_of_service(w->all->m->store, svc, &d);
+	if (!obj_equal(&d.msg, w->last) && rpc_event(call, &d.msg.base) == 0) {
+		obj_free(w->last);
+		w->last = obj_dup(&d.msg);
+	}
+	detail_fini(&d);
+	return true;
+}
+
+static void on_timer(void *arg)
+{
+	struct watches *all = arg;
+	struct watcher *next;
+
+	all->armed = false;
+	for (struct watcher *w = all->first; w; w = next) {
+		next = w->next;
+		watcher_send(w);
+	}
+}
+
+void control_changed(struct watches *all)
+{
+	if (all->armed || all->closed || !all->first)
+		return;
+	all->armed = true;
+	loop_timer_set(&all->timer, COALESCE_MS);
+}
+
+static void on_cancel(struct rpc_call *call, void *arg)
+{
+	watcher_free(arg);
+}
+
+static void on_drain(struct rpc_call *call, void *arg)
+{
+	watcher_send(arg);
+}
+
+void on_watch_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__Service *svc;
+	struct watcher *w;
+	struct err e = {0};
+
+	if (manager_refuses(m, call))
+		return;
+	svc = store_find(m->store, OBJ_SERVICE, ((const Gs__WatchServiceRequest *)msg)->ref, &e);
+	if (!svc) {
+		rpc_fail(call, &e);
+		return;
+	}
+	w = xcalloc(1, sizeof(*w));
+	w->all = m->watches;
+	w->call = call;
+	snprintf(w->service_id, sizeof(w->service_id), "%s", svc->meta->id);
+	w->next = m->watches->first;
+	m->watches->first = w;
+	rpc_call_on_cancel(call, on_cancel, w);
+	rpc_call_on_drain(call, on_drain, w);
+	watcher_send(w);
+}
+
+struct watches *control_watches_new(struct manager *m)
+{
+	struct watches *all = xcalloc(1, sizeof(*all));
+
+	all->m = m;
+	loop_timer_init(&all->timer, m->loop, on_timer, all);
+	return all;
+}
+
+void control_watches_close(struct watches *all)
+{
+	if (all->closed)
+		return;
+	all->closed = true;
+	loop_timer_close(&all->timer, NULL);
+}
+
+void control_watches_free(struct watches *all)
+{
+	while (all->first)
+		watcher_free(all->first);
+	free(all);
+}

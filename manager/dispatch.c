@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Sessions.
+ *
+ *   worker                      dispatcher
+ *   Session(description) ------> description changed? commit it first
+ *        <---- OPEN, BEGIN, ITEM ..., COMPLETE            the node's whole set
+ *        <---- CHANGE (seq + 1) ...                       differences, coalesced
+ *   Heartbeat ------------------> last seen
+ *
+ * The happy path is: a change in the store arms a timer of one millisecond; when it fires every session is
+ * sent what assign_diff finds, in events of at most 256 KiB. What can fail is: a slow worker (its window is
+ * full): the rest of what was computed waits here, nothing more is computed until it has left; a lost
+ * connection: the next session starts with a complete set. A second session of a node ends the first. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "manager/ca.h"
+#include "manager/dispatch_internal.h"
+
+#define EVENT_BYTES (256u << 10)
+#define COALESCE_MS 1
+
+struct outgoing { /* an event that had no room yet */
+	struct outgoing *next;
+	Gs__SessionEvent *event;
+};
+struct session {
+	struct dispatcher *d;
+	struct node_mem *node;
+	struct rpc_call *call;
+	char id[ID_LEN + 1];
+	struct assign_set *set;
+	uint64_t seq;
+	bool open; /* OPEN and the complete set are out or queued */
+	struct outgoing *first, **last;
+};
+
+struct node_mem *dispatcher_node(struct dispatcher *d, const char *node_id)
+{
+	struct node_mem *n;
+
+	HASH_FIND_STR(d->nodes, node_id, n);
+	return n;
+}
+
+static struct node_mem *node_need(struct dispatcher *d, const char *node_id)
+{
+	struct node_mem *n = dispatcher_node(d, node_id);
+
+	if (n)
+		return n;
+	n = xcalloc(1, sizeof(*n));
+	snprintf(n->id, sizeof(n->id), "%s", node_id);
+	HASH_ADD_STR(d->nodes, id, n);
+	return n;
+}
+
+int64_t dispatcher_last_seen_ms(struct dispatcher *d, const char *node_id)
+{
+	struct node_mem *n = dispatcher_node(d, node_id);
+
+	return n ? n->last_seen_ms : -1;
+}
+
+int64_t dispatcher_seqno(struct dispatcher *d, const char *task_id)
+{
+	struct seqno_mem *s;
+
+	HASH_FIND_STR(d->seqnos, task_id, s);
+	return s ? s->last_committed : -1;
+}
+
+/* ---- sending ---- */
+
+static void session_free(struct session *s)
+{
+	if (s->node->session == s)
+		s->node->session = NULL;
+	while (s->first) {
+		struct outgoing *o = s->first;
+
+		s->first = o->next;
+		obj_free(o->event);
+		free(o);
+	}
+	assign_set_free(s->set);
+	free(s);
+}
+
+static void on_cancel(struct rpc_call *call, void *arg)
+{
+	struct session *s = arg;
+
+	log_info("session of node %s ended", s->node->id);
+	session_free(s);
+}
+
+static void session_end(struct session *s, int code, const char *why)
+{
+	struct rpc_call *call = s->call;
+
+	session_free(s);
+	manager_fail(call, code, "%s", why);
+}
+
+static void session_send(struct session *s, const Gs__SessionEvent *event)
+{
+	struct outgoing *o;
+
+	if (!s->first && rpc_event(s->call, &event->base) == 0)
+		return;
+	o = xcalloc(1, sizeof(*o));
+	o->event = obj_dup(event);
+	*s->last = o;
+	s->last = &o->next;
+}
+
+static void push(struct session *s);
+
+static void on_drain(struct rpc_call *call, void *arg)
+{
+	struct session *s = arg;
+
+	while (s->first) {
+		struct outgoing *o = s->first;
+
+		if (rpc_event(s->call, &o->event->base))
+			return;
+		s->first = o->next;
+		if (!s->first)
+			s->last = &s->first;
+		obj_free(o->event);
+		free(o);
+	}
+	push(s);
+}
+
+/* items[from..] as events of this kind, each of at most EVENT_BYTES unless one item alone is larger. */
+static void send_items(struct session *s, Gs__SessionKind kind, Gs__AssignmentItem **items, size_t n)
+{
+	size_t from = 0;
+
+	while (from < n) {
+		Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
+		size_t bytes = 0, to = from;
+
+		while (to < n && (to == from || bytes < EVENT_BYTES))
+			bytes += gs__assignment_item__get_packed_size(items[to++]);
+		if (bytes > EVENT_BYTES && to - from > 1)
+			to--;
+		event.kind = kind;
+		event.seq = ++s->seq;
+		event.items = items + from;
+		event.n_items = to - from;
+		session_send(s, &event);
+		from = to;
+	}
+}
+
+static void send_marker(struct session *s, Gs__SessionKind kind)
+{
+	Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
+
+	event.kind = kind;
+	event.seq = ++s->seq;
+	session_send(s, &event);
+}
+
+/* While something waits for room nothing new is computed: later changes are in the next difference. */
+static void push(struct session *s)
+{
+	Gs__AssignmentItem **items = NULL;
+	size_t n;
+
+	if (!s->open || s->first)
+		return;
+	n = assign_diff(s->d->m->store, s->node->id, s->set, &items);
+	send_items(s, GS__SESSION_KIND__SESSION_CHANGE, items, n);
+	assign_items_free(items, n);
+}
+
+static void send_open(struct session *s)
+{
+	struct manager *m = s->d->m;
+	Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
+	char **managers;
+	size_t n = manager_addresses(m, &managers);
+
+	event.kind = GS__SESSION_KIND__SESSION_OPEN;
+	event.session_id = s->id;
+	event.heartbeat_ms = store_cluster(m->store)->spec->heartbeat_ms;
+	event.lease_ms = LEASE_MS;
+	event.managers = managers;
+	event.n_managers = n;
+	event.cluster_id = m->cluster_id;
+	s->seq = m->engine->ops->term(m->engine) << 32;
+	event.seq = s->seq;
+	session_send(s, &event);
+	str_list_free(managers, n);
+}
+
+static void session_begin(struct session *s)
+{
+	Gs__AssignmentItem **items = NULL;
+	size_t n;
+
+	s->open = true;
+	s->node->last_seen_ms = clock_mono_ms(s->d->m->clock);
+	send_open(s);
+	send_marker(s, GS__SESSION_KIND__SESSION_BEGIN);
+	n = assign_diff(s->d->m->store, s->node->id, s->set, &items);
+	send_items(s, GS__SESSION_KIND__SESSION_ITEM, items, n);
+	assign_items_free(items, n);
+	send_marker(s, GS__SESSION_KIND__SESSION_COMPLETE);
+	log_info("session of node %s open, %zu items", s->node->id, n);
+	manager_mark_dirty(s->d->m);
+}
+
+static void on_push(void *arg)
+{
+	struct dispatcher *d = arg;
+	struct node_mem *n, *tmp;
+
+	d->push_armed = false;
+	HASH_ITER (hh, d->nodes, n, tmp) {
+		if (n->session && !store_node(d->m->store, n->id))
+			session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
+		else if (n->session)
+			push(n->session);
+	}
+}
+
+void dispatcher_changed(struct dispatcher *d)
+{
+	if (d->push_armed || d->closed || !d->nodes)
+		return;
+	d->push_armed = true;
+	loop_timer_set(&d->push, COALESCE_MS);
+}
+
+/* ---- Session ---- */
+
+/* Between Session and its first event a description may have to be committed; the caller may be gone by then.
+ */
+struct opening {
+	struct dispatcher *d;
+	char node_id[ID_LEN + 1], session_id[ID_LEN + 1];
+};
+
+static void on_described(void *arg, const struct err *e)
+{
+	struct opening *o = arg;
+	struct node_mem *n = dispatcher_node(o->d, o->node_id);
+	struct session *s = n ? n->session : NULL;
+
+	if (s && strcmp(s->id, o->session_id) == 0) {
+		if (e->code == 0)
+			session_begin(s);
+		else /* also after a conflict: the worker comes back at once */
+			session_end(s, e->code, e->msg);
+	}
+	free(o);
+}
+
+static int describe(struct session *s, const Gs__NodeDescription *description, struct err *e)
+{
+	struct manager *m = s->d->m;
+	const Gs__Node *node = store_node(m->store, s->node->id);
+	struct opening *o;
+	Gs__Node *changed;
+	struct tx *tx;
+
+	if (!description || obj_equal(node->description, description)) {
+		session_begin(s);
+		return 0;
+	}
+	if (ca_check_description(description, e))
+		return e->code;
+	o = xcalloc(1, sizeof(*o));
+	o->d = s->d;
+	memcpy(o->node_id, s->node->id, sizeof(o->node_id));
+	memcpy(o->session_id, s->id, sizeof(o->session_id));
+	changed = obj_dup(node);
+	obj_set(&changed->description, description);
+	tx = tx_new(m->store);
+	tx_update(tx, changed);
+	store_commit(m->store, tx, on_described, o);
+	return 0;
+}
+
+static struct session *session_new(struct dispatcher *d, struct node_mem *n, struct rpc_call *call)
+{
+	struct session *s = xcalloc(1, sizeof(*s));
+
+	s->d = d;
+	s->node = n;
+	s->call = call;
+	s->last = &s->first;
+	s->set = assign_set_new();
+	id_new(s->id);
+	n->session = s;
+	rpc_call_on_cancel(call, on_cancel, s);
+	rpc_call_on_drain(call, on_drain, s);
+	return s;
+}
+
+static void on_session(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct dispatcher *d = arg;
+	const char *node_id = rpc_call_peer(call)->node_id;
+	struct session *s;
+	struct node_mem *n;
+	struct err e = {0};
+
+	if (manager_refuses(d->m, call))
+		return;
+	if (!store_node(d->m->store, node_id)) {
+		manager_fail(call, E_UNAUTHENTICATED, "node %s is not in the cluster", node_id);
+		return;
+	}
+	n = node_need(d, node_id);
+	if (n->session)
+		session_end(n->session, E_CLOSED, "replaced by a newer session of this node");
+	s = session_new(d, n, call);
+	if (describe(s, ((const Gs__SessionRequest *)msg)->description, &e))
+		session_end(s, e.code, e.msg);
+}
+
+bool dispatcher_session_ok(struct dispatcher *d, struct rpc_call *call, const char *session_id)
+{
+	struct node_mem *n = dispatcher_node(d, rpc_call_peer(call)->node_id);
+
+	if (manager_refuses(d->m, call))
+		return false;
+	if (n && n->session && n->session->open && strcmp(n->session->id, session_id) == 0)
+		return true;
+	manager_fail(call, E_NOT_FOUND, "no such session here: open a new one");
+	return false;
+}
+
+static void on_heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct dispatcher *d = arg;
+	Gs__HeartbeatResponse resp = GS__HEARTBEAT_RESPONSE__INIT;
+	const Gs__Node *node;
+	struct node_mem *n;
+
+	if (!dispatcher_session_ok(d, call, ((const Gs__HeartbeatRequest *)msg)->session_id))
+		return;
+	n = dispatcher_node(d, rpc_call_peer(call)->node_id);
+	n->last_seen_ms = clock_mono_ms(d->m->clock);
+	node = store_node(d->m->store, n->id);
+	if (node && node->status && node->status->state != GS__NODE_STATE__NODE_READY)
+		manager_mark_dirty(d->m);
+	resp.heartbeat_ms = store_cluster(d->m->store)->spec->heartbeat_ms;
+	resp.lease_ms = LEASE_MS;
+	rpc_reply(call, &resp.base);
+}
+
+/* ---- life ---- */
+
+struct dispatcher *dispatcher_new(struct manager *m)
+{
+	struct dispatcher *d = xcalloc(1, sizeof(*d));
+
+	d->m = m;
+	d->last = &d->first;
+	loop_timer_init(&d->push, m->loop, on_push, d);
+	loop_timer_init(&d->report, m->loop, dispatcher_flush_reports, d);
+	return d;
+}
+
+void dispatcher_register(struct dispatcher *d)
+{
+	static const rpc_handler handlers[] = {on_session, on_heartbeat, on_report};
+
+	rpc_server_add(d->m->server, RPC_DISPATCHER, handlers, array_size(handlers), d);
+}
+
+void dispatcher_drop_node(struct dispatcher *d, const char *node_id)
+{
+	struct node_mem *n = dispatcher_node(d, node_id);
+
+	if (n && n->session)
+		session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
+}
+
+void dispatcher_reset(struct dispatcher *d)
+{
+	struct node_mem *n, *n_tmp;
+	struct seqno_mem *q, *q_tmp;
+
+	HASH_ITER (hh, d->nodes, n, n_tmp) {
+		if (n->session)
+			session_end(n->session, E_NOT_LEADER, "this manager is not the leader any more");
+		HASH_DEL(d->nodes, n);
+		free(n);
+	}
+	HASH_ITER (hh, d->seqnos, q, q_tmp) {
+		HASH_DEL(d->seqnos, q);
+		free(q);
+	}
+}
+
+void dispatcher_close(struct dispatcher *d)
+{
+	if (d->closed)
+		return;
+	d->closed = true;
+	loop_timer_close(&d->push, NULL);
+	loop_timer_close(&d->report, NULL);
+}
+
+void dispatcher_free(struct dispatcher *d)
+{
+	struct node_mem *n, *tmp;
+
+	HASH_ITER (hh, d->nodes, n, tmp)
+		if (n->session)
+			session_free(n->session);
+	dispatcher_reset(d);
+	free(d);
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+/*   CLI                      broker                         worker
+ *   Logs(service) ---------> reader, one demand per task
+ *                            LogDemand(id, task) ---------> Subscribe stream
+ *        <--- LogLine ------ Push(id, lines) <------------- reads the task's log
+ *        <--- end ---------- Push(id, end)
+ *   cancel ----------------> LogDemand(id, stop) ---------> stops
+ *
+ * The happy path is above. What can fail is: a node without a log connection (its tasks get one error line),
+ * a node that goes away (the same), a CLI that reads slowly (the Push waits for its answer). */
+#include "manager/logbroker.h"
+#include "proto/control.pb-c.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#define READERS_MAX 64u
+#define DEMANDS_MAX 256u
+#define LOOK_MS 100
+
+struct subscriber { /* a worker's second connection */
+	struct subscriber *next;
+	struct log_broker *b;
+	struct rpc_call *call;
+	char node_id[ID_LEN + 1];
+};
+struct demand { /* one task's log for one reader */
+	struct demand *next;
+	struct reader *reader;
+	char id[ID_LEN + 1], task_id[ID_LEN + 1], node_id[ID_LEN + 1];
+	char *task_name, *node_name;
+	bool ended;
+	struct rpc_call *push; /* waits for room; lines[sent..] are still to go */
+	Gs__LogPush *waiting;
+	size_t sent;
+};
+struct reader { /* a CLI's Logs stream */
+	struct reader *next;
+	struct log_broker *b;
+	struct rpc_call *call;
+	Gs__LogsRequest *req;
+	char service_id[ID_LEN + 1]; /* empty: one task */
+	struct demand *demands;
+	size_t n_demands;
+};
+struct log_broker {
+	struct manager *m;
+	struct subscriber *subscribers;
+	struct reader *readers;
+	size_t n_readers;
+	struct loop_timer look;
+	bool armed, closed;
+};
+
+static struct subscriber *subscriber_find(struct log_broker *b, const char *node_id)
+{
+	for (struct subscriber *s = b->subscribers; s; s = s->next)
+		if (strcmp(s->node_id, node_id) == 0)
+			return s;
+	return NULL;
+}
+
+static bool send_demand(const struct demand *d, bool stop)
+{
+	struct subscriber *s = subscriber_find(d->reader->b, d->node_id);
+	Gs__LogDemand msg = GS__LOG_DEMAND__INIT;
+
+	msg.id = (char *)d->id;
+	msg.task_id = (char *)d->task_id;
+	msg.follow = d->reader->req->follow;
+	msg.tail = d->reader->req->tail;
+	msg.since_ms = d->reader->req->since_ms;
+	msg.stop = stop;
+	return s && rpc_event(s->call, &msg.base) == 0;
+}
+
+static int send_line(const struct demand *d, const Gs__LogChunk *chunk, const char *error)
+{
+	Gs__LogLine line = GS__LOG_LINE__INIT;
+
+	line.task_name = d->task_name;
+	line.node = d->node_name;
+	if (chunk) {
+		line.time_ms = chunk->time_ms;
+		line.is_stderr = chunk->is_stderr;
+		line.line = chunk->line;
+	}
+	line.error = (char *)(error ? error : "");
+	return rpc_event(d->reader->call, &line.base);
+}
+
+/* ---- readers ---- */
+
+static void push_answer(struct demand *d)
+{
+	if (d->push)
+		manager_reply_empty(d->push);
+	d->push = NULL;
+	obj_free(d->waiting);
+	d->waiting = NULL;
+}
+
+static void reader_free(struct reader *r)
+{
+	struct reader **p = &r->b->readers;
+
+	while (*p != r)
+		p = &(*p)->next;
+	*p = r->next;
+	r->b->n_readers--;
+	while (r->demands) {
+		struct demand *d = r->demands;
+
+		r->demands = d->next;
+		if (!d->ended)
+			send_demand(d, true);
+		push_answer(d);
+		free(d->task_name);
+		free(d->node_name);
+		free(d);
+	}
+	obj_free(r->req);
+	free(r);
+}
+
+static void end_if_done(struct reader *r)
+{
+	struct rpc_call *call = r->call;
+
+	if (r->req->follow)
+		return;
+	for (const struct demand *d = r->demands; d; d = d->next)
+		if (!d->ended)
+			return;
+	reader_free(r);
+	rpc_end(call);
+}
+
+/* Lines of the waiting push that have room. true: all of them went. */
+static bool forward(struct demand *d)
+{
+	while (d->sent < d->waiting->n_lines) {
+		if (send_line(d, d->waiting->lines[d->sent], NULL))
+			return false;
+		d->sent++;
+	}
+	if (*d->waiting->error && send_line(d, NULL, d->waiting->error))
+		return false;
+	if (d->waiting->end)
+		d->ended = true;
+	push_answer(d);
+	return true;
+}
+
+static void on_reader_drain(struct rpc_call *call, void *arg)
+{
+	struct reader *r = arg;
+
+	for (struct demand *d = r->demands; d; d = d->next)
+		if (d->waiting && !forward(d))
+			return;
+	end_if_done(r);
+}
+
+static void on_reader_cancel(struct rpc_call *call, void *arg)
+{
+	reader_free(arg);
+}
+
+static bool has_demand(const struct reader *r, const char *task_id)
+{
+	for (const struct demand *d = r->demands; d; d = d->next)
+		if (strcmp(d->task_id, task_id) == 0)
+			return true;
+	return false;
+}
+
+static void add_demand(struct reader *r, const Gs__Task *t)
+{
+	const Gs__Node *node = store_node(r->b->m->store, t->node_id);
+	struct demand *d;
+
+	if (r->n_demands >= DEMANDS_MAX || !*t->node_id || has_demand(r, t->meta->id))
+		return;
+	d = xcalloc(1, sizeof(*d));
+	d->reader = r;
+	id_new(d->id);
+	snprintf(d->task_id, sizeof(d->task_id), "%s", t->meta->id);
+	snprintf(d->node_id, sizeof(d->node_id), "%s", t->node_id);
+	d->task_name = xstrdup(t->name);
+	d->node_name = xstrdup(node && node->description ? node->description->hostname : t->node_id);
+	d->next = r->demands;
+	r->demands = d;
+	r->n_demands++;
+	if (send_demand(d, false))
+		return;
+	d->ended = true;
+	send_line(d, NULL, "its node has no log connection to the manager");
+}
+
+static void add_demands(struct reader *r)
+{
+	const Gs__Task *const *tasks;
+	size_t n = store_tasks_of_service(r->b->m->store, r->service_id, &tasks);
+
+	for (size_t i = 0; i < n; i++)
+		add_demand(r, tasks[i]);
+}
+
+static void on_look(void *arg)
+{
+	struct log_broker *b = arg;
+
+	b->armed = false;
+	for (struct reader *r = b->readers; r; r = r->next)
+		if (r->req->follow && *r->service_id)
+			add_demands(r);
+}
+
+void log_broker_changed(struct log_broker *b)
+{
+	if (b->armed || b->closed || !b->readers)
+		return;
+	b->armed = true;
+	loop_timer_set(&b->look, LOOK_MS);
+}
+
+static struct reader *reader_new(struct log_broker *b, struct rpc_call *call, const ProtobufCMessage *msg)
+{
+	struct reader *r = xcalloc(1, sizeof(*r));
+
+	r->b = b;
+	r->call = call;
+	r->req = obj_dup(msg);
+	r->next = b->readers;
+	b->readers = r;
+	b->n_readers++;
+	rpc_call_on_cancel(call, on_reader_cancel, r);
+	rpc_call_on_drain(call, on_reader_drain, r);
+	return r;
+}
+
+void log_broker_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct manager *m = arg;
+	const Gs__LogsRequest *req = (const Gs__LogsRequest *)msg;
+	const Gs__Service *svc;
+	const Gs__Task *task = NULL;
+	struct reader *r;
+	struct err e = {0};
+
+	if (manager_refuses(m, call))
+		return;
+	svc = store_find(m->store, OBJ_SERVICE, req->ref, NULL);
+	if (!svc && !(task = store_find(m->store, OBJ_TASK, req->ref, &e))) {
+		manager_fail(call, E_NOT_FOUND, "no service or task %.80s", req->ref);
+		return;
+	}
+	if (m->logs->n_readers >= READERS_MAX) {
+		manager_fail(call, E_LIMIT, "more than %u log readers", READERS_MAX);
+		return;
+	}
+	r = reader_new(m->logs, call, msg);
+	if (svc) {
+		snprintf(r->service_id, sizeof(r->service_id), "%s", svc->meta->id);
+		add_demands(r);
+	} else {
+		add_demand(r, task);
+	}
+	end_if_done(r);
+}
+
+/* ---- workers ---- */
+
+static void fail_demands(struct log_broker *b, const char *node_id)
+{
+	struct reader *next;
+
+	for (struct reader *r = b->readers; r; r = next) {
+		next = r->next;
+		for (struct demand *d = r->demands; d; d = d->next) {
+			if (d->ended || strcmp(d->node_id, node_id) != 0)
+				continue;
+			d->ended = true;
+			push_answer(d);
+			send_line(d, NULL, "the connection to its node was lost");
+		}
+		end_if_done(r);
+	}
+}
+
+static void subscriber_free(struct subscriber *s)
+{
+	struct subscriber **p = &s->b->subscribers;
+
+	while (*p != s)
+		p = &(*p)->next;
+	*p = s->next;
+	free(s);
+}
+
+static void on_subscriber_cancel(struct rpc_call *call, void *arg)
+{
+	struct subscriber *s = arg;
+	struct log_broker *b = s->b;
+	char node_id[ID_LEN + 1];
+
+	memcpy(node_id, s->node_id, sizeof(node_id));
+	subscriber_free(s);
+	fail_demands(b, node_id);
+}
+
+static void on_subscribe(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct log_broker *b = arg;
+	const char *node_id = rpc_call_peer(call)->node_id;
+	struct subscriber *s = subscriber_find(b, node_id);
+
+	if (manager_refuses(b->m, call))
+		return;
+	if (s) {
+		struct rpc_call *old = s->call;
+
+		subscriber_free(s);
+		fail_demands(b, node_id);
+		manager_fail(old, E_CLOSED, "replaced by a newer log connection of this node");
+	}
+	s = xcalloc(1, sizeof(*s));
+	s->b = b;
+	s->call = call;
+	snprintf(s->node_id, sizeof(s->node_id), "%s", node_id);
+	s->next = b->subscribers;
+	b->subscribers = s;
+	rpc_call_on_cancel(call, on_subscriber_cancel, s);
+}
+
+static struct demand *demand_find(struct log_broker *b, const char *id, const char *node_id)
+{
+	for (struct reader *r = b->readers; r; r = r->next)
+		for (struct demand *d = r->demands; d; d = d->next)
+			if (strcmp(d->id, id) == 0 && strcmp(d->node_id, node_id) == 0)
+				return d;
+	return NULL;
+}
+
+static void on_push(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct log_broker *b = arg;
+	const Gs__LogPush *push = (const Gs__LogPush *)msg;
+	struct demand *d = demand_find(b, push->id, rpc_call_peer(call)->node_id);
+
+	if (!d || d->ended) {
+		manager_fail(call, E_NOT_FOUND, "nobody reads this log any more");
+		return;
+	}
+	if (d->waiting) {
+		manager_fail(call, E_LIMIT, "the push before waits for its answer");
+		return;
+	}
+	d->push = call;
+	d->waiting = obj_dup(push);
+	d->sent = 0;
+	if (forward(d))
+		end_if_done(d->reader);
+}
+
+/* ---- life ---- */
+
+struct log_broker *log_broker_new(struct manager *m)
+{
+	struct log_broker *b = xcalloc(1, sizeof(*b));
+
+	b->m = m;
+	loop_timer_init(&b->look, m->loop, on_look, b);
+	return b;
+}
+
+void log_broker_register(struct log_broker *b)
+{
+	static const rpc_handler handlers[] = {on_subscribe, on_push};
+
+	rpc_server_add(b->m->server, RPC_LOG_BROKER, handlers, array_size(handlers), b);
+}
+
+void log_broker_close(struct log_broker *b)
+{
+	if (b->closed)
+		return;
+	b->closed = true;
+	loop_timer_close(&b->look, NULL);
+}
+
+void log_broker_free(struct log_broker *b)
+{
+	while (b->readers)
+		reader_free(b->readers);
+	while (b->subscribers)
+		subscriber_free(b->subscribers);
+	free(b);
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The manager daemon: who owns what, and in which order it lives.
+ *
+ *   start --no raft folder--> EMPTY --InitCluster--> INITIALISING --row committed--> SERVING
+ *     |                         ^                        | failed: everything is removed again
+ *     |                         +------------------------+
+ *     +--raft folder--> LOADING --leader, Cluster row--> SERVING
+ *                          +------leader, no row: an init that was cut off--> EMPTY
+ *
+ * Everything runs on one loop. The parts (control, ca, dispatcher, log broker) keep no state of the cluster
+ * of their own: they read the store and commit to it; what they remember is about their connections. */
+#pragma once
+#include <uv.h>
+
+#include "manager/reconcile.h"
+#include "manager/store.h"
+#include "base/loop.h"
+#include "proto/rpc.h"
+#include "proto/tls.h"
+
+#define MANAGER_PORT 2377
+#define LEASE_MS 10000
+
+enum manager_state {
+	MANAGER_EMPTY,
+	MANAGER_INITIALISING,
+	MANAGER_LOADING,
+	MANAGER_SERVING,
+	MANAGER_STOPPING
+};
+
+struct dispatcher;
+struct log_broker;
+struct watches;
+struct init;
+struct manager {
+	uv_loop_t *loop;
+	const struct clock *clock;
+	char *state_dir, *run_dir;
+	enum manager_state state;
+	struct store *store;
+	struct consensus *engine; /* NULL while EMPTY */
+	bool is_leader;
+	struct rpc_server *server;
+	struct tls_identity *identity;
+	bool listens;
+	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1];
+
+	struct dispatcher *dispatcher;
+	struct log_broker *logs;
+	struct watches *watches;
+	struct init *init; /* the InitCluster under way */
+
+	/* reconcile loop */
+	struct reconcile_env env;
+	bool dirty, scheduled, committing;
+	struct loop_timer wake, lag, renew;
+	uint64_t lag_expected_ms;
+
+	/* unauthenticated calls */
+	double strangers_left;
+	uint64_t strangers_at_ms;
+
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+int manager_start(struct manager *m, struct err *e);
+/* Answers what is open, writes nothing more; stopped(arg) when all handles are closed. */
+void manager_stop(struct manager *m, void (*stopped)(void *arg), void *arg);
+void manager_fini(struct manager *m);
+
+/* Something that reconcilers look at has changed (also what is not in the store: a session). */
+void manager_mark_dirty(struct manager *m);
+/* Refuse a call that cannot be served now: true, and the call has been answered. */
+bool manager_refuses(struct manager *m, struct rpc_call *call);
+/* "<state dir>/<name>", malloc'ed. */
+char *manager_path(const struct manager *m, const char *name);
+/* Load the engine in state_dir/raft; on_leader decides what comes next. */
+int manager_open_engine(struct manager *m, struct err *e);
+/* Identity from manager.crt, manager.key and ca.crt; fills node_id and cluster_id. */
+int manager_load_identity(struct manager *m, struct err *e);
+int manager_listen(struct manager *m, const char *advertise, struct err *e);
+/* The files of a cluster: raft/, manager.crt, ca.crt, manager.key. */
+void manager_wipe(struct manager *m);
+/* Log one line and end the process; the worker starts it again. */
+void manager_die(struct manager *m, const struct err *e) __attribute__((noreturn));
+void manager_serve(struct manager *m);
+
+/* A unary call that is answered by a commit. take_resp is freed; NULL: Empty. */
+void manager_commit(struct manager *m, struct rpc_call *call, struct tx *take_tx, void *take_resp);
+void manager_fail(struct rpc_call *call, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void manager_reply_empty(struct rpc_call *call);
+/* "manager:port" of every manager in the store; free the list and its strings with str_list_free. */
+size_t manager_addresses(const struct manager *m, char ***ret);
+void str_list_free(char **list, size_t n);

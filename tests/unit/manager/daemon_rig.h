@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A whole manager and its clients on one loop, in a temporary folder: for test_ca.c and test_control.c. */
+#pragma once
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "manager/manager.h"
+#include "proto/ca.pb-c.h"
+#include "proto/control.pb-c.h"
+#include "proto/dispatch.pb-c.h"
+
+struct rig {
+	uv_loop_t loop;
+	struct manager m;
+	char *dir, *addr, node_id[ID_LEN + 1];
+	uint16_t port;
+	struct rpc_client *local;
+	char *ca_pem, *key_pem, *cert_pem; /* of the first node's worker */
+	bool stopped;
+};
+
+static inline void rig_start(struct rig *r)
+{
+	struct err e = {0};
+
+	memset(&r->m, 0, sizeof(r->m));
+	r->m.loop = &r->loop;
+	r->m.clock = &clock_real;
+	r->m.state_dir = xasprintf("%s/state", r->dir);
+	r->m.run_dir = xasprintf("%s/run", r->dir);
+	if (manager_start(&r->m, &e))
+		fail_msg("%s", e.msg);
+}
+
+static inline void rig_on_stopped(void *arg)
+{
+	((struct rig *)arg)->stopped = true;
+}
+
+static inline void rig_on_state(struct rpc_client *c, enum rpc_client_state state, const struct err *e,
+				void *arg)
+{
+	if (state == RPC_CLOSED && arg)
+		*(struct rpc_client **)arg = NULL;
+}
+
+static inline void rig_stop(struct rig *r)
+{
+	if (r->local)
+		rpc_client_close(r->local);
+	r->stopped = false;
+	manager_stop(&r->m, rig_on_stopped, r);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	assert_true(r->stopped);
+	manager_fini(&r->m);
+}
+
+static inline struct rig *rig_new(void)
+{
+	struct rig *r = xcalloc(1, sizeof(*r));
+	char dir[] = "/tmp/gs-manager-XXXXXX";
+
+	assert_non_null(mkdtemp(dir));
+	uv_loop_init(&r->loop);
+	r->dir = xstrdup(dir);
+	r->port = (uint16_t)(20000 + getpid() % 20000);
+	r->addr = xasprintf("127.0.0.1:%u", r->port);
+	id_new(r->node_id);
+	rig_start(r);
+	return r;
+}
+
+static inline void rig_free(struct rig *r)
+{
+	rig_stop(r);
+	assert_int_equal(uv_loop_close(&r->loop), 0);
+	fs_remove_all(r->dir, NULL);
+	free(r->dir);
+	free(r->addr);
+	free(r->ca_pem);
+	free(r->key_pem);
+	free(r->cert_pem);
+	free(r);
+}
+
+static inline struct rpc_client *rig_local(struct rig *r)
+{
+	cleanup_free char *path = xasprintf("%s/manager.sock", r->m.run_dir);
+	struct rpc_client_config config = {.unix_path = path, .on_state = rig_on_state, .arg = &r->local};
+
+	if (!r->local)
+		r->local = rpc_client_new(&r->loop, &config);
+	return r->local;
+}
+
+/* ---- one call, waited for ---- */
+
+struct waited {
+	bool done;
+	void *resp;
+	struct err err;
+};
+
+static inline void rig_on_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct waited *w = arg;
+
+	w->resp = resp ? obj_dup(resp) : NULL;
+	if (e)
+		w->err = *e;
+	w->done = true;
+}
+
+/* The response, or NULL and *e. */
+static inline void *rig_call_on(struct rig *r, struct rpc_client *c, unsigned service, unsigned method,
+				const void *req, struct err *e)
+{
+	struct waited w = {0};
+	struct rpc_call_spec spec = {.service = service,
+				     .method = method,
+				     .req = req,
+				     .deadline_ms = 10000,
+				     .done = rig_on_done,
+				     .arg = &w};
+
+	rpc_call_start(c, &spec);
+	while (!w.done)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	*e = w.err;
+	return w.resp;
+}
+
+enum {
+	M_INIT,
+	M_CLUSTER,
+	M_TOKENS,
+	M_NODES,
+	M_NODE,
+	M_NODE_UPDATE,
+	M_NODE_RM,
+	M_NET,
+	M_NETS,
+	M_NET_INSPECT,
+	M_NET_RM,
+	M_SVC,
+	M_SVCS,
+	M_SVC_INSPECT,
+	M_SVC_UPDATE,
+	M_SCALE,
+	M_SVC_RM,
+	M_TASKS,
+	M_WATCH,
+	M_GALERA,
+	M_RECOVER,
+	M_LOGS,
+	M_DUMP,
+	M_EVENTS
+};
+
+static inline void *rig_call(struct rig *r, unsigned method, const void *req, struct err *e)
+{
+	return rig_call_on(r, rig_local(r), RPC_CONTROL, method, req, e);
+}
+
+static inline void *rig_call_ok(struct rig *r, unsigned method, const void *req)
+{
+	struct err e;
+	void *resp = rig_call(r, method, req, &e);
+
+	if (!resp)
+		fail_msg("method %u: %s", method, e.msg);
+	return resp;
+}
+
+/* ---- a cluster ---- */
+
+static inline Gs__NodeDescription *rig_description(const char *hostname, uint8_t last)
+{
+	Gs__NodeDescription *d = obj_new(&gs__node_description__descriptor);
+	uint8_t ip[4] = {192, 168, 55, last};
+
+	str_replace(&d->hostname, hostname);
+	obj_bytes_set(&d->advertise_ip, ip, 4);
+	obj_bytes_set(&d->vtep_ip, ip, 4);
+	d->vtep_mtu = 1500;
+	return d;
+}
+
+static inline Gs__InitClusterResponse *rig_init_call(struct rig *r, const char *addr, struct err *e)
+{
+	Gs__InitClusterRequest req = GS__INIT_CLUSTER_REQUEST__INIT;
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker1.local", 111);
+	cleanup_free char *csr = NULL;
+
+	if (!r->key_pem)
+		assert_int_equal(tls_key_new(&r->key_pem, NULL), 0);
+	assert_int_equal(tls_csr_new(r->key_pem, r->node_id, &csr, NULL), 0);
+	req.advertise_addr = (char *)addr;
+	req.description = d;
+	req.node_id = r->node_id;
+	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	return rig_call(r, M_INIT, &req, e);
+}
+
+static inline char *rig_text(const ProtobufCBinaryData *d)
+{
+	char *text = xcalloc(1, d->len + 1);
+
+	memcpy(text, d->data, d->len);
+	return text;
+}
+
+static inline struct rig *rig_with_cluster(void)
+{
+	struct rig *r = rig_new();
+	struct err e;
+	Gs__InitClusterResponse *resp = rig_init_call(r, r->addr, &e);
+
+	if (!resp)
+		fail_msg("init: %s", e.msg);
+	r->ca_pem = rig_text(&resp->ca_pem);
+	r->cert_pem = rig_text(&resp->worker_cert_pem);
+	obj_free(resp);
+	return r;
+}
+
+static inline void rig_wait_serving(struct rig *r)
+{
+	while (r->m.state != MANAGER_SERVING)
+		uv_run(&r->loop, UV_RUN_ONCE);
+}
+
+static inline char *rig_token(struct rig *r, bool manager)
+{
+	Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;
+	Gs__JoinTokensResponse *resp = rig_call_ok(r, M_TOKENS, &req);
+	char *text = xstrdup(manager ? resp->manager : resp->worker);
+
+	obj_free(resp);
+	return text;
+}
+
+/* A connection over TLS to the manager; *slot becomes NULL when it is closed. */
+static inline struct rpc_client *rig_dial(struct rig *r, struct tls_identity *identity,
+					  struct rpc_client **slot)
+{
+	struct rpc_client_config config = {.ip = "127.0.0.1",
+					   .port = r->port,
+					   .identity = identity,
+					   .on_state = rig_on_state,
+					   .arg = slot};
+
+	return *slot = rpc_client_new(&r->loop, &config);
+}
+
+static inline void rig_hang_up(struct rig *r, struct rpc_client **slot)
+{
+	if (*slot)
+		rpc_client_close(*slot);
+	while (*slot)
+		uv_run(&r->loop, UV_RUN_ONCE);
+}
+
+/* Join with a token; the key is written to *ret_key. NULL and *e when refused. */
+static inline Gs__IssueResponse *rig_join(struct rig *r, const char *token, const char *request_id,
+					  const char *hostname, char **ret_key, struct err *e)
+{
+	Gs__IssueRequest req = GS__ISSUE_REQUEST__INIT;
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description(hostname, 112);
+	cleanup_free char *csr = NULL;
+	struct tls_identity *identity;
+	struct join_token parsed;
+	struct rpc_client *c;
+	void *resp;
+
+	if (!*ret_key)
+		assert_int_equal(tls_key_new(ret_key, NULL), 0);
+	assert_int_equal(tls_csr_new(*ret_key, "", &csr, NULL), 0);
+	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
+	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
+	req.token = (char *)token;
+	req.request_id = (char *)request_id;
+	req.description = d;
+	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	rig_dial(r, identity, &c);
+	resp = rig_call_on(r, c, RPC_CA, 1, &req, e);
+	rig_hang_up(r, &c);
+	tls_identity_unref(identity);
+	return resp;
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Init, join, certificates, roles: against a real manager on real TLS. */
+#include "daemon_rig.h"
+
+#include "manager/ca.h"
+
+#define REQUEST_A "0123456789abcdef-a"
+#define REQUEST_B "0123456789abcdef-b"
+
+static void test_before_init(void **state)
+{
+	struct rig *r = rig_new();
+	Gs__Empty req = GS__EMPTY__INIT;
+	struct err e;
+
+	assert_null(rig_call(r, M_NODES, &req, &e));
+	assert_int_equal(e.code, E_NOT_MANAGER);
+	assert_non_null(strstr(e.msg, "gswarm init"));
+	rig_free(r);
+}
+
+static void test_init_and_restart(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__ListNodesResponse *nodes;
+	Gs__Empty req = GS__EMPTY__INIT;
+	struct tls_cert_info info;
+	char cluster_id[ID_LEN + 1];
+
+	assert_int_equal(tls_cert_info(r->cert_pem, &info, NULL), 0);
+	assert_string_equal(info.node_id, r->node_id);
+	memcpy(cluster_id, r->m.cluster_id, sizeof(cluster_id));
+	assert_string_equal(info.cluster_id, cluster_id);
+	rig_stop(r);
+	rig_start(r);
+	rig_wait_serving(r);
+	assert_string_equal(r->m.cluster_id, cluster_id);
+	nodes = rig_call_ok(r, M_NODES, &req);
+	assert_int_equal(nodes->n_nodes, 1);
+	assert_string_equal(nodes->nodes[0]->manager_addr, r->addr);
+	assert_int_equal(nodes->nodes[0]->spec->role, GS__ROLE__ROLE_MANAGER);
+	obj_free(nodes);
+	rig_free(r);
+}
+
+static void test_init_twice(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__InitClusterResponse *again;
+	char own[ID_LEN + 1];
+	struct err e;
+
+	again = rig_init_call(r, r->addr, &e); /* the answer was lost: the same node may ask again */
+	assert_non_null(again);
+	assert_true(again->worker_cert_pem.len > 0);
+	obj_free(again);
+	memcpy(own, r->node_id, sizeof(own));
+	id_new(r->node_id);
+	assert_null(rig_init_call(r, r->addr, &e));
+	assert_int_equal(e.code, E_EXISTS);
+	memcpy(r->node_id, own, sizeof(own));
+	rig_free(r);
+}
+
+static void test_init_bad_input(void **state)
+{
+	struct rig *r = rig_new();
+	struct err e;
+
+	assert_null(rig_init_call(r, "not-an-address", &e));
+	assert_non_null(strstr(e.msg, "--advertise-addr"));
+	assert_int_equal(r->m.state, MANAGER_EMPTY);
+	rig_free(r);
+}
+
+static void test_join(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	Gs__IssueResponse *a, *again, *b;
+	struct err e;
+
+	a = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	if (!a)
+		fail_msg("%s", e.msg);
+	assert_string_equal(a->cluster_id, r->m.cluster_id);
+	assert_int_equal(a->n_managers, 1);
+	assert_string_equal(a->managers[0], r->addr);
+	again = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	assert_string_equal(again->node_id, a->node_id); /* a lost answer is no second node */
+	b = rig_join(r, token, REQUEST_B, "docker3.local", &key, &e);
+	assert_string_not_equal(b->node_id, a->node_id);
+	assert_int_equal(store_count(r->m.store, OBJ_NODE), 3);
+	obj_free(a);
+	obj_free(again);
+	obj_free(b);
+	rig_free(r);
+}
+
+static void test_join_refused(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *worker = rig_token(r, false), *manager = rig_token(r, true), *key = NULL,
+			  *rotated = NULL;
+	Gs__JoinTokensRequest rotate = GS__JOIN_TOKENS_REQUEST__INIT;
+	struct err e;
+
+	assert_null(rig_join(r, manager, REQUEST_A, "docker2.local", &key, &e));
+	assert_non_null(strstr(e.msg, "several come later"));
+	worker[strlen(worker) - 1] = worker[strlen(worker) - 1] == 'a' ? 'b' : 'a';
+	assert_null(rig_join(r, worker, REQUEST_A, "docker2.local", &key, &e));
+	assert_int_equal(e.code, E_TOKEN);
+	worker[strlen(worker) - 1] = '0';
+	rotated = rig_token(r, false);
+	rotate.rotate_worker = true;
+	obj_free(rig_call_ok(r, M_TOKENS, &rotate));
+	assert_null(rig_join(r, rotated, REQUEST_A, "docker2.local", &key, &e));
+	assert_non_null(strstr(e.msg, "rotated"));
+	assert_null(rig_join(r, rotated, "short", "docker2.local", &key, &e));
+	assert_int_equal(e.code, E_INVALID);
+	assert_int_equal(store_count(r->m.store, OBJ_NODE), 1);
+	rig_free(r);
+}
+
+static void test_token_expiry(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *worker = rig_token(r, false), *manager = rig_token(r, true);
+	const Gs__Cluster *c = store_cluster(r->m.store);
+	int64_t now = clock_wall_ms(&clock_real);
+	struct err e;
+	Gs__Role role;
+
+	assert_int_equal(ca_token_check(c, worker, now + (1ll << 40), &role, &e), 0);
+	assert_int_equal(role, GS__ROLE__ROLE_WORKER);
+	assert_int_equal(ca_token_check(c, manager, now + 1000, &role, &e), 0);
+	assert_int_equal(role, GS__ROLE__ROLE_MANAGER);
+	assert_int_equal(ca_token_check(c, manager, now + 25ll * 3600 * 1000, &role, &e), E_TOKEN);
+	assert_non_null(strstr(e.msg, "expired"));
+	assert_int_equal(ca_token_check(c, "GSWMTKN-1-x-y", now, &role, &e) < 0, 1);
+	rig_free(r);
+}
+
+static void test_roles(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL, *cert = NULL;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	Gs__Empty empty = GS__EMPTY__INIT;
+	Gs__SessionRequest session = GS__SESSION_REQUEST__INIT;
+	struct tls_identity *identity;
+	Gs__IssueResponse *a;
+	struct rpc_client *c;
+	struct err e;
+
+	a = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	cert = rig_text(&a->worker_cert_pem);
+	assert_int_equal(tls_identity_new(r->ca_pem, cert, key, &identity, NULL), 0);
+	rig_dial(r, identity, &c);
+	assert_null(rig_call_on(r, c, RPC_CONTROL, M_NODES, &empty, &e)); /* a worker must not steer */
+	assert_int_equal(e.code, E_FORBIDDEN);
+	ref.ref = a->node_id;
+	assert_null(rig_call(r, M_NODE_RM, &ref, &e)); /* not down */
+	assert_int_equal(e.code, E_IN_USE);
+	ref.force = true;
+	obj_free(rig_call_ok(r, M_NODE_RM, &ref));
+	rig_hang_up(r, &c);
+	rig_dial(r, identity, &c);
+	assert_null(rig_call_on(r, c, RPC_DISPATCHER, 0, &session, &e));
+	assert_int_equal(e.code, E_UNAUTHENTICATED);
+	assert_non_null(strstr(e.msg, "removed"));
+	rig_hang_up(r, &c);
+	assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key,
+			     &e)); /* the old request does not revive it */
+	ref.ref = r->node_id;
+	assert_null(rig_call(r, M_NODE_RM, &ref, &e));
+	assert_non_null(strstr(e.msg, "only manager"));
+	tls_identity_unref(identity);
+	obj_free(a);
+	rig_free(r);
+}
+
+static void test_renew(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__RenewRequest req = GS__RENEW_REQUEST__INIT;
+	cleanup_free char *csr = NULL;
+	struct tls_identity *identity;
+	Gs__RenewResponse *resp;
+	struct rpc_client *c;
+	struct err e;
+
+	assert_int_equal(tls_csr_new(r->key_pem, "", &csr, NULL), 0);
+	req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &identity, NULL), 0);
+	rig_dial(r, identity, &c);
+	resp = rig_call_on(r, c, RPC_CA, 2, &req, &e);
+	if (!resp)
+		fail_msg("%s", e.msg);
+	assert_true(resp->cert_pem.len > 100);
+	obj_free(resp);
+	req.csr_pem = (ProtobufCBinaryData){7, (uint8_t *)"garbage"};
+	assert_null(rig_call_on(r, c, RPC_CA, 2, &req, &e));
+	rig_hang_up(r, &c);
+	tls_identity_unref(identity);
+	rig_free(r);
+}
+
+static void test_strangers_are_limited(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct rpc_peer peer = {0};
+	struct err e = {0};
+	int allowed = 0;
+
+	for (int i = 0; i < 500; i++)
+		allowed += ca_authorise(&peer, &r->m, &e) != 0;
+	assert_in_range(allowed, 1, 70);
+	assert_int_equal(e.code, E_LIMIT);
+	rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_before_init),  cmocka_unit_test(test_init_and_restart),
+		cmocka_unit_test(test_init_twice),   cmocka_unit_test(test_init_bad_input),
+		cmocka_unit_test(test_join),         cmocka_unit_test(test_join_refused),
+		cmocka_unit_test(test_token_expiry), cmocka_unit_test(test_roles),
+		cmocka_unit_test(test_renew),        cmocka_unit_test(test_strangers_are_limited),
+	};
+
+	log_init("test", LOG_WARN, 2);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

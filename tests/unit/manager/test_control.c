@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The cluster verbs and a worker's session, against a real manager. */
+#include "daemon_rig.h"
+
+#include "manager/control_check.h"
+
+/* ---- a worker: one session, its events in a list ---- */
+
+struct worker {
+	struct rig *r;
+	struct rpc_client *c;
+	struct tls_identity *identity;
+	Gs__SessionEvent *events[512];
+	size_t n;
+	bool ended;
+	struct err end;
+};
+
+static void on_session_event(const ProtobufCMessage *event, void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->n < array_size(w->events))
+		w->events[w->n++] = obj_dup(event);
+}
+
+static void on_session_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct worker *w = arg;
+
+	w->ended = true;
+	if (e)
+		w->end = *e;
+}
+
+static void worker_session(struct worker *w)
+{
+	Gs__SessionRequest req = GS__SESSION_REQUEST__INIT;
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker1.local", 111);
+	struct rpc_call_spec spec = {.service = RPC_DISPATCHER,
+				     .method = 0,
+				     .req = &req.base,
+				     .on_event = on_session_event,
+				     .done = on_session_done,
+				     .arg = w};
+
+	d->resources = obj_new(&gs__resources__descriptor);
+	d->resources->nano_cpus = 2000000000;
+	d->resources->memory_bytes = 4ull << 30;
+	req.description = d;
+	rpc_call_start(w->c, &spec);
+}
+
+static struct worker *worker_new(struct rig *r)
+{
+	struct worker *w = xcalloc(1, sizeof(*w));
+
+	w->r = r;
+	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &w->identity, NULL), 0);
+	rig_dial(r, w->identity, &w->c);
+	worker_session(w);
+	return w;
+}
+
+static void worker_free(struct worker *w)
+{
+	rig_hang_up(w->r, &w->c);
+	for (size_t i = 0; i < w->n; i++)
+		obj_free(w->events[i]);
+	tls_identity_unref(w->identity);
+	free(w);
+}
+
+static Gs__AssignmentItem *worker_item(const struct worker *w, const char *prefix, size_t from)
+{
+	for (size_t i = from; i < w->n; i++)
+		for (size_t k = 0; k < w->events[i]->n_items; k++)
+			if (strncmp(w->events[i]->items[k]->key, prefix, strlen(prefix)) == 0)
+				return w->events[i]->items[k];
+	return NULL;
+}
+
+static Gs__AssignmentItem *worker_wait_item(struct worker *w, const char *prefix, size_t from)
+{
+	Gs__AssignmentItem *item = NULL;
+
+	for (int i = 0; i < 20000 && !(item = worker_item(w, prefix, from)) && !w->ended; i++)
+		uv_run(&w->r->loop, UV_RUN_ONCE);
+	return item;
+}
+
+static void worker_wait_kind(struct worker *w, Gs__SessionKind kind)
+{
+	while (!w->ended && (w->n == 0 || w->events[w->n - 1]->kind != kind))
+		uv_run(&w->r->loop, UV_RUN_ONCE);
+}
+
+/* ---- requests ---- */
+
+static char *create_network(struct rig *r, const char *name, const char *cidr, struct err *e)
+{
+	Gs__NetworkCreateRequest req = GS__NETWORK_CREATE_REQUEST__INIT;
+	Gs__NetworkSpec spec = GS__NETWORK_SPEC__INIT;
+	cleanup(obj_free_p) Gs__Addr *subnet = NULL;
+	Gs__CreatedResponse *resp;
+	char *id = NULL;
+
+	if (cidr)
+		assert_int_equal(addr_parse_cidr(cidr, &subnet, e), 0);
+	spec.name = (char *)name;
+	spec.subnet = subnet;
+	req.spec = &spec;
+	resp = rig_call(r, M_NET, &req, e);
+	if (resp)
+		id = xstrdup(resp->id);
+	obj_free(resp);
+	return id;
+}
+
+static Gs__ServiceSpec *plain_spec(const char *name, uint32_t replicas)
+{
+	Gs__ServiceSpec *s = obj_new(&gs__service_spec__descriptor);
+
+	str_replace(&s->name, name);
+	s->replicas = replicas;
+	s->task = obj_new(&gs__task_spec__descriptor);
+	str_replace(&s->task->image, "host");
+	obj_add_str(&s->task->n_args, &s->task->args, "sleep");
+	obj_add_str(&s->task->n_args, &s->task->args, "1000");
+	return s;
+}
+
+static Gs__ServiceSpec *galera_spec(const char *name, uint32_t replicas, const char *network)
+{
+	Gs__ServiceSpec *s = plain_spec(name, replicas);
+
+	s->topology = GS__TOPOLOGY__TOPO_GALERA;
+	obj_add_str(&s->task->n_env, &s->task->env, "TZ=UTC");
+	obj_add_str(&s->task->n_env, &s->task->env, "MYSQL_ROOT_PASSWORD=geheim");
+	if (network) {
+		Gs__NetworkAttach *a = obj_new(&gs__network_attach__descriptor);
+
+		str_replace(&a->network_id, network);
+		obj_add(&s->task->n_networks, &s->task->networks, a);
+	}
+	return s;
+}
+
+static int create_service(struct rig *r, Gs__ServiceSpec *take_spec, struct err *e)
+{
+	Gs__ServiceCreateRequest req = GS__SERVICE_CREATE_REQUEST__INIT;
+	void *resp;
+
+	req.spec = take_spec;
+	resp = rig_call(r, M_SVC, &req, e);
+	obj_free(take_spec);
+	obj_free(resp);
+	return resp ? 0 : e->code;
+}
+
+static void refused(struct rig *r, Gs__ServiceSpec *take_spec, const char *text)
+{
+	uint64_t before = store_index(r->m.store);
+	struct err e = {0};
+
+	assert_true(create_service(r, take_spec, &e) < 0);
+	if (!strstr(e.msg, text))
+		fail_msg("'%s' does not say '%s'", e.msg, text);
+	assert_int_equal(store_index(r->m.store), before);
+}
+
+/* ---- tests ---- */
+
+static void test_names_and_images(void **state)
+{
+	struct err e;
+
+	assert_int_equal(check_name("service", "db-1.a_b", &e), 0);
+	assert_int_equal(check_name("service", "", &e), E_INVALID);
+	assert_int_equal(check_name("service", "-db", &e), E_INVALID);
+	assert_int_equal(check_name("service", "d b", &e), E_INVALID);
+	assert_int_equal(check_image("host", &e), 0);
+	assert_int_equal(check_image("dir:/srv/root", &e), 0);
+	assert_int_equal(check_image("dir:srv", &e), E_INVALID);
+	assert_int_equal(check_image("mariadb:11", &e), E_INVALID);
+	assert_int_equal(check_constraint("node.labels.rack==a", &e), 0);
+	assert_int_equal(check_constraint("node.hostname != b", &e), 0);
+	assert_int_equal(check_constraint("node.colour==red", &e), E_INVALID);
+	assert_int_equal(check_constraint("rack", &e), E_INVALID);
+}
+
+static void test_networks(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	struct err e;
+	cleanup_free char *id = create_network(r, "dbnet", "10.9.0.0/24", &e);
+
+	assert_non_null(id);
+	assert_null(create_network(r, "dbnet", NULL, &e));
+	assert_int_equal(e.code, E_EXISTS);
+	assert_null(create_network(r, "other", "10.9.0.128/25", &e));
+	assert_non_null(strstr(e.msg, "overlaps with 10.9.0.0/24 of network dbnet"));
+	assert_null(create_network(r, "hosts", "192.168.55.0/24", &e));
+	assert_non_null(strstr(e.msg, "of node docker1.local"));
+	assert_null(create_network(r, "bad name", NULL, &e));
+	ref.ref = "dbnet";
+	obj_free(rig_call_ok(r, M_NET_INSPECT, &ref));
+	obj_free(rig_call_ok(r, M_NET_RM, &ref));
+	assert_null(rig_call(r, M_NET_RM, &ref, &e));
+	assert_int_equal(e.code, E_NOT_FOUND);
+	rig_free(r);
+}
+
+static void test_services_refused(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__ServiceSpec *s;
+	struct err e;
+	cleanup_free char *net = create_network(r, "dbnet", NULL, &e);
+
+	refused(r, plain_spec("bad name", 1), "service name");
+	s = plain_spec("web", 1);
+	str_replace(&s->task->image, "nginx");
+	refused(r, s, "image 'nginx'");
+	s = plain_spec("web", 100000);
+	refused(r, s, "the limit is");
+	refused(r, galera_spec("db", 1, NULL), "needs a network");
+	refused(r, galera_spec("db", 1, "nonet"), "nonet");
+	s = galera_spec("db", 1, "dbnet");
+	free(s->task->env[--s->task->n_env]);
+	refused(r, s, "MYSQL_ROOT_PASSWORD");
+	refused(r, galera_spec("db", 3, "dbnet"), "service db: 3 replicas need 3 nodes, 0 are ready");
+	rig_free(r);
+}
+
+static void test_session_streams_assignments(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	Gs__ReportRequest report = GS__REPORT_REQUEST__INIT;
+	Gs__HeartbeatRequest beat = GS__HEARTBEAT_REQUEST__INIT;
+	Gs__TaskReport tr = GS__TASK_REPORT__INIT, *trs[1] = {&tr};
+	Gs__TaskStatus status = GS__TASK_STATUS__INIT;
+	Gs__AssignmentItem *item;
+	struct err e;
+	size_t at;
+
+	worker_wait_kind(w, GS__SESSION_KIND__SESSION_COMPLETE);
+	assert_int_equal(w->events[0]->kind, GS__SESSION_KIND__SESSION_OPEN);
+	assert_int_equal(w->events[0]->lease_ms, LEASE_MS);
+	assert_int_equal(w->events[1]->kind, GS__SESSION_KIND__SESSION_BEGIN);
+	assert_non_null(worker_item(w, "node/self", 0));
+	at = w->n;
+	assert_int_equal(create_service(r, plain_spec("web", 2), &e), 0);
+	item = worker_wait_item(w, "task/", at);
+	assert_non_null(item);
+	assert_string_equal(item->task->service_name, "web");
+	assert_string_equal(item->task->node_id, r->node_id);
+	for (size_t i = 1; i < w->n; i++)
+		assert_true(w->events[i]->seq == w->events[i - 1]->seq + 1);
+
+	beat.session_id = report.session_id = w->events[0]->session_id;
+	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, 1, &beat, &e));
+	assert_int_equal(e.code, 0);
+	status.state = GS__TASK_STATE__TASK_RUNNING;
+	status.pid = 77;
+	tr.task_id = item->task->meta->id;
+	tr.status = &status;
+	report.tasks = trs;
+	report.n_tasks = 1;
+	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, 2, &report, &e));
+	assert_int_equal(e.code, 0);
+	assert_int_equal(store_task(r->m.store, tr.task_id)->status->state, GS__TASK_STATE__TASK_RUNNING);
+	report.session_id = "wrong";
+	assert_null(rig_call_on(r, w->c, RPC_DISPATCHER, 2, &report, &e));
+	assert_int_equal(e.code, E_NOT_FOUND);
+	worker_free(w);
+	rig_free(r);
+}
+
+static void test_second_session_replaces(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *a = worker_new(r), *b;
+
+	worker_wait_kind(a, GS__SESSION_KIND__SESSION_COMPLETE);
+	b = worker_new(r);
+	worker_wait_kind(b, GS__SESSION_KIND__SESSION_COMPLETE);
+	while (!a->ended)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_non_null(strstr(a->end.msg, "newer session"));
+	assert_false(b->ended);
+	worker_free(a);
+	worker_free(b);
+	rig_free(r);
+}
+
+static void wait_ready(struct rig *r)
+{
+	const Gs__Node *n;
+
+	do {
+		uv_run(&r->loop, UV_RUN_ONCE);
+		n = store_node(r->m.store, r->node_id);
+	} while (!n->status || n->status->state != GS__NODE_STATE__NODE_READY);
+}
+
+static void test_galera_create(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	Gs__ScaleRequest scale = GS__SCALE_REQUEST__INIT;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	Gs__Empty empty = GS__EMPTY__INIT;
+	Gs__ServiceDetail *d;
+	Gs__DumpResponse *dump;
+	struct err e;
+	cleanup_free char *net = create_network(r, "dbnet", NULL, &e);
+
+	wait_ready(r);
+	assert_int_equal(create_service(r, galera_spec("db", 1, "dbnet"), &e), 0);
+	ref.ref = "db";
+	d = rig_call_ok(r, M_SVC_INSPECT, &ref);
+	assert_non_null(d->galera);
+	assert_string_equal(d->galera->service_ids[0], d->service->meta->id);
+	assert_int_equal(d->service->meta->version,
+			 d->galera->meta->created_ms ? d->service->meta->version : 0);
+	assert_null(
+		env_find(d->service->spec->task->env, d->service->spec->task->n_env, "MYSQL_ROOT_PASSWORD"));
+	assert_non_null(env_find(d->service->spec->task->env, d->service->spec->task->n_env, "TZ"));
+	assert_string_equal(d->service->spec->task->mounts[0]->target, "/var/lib/mysql");
+	assert_string_equal(d->service->spec->task->networks[0]->network_id, net);
+	assert_int_equal(store_count(r->m.store, OBJ_SECRET), 4);
+	obj_free(d);
+	dump = rig_call_ok(r, M_DUMP, &empty);
+	assert_non_null(strstr(dump->text, "name=\"db\""));
+	assert_null(strstr(dump->text, "geheim"));
+	assert_null(strstr(dump->text, "PRIVATE KEY"));
+	obj_free(dump);
+	scale.ref = "db";
+	scale.replicas = 2;
+	assert_null(rig_call(r, M_SCALE, &scale, &e));
+	assert_non_null(strstr(e.msg, "2 replicas need 2 nodes, 1 is ready"));
+	assert_true(create_service(r, galera_spec("db", 1, "dbnet"), &e) == E_EXISTS);
+	ref.ref = "dbnet";
+	assert_null(rig_call(r, M_NET_RM, &ref, &e));
+	assert_int_equal(e.code, E_IN_USE);
+	worker_free(w);
+	rig_free(r);
+}
+
+static void on_detail(const ProtobufCMessage *event, void *arg)
+{
+	*(uint32_t *)arg = ((const Gs__ServiceDetail *)event)->service->spec->replicas;
+}
+
+static void on_watch_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+}
+
+static void test_watch_scale_remove(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__WatchServiceRequest watch = GS__WATCH_SERVICE_REQUEST__INIT;
+	Gs__ScaleRequest scale = GS__SCALE_REQUEST__INIT;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	uint32_t seen = 0;
+	struct rpc_call_spec spec = {.service = RPC_CONTROL,
+				     .method = M_WATCH,
+				     .req = &watch.base,
+				     .on_event = on_detail,
+				     .done = on_watch_done,
+				     .arg = &seen};
+	struct err e;
+
+	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
+	watch.ref = scale.ref = ref.ref = "web";
+	rpc_call_start(rig_local(r), &spec);
+	while (seen != 1)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	scale.replicas = 4;
+	obj_free(rig_call_ok(r, M_SCALE, &scale));
+	while (seen != 4)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	obj_free(rig_call_ok(r, M_SVC_RM, &ref));
+	while (store_count(r->m.store, OBJ_SERVICE) > 0)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_null(rig_call(r, M_SVC_INSPECT, &ref, &e));
+	rig_free(r);
+}
+
+static void test_get_cluster_hides_keys(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__GetClusterRequest req = GS__GET_CLUSTER_REQUEST__INIT;
+	Gs__Cluster *c = rig_call_ok(r, M_CLUSTER, &req);
+
+	assert_int_equal(c->ca_key_pem.len, 0);
+	assert_null(c->worker_token);
+	assert_int_equal(c->spec->heartbeat_ms, 1000);
+	assert_true(store_cluster(r->m.store)->ca_key_pem.len > 0);
+	obj_free(c);
+	rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names_and_images),
+		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_services_refused),
+		cmocka_unit_test(test_session_streams_assignments),
+		cmocka_unit_test(test_second_session_replaces),
+		cmocka_unit_test(test_galera_create),
+		cmocka_unit_test(test_watch_scale_remove),
+		cmocka_unit_test(test_get_cluster_hides_keys),
+	};
+
+	log_init("test", LOG_WARN, 2);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
