@@ -92,6 +92,13 @@ struct overlay {
 	int egress_index; /* of gswarm0; 0: not set up yet */
 };
 
+/* What was tolerated leaves no trace; e may be NULL. */
+static inline void err_forgive(struct err *e)
+{
+	if (e)
+		err_clear(e);
+}
+
 /* ---- netns.c ---- */
 /* Enter / return to the host's namespace; a thread that cannot return must not go on: abort. */
 int ns_enter(int fd, struct err *e);
@@ -149,7 +156,7 @@ struct network *network_find(struct overlay *o, const char *id);
 bool overlay_is_remote(const struct overlay *o, const struct overlay_endpoint *ep);
 
 /* ---- reconcile.c ---- */
-int reconcile_all(struct overlay *o, unsigned *ret_repairs, struct err *e);
+int reconcile_locked(struct overlay *o, unsigned *ret_repairs, struct err *e);
 
 /* ---- nft.c ---- */
 int nft_init(struct overlay *o, struct err *e);

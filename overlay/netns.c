@@ -319,7 +319,7 @@ int ns_remove(struct overlay *o, const char *name, const char *mark_prefix, stru
 	}
 	rc = ns_get(o, name, &ns, e);
 	if (rc == E_NOT_FOUND) {
-		err_clear(e);
+		err_forgive(e);
 		return 0;
 	}
 	if (rc == 0)

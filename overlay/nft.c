@@ -246,7 +246,11 @@ int nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_
 
 int nft_apply(struct overlay *o, const char *netns, const char *batch, struct err *e)
 {
-	return nft_run(o, netns, batch, NULL, e);
+	int rc = nft_run(o, netns, batch, NULL, e);
+
+	if (rc == 0)
+		err_forgive(e);
+	return rc;
 }
 
 /* A child that ended by itself (idle) leaves a zombie until somebody asks. */

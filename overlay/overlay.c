@@ -14,12 +14,15 @@
 #include "overlay/reap.h"
 #include "overlay/routes.h"
 
+/* What was tolerated on the way must not be left in e: callers may test its code alone. */
 #define LOCKED(o, call)                                                                                      \
 	({                                                                                                   \
 		int rc_;                                                                                     \
 		pthread_mutex_lock(&(o)->lock);                                                              \
 		rc_ = (call);                                                                                \
 		pthread_mutex_unlock(&(o)->lock);                                                            \
+		if (rc_ == 0)                                                                                \
+			err_forgive(e);                                                                      \
 		rc_;                                                                                         \
 	})
 
@@ -56,6 +59,7 @@ int overlay_new(const struct overlay_config *config, struct overlay **ret, struc
 		overlay_free(o);
 		return err_wrap(e, "overlay");
 	}
+	err_forgive(e);
 	*ret = o;
 	return 0;
 }

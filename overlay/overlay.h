@@ -56,6 +56,7 @@ struct overlay_endpoint { /* a remote (or local) address of a network */
 	uint8_t mac[6];
 	uint64_t generation; /* a lower one never overwrites a higher */
 };
+/* A lower generation than the known one is ignored (0). */
 int overlay_endpoint_set(struct overlay *o, const struct overlay_endpoint *ep, struct err *e);
 int overlay_endpoint_remove(struct overlay *o, const char *id, struct err *e);
 
@@ -94,5 +95,6 @@ int overlay_remove_all(struct overlay *o, struct err *e);
 char *overlay_dump(struct overlay *o);
 
 /* ---- nft ---- */
-/* Apply one atomic batch in a namespace (NULL: the host's). */
+/* Apply one atomic batch in a namespace, by name or path (NULL: the host's). It may be sent twice when the
+ * helper dies under it, so it must bear repetition. */
 int nft_apply(struct overlay *o, const char *netns, const char *batch, struct err *e);

@@ -16,12 +16,12 @@ static void note(struct err *first, int rc, const struct err *e)
 
 static int finish(const struct err *first, struct err *e)
 {
-	if (first->code && e)
-		*e = *first;
+	if (e)
+		*e = *first; /* cleared when nothing failed */
 	return first->code;
 }
 
-int reconcile_all(struct overlay *o, unsigned *ret_repairs, struct err *e)
+int reconcile_locked(struct overlay *o, unsigned *ret_repairs, struct err *e)
 {
 	struct err first = {0}, one = {0};
 
@@ -40,7 +40,7 @@ int overlay_reconcile(struct overlay *o, unsigned *ret_repairs, struct err *e)
 	int rc;
 
 	pthread_mutex_lock(&o->lock);
-	rc = reconcile_all(o, &repairs, e);
+	rc = reconcile_locked(o, &repairs, e);
 	pthread_mutex_unlock(&o->lock);
 	if (ret_repairs)
 		*ret_repairs = repairs;
@@ -116,7 +116,7 @@ int overlay_adopt_done(struct overlay *o, const char *const *keep_netns, size_t 
 	o->nft.listing = NULL;
 	note(&first, egress_sweep(o, &one), &one);
 	sweep_all(o, keep_netns, n, false, &first);
-	note(&first, reconcile_all(o, &repairs, &one), &one);
+	note(&first, reconcile_locked(o, &repairs, &one), &one);
 	pthread_mutex_unlock(&o->lock);
 	return finish(&first, e);
 }

@@ -208,7 +208,7 @@ int network_destroy(struct overlay *o, const char *ns_name, struct err *e)
 	char mark[ALIAS_MAX];
 
 	if (rc == E_NOT_FOUND) {
-		err_clear(e);
+		err_forgive(e);
 		return ns_remove(o, ns_name, ALIAS_NET, e);
 	}
 	if (rc == 0)

@@ -43,7 +43,7 @@ static struct err err;
 		int rc_;                                                                                     \
 		err_clear(&err);                                                                             \
 		rc_ = (call);                                                                                \
-		if (rc_ != 0)                                                                                \
+		if (rc_ != 0 || err.code != 0)                                                               \
 			fail_msg("%s: %d %s (%s)", #call, rc_, err.msg, err_name(rc_));                      \
 	} while (0)
 
@@ -484,6 +484,10 @@ static void test_bad_input(void **state)
 	assert_int_equal(overlay_attach(h1.o, &p, &err), E_NOT_FOUND); /* no such namespace */
 	assert_int_not_equal(sh("test -e %s/gsn-aaaaaaaa", h1.dir), 0);
 	OK(overlay_detach(h1.o, "never.attached", &err));
+	attach(&h1, 13, "t13"); /* the caller may not care for the text */
+	OK(overlay_detach(h1.o, NET_A ".slot13", NULL));
+	OK(overlay_netns_remove(h1.o, "t13", NULL));
+	assert_int_equal(overlay_attach(h1.o, &p, NULL) < 0, 1);
 	OK(overlay_egress_detach(h1.o, "never.attached", &err));
 	OK(overlay_netns_remove(h1.o, "never", &err));
 }
@@ -568,12 +572,11 @@ static void test_egress(void **state)
 	restart(&h1);
 	declare(&h1);
 	attach(&h1, 11, "t11");
-	OK(overlay_egress_attach(h1.o, "t11", "e.fresh", &err) == E_EXISTS ? 0
-									   : -1); /* gw0 belongs to e.11b */
+	assert_int_equal(overlay_egress_attach(h1.o, "t11", "e.fresh", &err), E_EXISTS); /* gw0 is e.11b's */
 	OK(overlay_egress_attach(h1.o, "t11", "e.11b", &err));
 	OK(overlay_remove_all(h1.o, &err));
-	SH("test $(cat /proc/sys/net/ipv4/ip_forward) = 0 && cat /run/forward > "
-	   "/proc/sys/net/ipv4/ip_forward");
+	SH("test $(cat /proc/sys/net/ipv4/ip_forward) = 0");
+	SH("cat /run/forward > /proc/sys/net/ipv4/ip_forward");
 }
 
 static void test_tunnel_sources_are_checked(void **state)
