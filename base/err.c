@@ -58,6 +58,8 @@ int err_errno(struct err *e, int errno_value, const char *fmt, ...)
 
 void err_clear(struct err *e)
 {
+	if (!e)
+		return;
 	e->code = 0;
 	e->msg[0] = 0;
 }
