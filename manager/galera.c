@@ -76,7 +76,7 @@ static bool permit_fits_attempt(const Gs__Task *t)
 
 static bool was_let_start(const Gs__Task *t)
 {
-	return t->permit && (t->permit->mode != GS__PERMIT_MODE__PERMIT_NONE || t->permit->withdraw);
+	return t->permit && !t->permit->prefetch; /* mode NONE without it: the start is over */
 }
 
 /* ORPHANED is the managers' word, not the worker's: the process may well run. */

@@ -179,6 +179,9 @@ static void confirm(struct galera *g, struct galera_member *m)
 	g->c->force_bootstrap = false;
 	str_replace(&g->c->force_slot, "");
 	m->in_v = true;
+	if (m->task->permit->mode ==
+	    GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP) /* done: nobody shall read it again */
+		galera_permit_give(g, m, galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_NONE));
 }
 
 static bool is_confirmation(const struct galera *g, const struct galera_member *m)
@@ -259,17 +262,15 @@ static void holder_lost(struct galera *g, struct galera_member *m)
 static void in_place_pending(struct galera *g, struct galera_member *m)
 {
 	const Gs__GaleraPermit *p = m->task->permit;
-	uint64_t conf = g->c->last_primary ? g->c->last_primary->conf_id : 0;
+	const Gs__GaleraView *v = m->task->status->view;
 
 	if (m->life == GL_HELD || m->life == GL_ABSENT) {
 		token_withdraw_in_place(g); /* bound to a process that is gone */
 		return;
 	}
-	if (m->life == GL_NONPRIM && p->prim_conf_id != conf) {
-		Gs__GaleraPermit *again = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
-
-		again->prim_conf_id = conf;
-		galera_permit_give(g, m, again);
+	if (m->life == GL_NONPRIM && p->prim_conf_id && v && v->prim_conf_id > p->prim_conf_id) {
+		token_withdraw_in_place(g); /* it was in a newer view: it refuses this order for ever */
+		return;
 	}
 	if (m->life == GL_LOST)
 		wait_for_holder(g);

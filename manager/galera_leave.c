@@ -24,6 +24,12 @@ static bool runs(const struct galera_member *m)
 /* Somebody was told to stop and is still there, or the others' view still lists one that is gone. */
 static bool leave_in_progress(const struct galera *g)
 {
+	const Gs__PrimaryView *v = g->c->last_primary;
+
+	for (size_t i = 0; v && galera_has_primary(g) && i < v->n_slots; i++) {
+		if (!galera_slot_member(g, v->slots[i]))
+			return true;
+	}
 	for (size_t i = 0; i < g->n; i++) {
 		const struct galera_member *m = &g->m[i];
 
@@ -57,6 +63,13 @@ static struct galera_member *next_leaver(const struct galera *g)
 	return best;
 }
 
+/* It has reported the newest view itself: one that died since the view before cannot have. */
+static bool is_up_to_date(const struct galera *g, const struct galera_member *m)
+{
+	return m->synced && !m->outdated && g->c->last_primary &&
+	       m->task->status->view->conf_id == g->c->last_primary->conf_id;
+}
+
 /* All that stay are Synced, nobody is being fed, and at least one stays. */
 static bool others_are_well(const struct galera *g)
 {
@@ -69,7 +82,7 @@ static bool others_are_well(const struct galera *g)
 			return false;
 		if (m->leaving)
 			continue;
-		if (!m->synced || m->outdated)
+		if (!is_up_to_date(g, m))
 			return false;
 		synced++;
 	}

@@ -253,19 +253,6 @@ void galera_withdraw_joiners(struct galera *g)
 	}
 }
 
-/* A member that lived through a pc.bootstrap is told the new epoch, for the file in its volume. */
-static void refresh_epochs(struct galera *g)
-{
-	for (size_t i = 0; i < g->n; i++) {
-		struct galera_member *m = &g->m[i];
-
-		if (m->life != GL_PRIMARY || m->outdated || !m->task->permit ||
-		    m->task->permit->epoch >= g->c->epoch)
-			continue;
-		galera_permit_give(g, m, galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_JOIN));
-	}
-}
-
 void galera_joins(struct galera *g)
 {
 	unsigned joining = 0, room = g->rules->join_parallel ? g->rules->join_parallel : 1;
@@ -275,7 +262,6 @@ void galera_joins(struct galera *g)
 		joining += is_joining(&g->m[i]);
 		donor_free = donor_free || (g->m[i].synced && !g->m[i].stopping && !g->m[i].outdated);
 	}
-	refresh_epochs(g);
 	while (donor_free && joining < room) {
 		struct galera_member *m = next_joiner(g);
 

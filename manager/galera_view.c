@@ -278,14 +278,18 @@ static bool list_has(size_t n, char *const *list, const char *text)
 void galera_set_primary_view(struct galera *g, const struct galera_member *reporter)
 {
 	const Gs__GaleraView *v = reporter->task->status->view;
+	bool past = strcmp(v->status, "Primary") != 0;
+	size_t n_members = past ? v->n_prim_members : v->n_members;
+	size_t size = past ? v->n_prim_members : v->cluster_size;
+	char **members = past ? v->prim_members : v->members;
 	Gs__PrimaryView *next = obj_new(&gs__primary_view__descriptor);
 	size_t named = 0;
 
-	next->conf_id = v->conf_id;
+	next->conf_id = past ? v->prim_conf_id : v->conf_id;
 	next->seqno = v->last_committed;
 	for (size_t i = 0; i < g->n; i++) { /* in slot order */
-		for (size_t k = 0; k < v->n_members; k++) {
-			if (slot_of_view_member(g, v->members[k]) != g->m[i].slot)
+		for (size_t k = 0; k < n_members; k++) {
+			if (slot_of_view_member(g, members[k]) != g->m[i].slot)
 				continue;
 			obj_add_str(&next->n_slots, &next->slots, g->m[i].slot->meta->id);
 			named++;
@@ -297,7 +301,7 @@ void galera_set_primary_view(struct galera *g, const struct galera_member *repor
 		named++;
 	}
 	const Gs__PrimaryView *before = g->c->last_primary;
-	for (size_t i = 0; before && named < v->cluster_size && i < before->n_slots; i++) {
+	for (size_t i = 0; before && named < size && i < before->n_slots; i++) {
 		if (!list_has(next->n_slots, next->slots, before->slots[i]))
 			obj_add_str(&next->n_slots, &next->slots, before->slots[i]);
 	}
@@ -314,8 +318,15 @@ static const Gs__GaleraView *current_view(const struct galera *g, const struct g
 	if (t->status->state != GS__TASK_STATE__TASK_RUNNING &&
 	    t->status->state != GS__TASK_STATE__TASK_STARTING)
 		return NULL;
-	const Gs__GaleraView *v = t->status->view;
-	return strcmp(v->status, "Primary") || strcmp(v->cluster_uuid, g->c->cluster_uuid) ? NULL : v;
+	return strcmp(t->status->view->cluster_uuid, g->c->cluster_uuid) ? NULL : t->status->view;
+}
+
+/* The newest Primary view that this member says it was in; 0: none. */
+static uint64_t primary_conf(const Gs__GaleraView *v)
+{
+	if (!strcmp(v->status, "Primary"))
+		return v->conf_id == UINT64_MAX ? 0 : v->conf_id;
+	return v->n_prim_members ? v->prim_conf_id : 0;
 }
 
 /* A view counts also when its reporter's node went Down since: it is still what was seen last. */
@@ -327,8 +338,8 @@ static void note_views(struct galera *g)
 	for (size_t i = 0; i < g->n; i++) {
 		const Gs__GaleraView *v = current_view(g, &g->m[i]);
 
-		if (v && v->conf_id != UINT64_MAX && v->conf_id > conf) {
-			conf = v->conf_id;
+		if (v && primary_conf(v) > conf) {
+			conf = primary_conf(v);
 			best = &g->m[i];
 		}
 	}
@@ -346,8 +357,8 @@ static void mark_v(struct galera *g, struct galera_member *m)
 		return;
 	if (!m->task->permit || m->task->permit->group_epoch != g->c->group_epoch)
 		return;
-	bool dropped = v && v->conf_id && v->conf_id != UINT64_MAX && g->c->last_primary &&
-		       v->conf_id <= g->c->last_primary->conf_id;
+	bool dropped =
+		v && primary_conf(v) && g->c->last_primary && primary_conf(v) <= g->c->last_primary->conf_id;
 	m->in_v = !dropped;
 }
 
