@@ -371,18 +371,6 @@ static void make_pending(struct alloc *a, const Gs__Task *t)
 	str_replace(&edit->pending_reason, "");
 }
 
-static int by_service_then_slot(const void *a, const void *b)
-{
-	const Gs__Task *x = *(const Gs__Task *const *)a, *y = *(const Gs__Task *const *)b;
-	int d = strcmp(x->service_id, y->service_id);
-
-	if (d)
-		return d;
-	if (x->slot_number != y->slot_number)
-		return x->slot_number < y->slot_number ? -1 : 1;
-	return strcmp(x->meta->id, y->meta->id);
-}
-
 static void allocate_tasks(struct alloc *a)
 {
 	cleanup_free const Gs__Task **rows = NULL;
@@ -393,7 +381,7 @@ static void allocate_tasks(struct alloc *a)
 		if (task_state(rows[i]) == GS__TASK_STATE__TASK_NEW && task_wanted(rows[i]) &&
 		    rows[i]->spec && tx_get(a->tx, OBJ_SLOT, rows[i]->slot_id))
 			rows[fresh++] = rows[i];
-	qsort(rows, fresh, sizeof(*rows), by_service_then_slot);
+	qsort(rows, fresh, sizeof(*rows), tasks_by_service_then_slot);
 	for (size_t i = 0; i < fresh; i++) {
 		cleanup_free char *why = allocate_slot(a, &cs, rows[i]);
 

@@ -35,6 +35,18 @@ void task_set_pending(struct tx *tx, const Gs__Task *t, const char *reason)
 		str_replace(&edit->pending_reason, reason);
 }
 
+int tasks_by_service_then_slot(const void *a, const void *b)
+{
+	const Gs__Task *x = *(const Gs__Task *const *)a, *y = *(const Gs__Task *const *)b;
+	int d = strcmp(x->service_id, y->service_id);
+
+	if (d)
+		return d;
+	if (x->slot_number != y->slot_number)
+		return x->slot_number < y->slot_number ? -1 : 1;
+	return strcmp(x->meta->id, y->meta->id);
+}
+
 const Gs__SlotAddress *slot_address(const Gs__Slot *slot, const char *network_id)
 {
 	for (size_t i = 0; i < slot->n_addresses; i++)

@@ -41,10 +41,12 @@ static inline bool service_is_galera(const Gs__Service *svc)
 /* Nothing of the task can run any more, or nobody can say so before its node is back (the node's next
  * complete set of assignments will not have it, and its worker reaps what it does not know). */
 bool task_is_gone(const struct tx *tx, const Gs__Task *t);
+/* For qsort of const Gs__Task pointers: services together, slots in the order people count them. */
+int tasks_by_service_then_slot(const void *a, const void *b);
 /* Every constraint holds for the node. An unreadable one holds for none. */
 bool constraints_match(const Gs__ServiceSpec *spec, const Gs__Node *n);
 void event_add(struct tx *tx, struct reconcile_env *env, const char *kind, const char *object_id,
 	       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/* Set the owned string in the row of the tx only if it differs. */
+/* Why the task is not placed; the row is edited only if it says something else now. */
 void task_set_pending(struct tx *tx, const Gs__Task *t, const char *reason);
 const Gs__SlotAddress *slot_address(const Gs__Slot *slot, const char *network_id);

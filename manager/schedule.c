@@ -284,18 +284,6 @@ static void place_task(struct board *b, const Gs__Service *svc, const Gs__Task *
 		place_spread(b, svc, t);
 }
 
-static int by_service_then_slot(const void *a, const void *b)
-{
-	const Gs__Task *x = *(const Gs__Task *const *)a, *y = *(const Gs__Task *const *)b;
-	int d = strcmp(x->service_id, y->service_id);
-
-	if (d)
-		return d;
-	if (x->slot_number != y->slot_number)
-		return x->slot_number < y->slot_number ? -1 : 1;
-	return strcmp(x->meta->id, y->meta->id);
-}
-
 void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
 	cleanup_free const Gs__Task **tasks = NULL;
@@ -310,7 +298,7 @@ void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 		if (task_state(tasks[i]) == GS__TASK_STATE__TASK_PENDING && task_wanted(tasks[i]) &&
 		    !*tasks[i]->node_id)
 			tasks[waiting++] = tasks[i];
-	qsort(tasks, waiting, sizeof(*tasks), by_service_then_slot);
+	qsort(tasks, waiting, sizeof(*tasks), tasks_by_service_then_slot);
 	for (size_t i = 0; i < waiting; i++) {
 		if (i == 0 || strcmp(tasks[i]->service_id, tasks[i - 1]->service_id) != 0) {
 			svc = tx_get(tx, OBJ_SERVICE, tasks[i]->service_id);

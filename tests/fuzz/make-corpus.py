@@ -127,8 +127,31 @@ def certificates(root):
     yield "no-pem", b"hello\n"
 
 
+def envelopes(root):
+    def envelope(payload, version=1, length=None, pad=b"\0"):
+        size = len(payload) if length is None else length
+        return (b"GSE" + bytes([version]) + size.to_bytes(4, "big") + (7).to_bytes(8, "big") + bytes(range(16)) +
+                payload + pad * (-len(payload) % 8))
+    node = 'actions { object { node { meta { id: "n1" } description { hostname: "docker1" } } } }'
+    task = 'actions { object { task { meta { id: "t1" } service_id: "s1" node_id: "n1" } } }'
+    gone = 'actions { kind: ACTION_REMOVE object { task { meta { id: "t1" version: 1 } } } }'
+    late = 'actions { kind: ACTION_UPDATE object { task { meta { id: "t1" version: 9 } } } }'
+    names = "".join('actions { object { service { meta { id: "%s" } spec { name: "db" } } } }' % i for i in "ab")
+    for name, text in {"empty": "", "create": node + task, "create-remove": task + gone, "stale": node + task + late,
+                       "one-name-twice": names, "same-id-twice": node + node, "no-object": "actions { kind: ACTION_CREATE }",
+                       "no-id": "actions { object { node { } } }",
+                       "schema": 'actions { object { cluster { meta { id: "c" } schema_version: 2 } } }'}.items():
+        yield name, envelope(encode(root, "StoreCommand", text + " now_ms: 5"))
+    yield "newer", envelope(b"x", version=2)
+    yield "length", envelope(b"12345678", length=9)
+    yield "huge", envelope(b"12345678", length=2**32 - 1)
+    yield "padding", envelope(b"x", pad=b"y")
+    yield "garbage", envelope(b"\xff" * 16)
+
+
 def main(root):
-    kinds = {"frame": frames, "conn": frames, "message": messages, "token": tokens, "addr": addresses, "cert": certificates}
+    kinds = {"frame": frames, "conn": frames, "message": messages, "token": tokens, "addr": addresses, "cert": certificates,
+             "envelope": envelopes}
     for kind, seeds in kinds.items():
         folder = root / "tests/fuzz/corpus" / kind
         folder.mkdir(parents=True, exist_ok=True)
