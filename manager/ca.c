@@ -17,7 +17,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/control_check.h"
-#include "manager/dispatch.h"
 
 #define STRANGERS_PER_S 20.0
 #define STRANGERS_BURST 60.0
@@ -307,7 +306,7 @@ static void on_issue_barrier(void *arg, const struct err *barrier)
 	if (e.code == 0) {
 		tx = tx_new(is->m->store);
 		if (issue(is, tx, &resp, &e) == 0)
-			manager_commit(is->m, is->call, tx, resp);
+			manager_commit(is->m, is->call, tx, resp, NULL, NULL);
 		else
 			tx_free(tx);
 	}
@@ -385,7 +384,7 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	resp = obj_new(&gs__renew_response__descriptor);
 	obj_bytes_set(&resp->cert_pem, cert, strlen(cert));
 	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
-	manager_commit(m, call, tx, resp);
+	manager_commit(m, call, tx, resp, NULL, NULL);
 }
 
 void ca_register(struct manager *m)

@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "manager/ca.h"
 #include "manager/control_internal.h"
-#include "manager/dispatch.h"
 #include "manager/logbroker.h"
 #include "manager/reconcile_internal.h"
 
@@ -91,7 +90,7 @@ static void on_join_tokens(struct rpc_call *call, const ProtobufCMessage *msg, v
 	}
 	tx = tx_new(m->store);
 	tx_update(tx, copy); /* without a change it is left out */
-	manager_commit(m, call, tx, resp);
+	manager_commit(m, call, tx, resp, on_join_tokens, msg);
 }
 
 /* ---- nodes ---- */
@@ -157,7 +156,7 @@ static void on_update_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	struct manager *m = arg;
 	const Gs__NodeUpdateRequest *req = (const Gs__NodeUpdateRequest *)msg;
 	const Gs__Node *node;
-	Gs__Node *changed;
+	Gs__Node *changed, *resp;
 	struct err e = {0};
 	struct tx *tx;
 
@@ -169,9 +168,10 @@ static void on_update_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	}
 	changed = obj_dup(node);
 	obj_set(&changed->spec, req->spec);
+	resp = obj_dup(changed);
 	tx = tx_new(m->store);
 	tx_update_spec(tx, changed);
-	manager_commit(m, call, tx, obj_dup(changed));
+	manager_commit(m, call, tx, resp, on_update_node, msg);
 }
 
 static void revoke_certs(struct manager *m, struct tx *tx, const char *node_id)
@@ -187,26 +187,6 @@ static void revoke_certs(struct manager *m, struct tx *tx, const char *node_id)
 		copy->revoked = true;
 		tx_update(tx, copy);
 	}
-}
-
-struct removal {
-	struct manager *m;
-	struct rpc_call *call;
-	char node_id[ID_LEN + 1];
-};
-
-static void on_node_removed(void *arg, const struct err *e)
-{
-	struct removal *r = arg;
-
-	if (e->code) {
-		rpc_fail(r->call, e);
-	} else {
-		dispatcher_drop_node(r->m->dispatcher, r->node_id);
-		rpc_server_drop_node(r->m->server, r->node_id);
-		manager_reply_empty(r->call);
-	}
-	free(r);
 }
 
 static int check_removal(struct manager *m, const Gs__Node *node, bool force, struct err *e)
@@ -227,7 +207,6 @@ static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	struct manager *m = arg;
 	const Gs__RefRequest *req = (const Gs__RefRequest *)msg;
 	const Gs__Node *node;
-	struct removal *r;
 	struct err e = {0};
 	struct tx *tx;
 
@@ -240,11 +219,7 @@ static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	tx = tx_new(m->store);
 	tx_remove(tx, node);
 	revoke_certs(m, tx, node->meta->id);
-	r = xcalloc(1, sizeof(*r));
-	r->m = m;
-	r->call = call;
-	snprintf(r->node_id, sizeof(r->node_id), "%s", node->meta->id);
-	store_commit(m->store, tx, on_node_removed, r);
+	manager_commit(m, call, tx, NULL, on_remove_node, msg); /* the dispatcher ends what it has open */
 }
 
 /* ---- methods, in the order of the .proto ---- */

@@ -25,7 +25,7 @@ static void add_secret(struct tx *tx, const char *cluster_id, const char *name, 
 
 void galera_create_rows(struct tx *tx, Gs__Service *service, const char *root_password)
 {
-	static const char *const own[] = {"health", "sst", "admin"};
+	static const char *const own[] = {"gs_health", "gs_sst", "gs_admin"};
 	Gs__GaleraCluster *row;
 	char id[ID_LEN + 1], password[ID_LEN + 1];
 
@@ -108,5 +108,5 @@ void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	str_replace(&changed->force_slot, slot->meta->id);
 	tx = tx_new(m->store);
 	tx_update(tx, changed);
-	manager_commit(m, call, tx, NULL);
+	manager_commit(m, call, tx, NULL, on_galera_recover, msg);
 }

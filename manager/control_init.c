@@ -283,7 +283,7 @@ static void init_again(struct manager *m, struct rpc_call *call, const Gs__InitC
 	obj_bytes_set(&resp->worker_cert_pem, worker, strlen(worker));
 	if (manager)
 		obj_bytes_set(&resp->manager_cert_pem, manager, strlen(manager));
-	manager_commit(m, call, tx, resp);
+	manager_commit(m, call, tx, resp, NULL, NULL);
 }
 
 void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)

@@ -37,7 +37,7 @@ void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	tx_create(tx, row);
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
-	manager_commit(m, call, tx, resp);
+	manager_commit(m, call, tx, resp, on_create_network, msg);
 }
 
 static size_t endpoints_of(const struct store *s, const char *network_id, Gs__Endpoint ***ret)
@@ -141,5 +141,5 @@ void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	tx = tx_new(m->store);
 	tx_remove(tx, net);
 	release_leases(m, tx, net->meta->id);
-	manager_commit(m, call, tx, NULL);
+	manager_commit(m, call, tx, NULL, on_remove_network, msg);
 }

@@ -174,7 +174,7 @@ void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	}
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
-	manager_commit(m, call, tx, resp);
+	manager_commit(m, call, tx, resp, on_create_service, msg);
 }
 
 /* ---- update, scale, remove ---- */
@@ -226,7 +226,7 @@ void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	obj_set(&changed->spec, spec);
 	tx = tx_new(m->store);
 	tx_update_spec(tx, changed);
-	manager_commit(m, call, tx, NULL);
+	manager_commit(m, call, tx, NULL, on_update_service, msg);
 }
 
 static int check_scale(struct manager *m, const Gs__Service *svc, uint32_t replicas, struct err *e)
@@ -269,7 +269,7 @@ void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *
 			    "an even number of members survives no more failures than one less");
 	tx = tx_new(m->store);
 	tx_update(tx, changed); /* not the spec that tasks are made from: no task is replaced */
-	manager_commit(m, call, tx, resp);
+	manager_commit(m, call, tx, resp, on_scale_service, msg);
 }
 
 void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -285,7 +285,7 @@ void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	changed->meta->deleting = true;
 	tx = tx_new(m->store);
 	tx_update(tx, changed);
-	manager_commit(m, call, tx, NULL);
+	manager_commit(m, call, tx, NULL, on_remove_service, msg);
 }
 
 /* ---- read ---- */

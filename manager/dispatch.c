@@ -218,6 +218,15 @@ static void session_begin(struct session *s)
 	manager_mark_dirty(s->d->m);
 }
 
+static void drop_node(struct dispatcher *d, struct node_mem *n)
+{
+	if (n->session)
+		session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
+	rpc_server_drop_node(d->m->server, n->id);
+	HASH_DEL(d->nodes, n);
+	free(n);
+}
+
 static void on_push(void *arg)
 {
 	struct dispatcher *d = arg;
@@ -225,8 +234,8 @@ static void on_push(void *arg)
 
 	d->push_armed = false;
 	HASH_ITER (hh, d->nodes, n, tmp) {
-		if (n->session && !store_node(d->m->store, n->id))
-			session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
+		if (!store_node(d->m->store, n->id))
+			drop_node(d, n);
 		else if (n->session)
 			push(n->session);
 	}
@@ -377,14 +386,6 @@ void dispatcher_register(struct dispatcher *d)
 	static const rpc_handler handlers[] = {on_session, on_heartbeat, on_report};
 
 	rpc_server_add(d->m->server, RPC_DISPATCHER, handlers, array_size(handlers), d);
-}
-
-void dispatcher_drop_node(struct dispatcher *d, const char *node_id)
-{
-	struct node_mem *n = dispatcher_node(d, node_id);
-
-	if (n && n->session)
-		session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
 }
 
 void dispatcher_reset(struct dispatcher *d)

@@ -14,7 +14,5 @@ void dispatcher_free(struct dispatcher *d);
 void dispatcher_changed(struct dispatcher *d);
 /* Leadership is gone: sessions end, memory is dropped. */
 void dispatcher_reset(struct dispatcher *d);
-/* End what this node has open here. */
-void dispatcher_drop_node(struct dispatcher *d, const char *node_id);
 int64_t dispatcher_last_seen_ms(struct dispatcher *d, const char *node_id); /* <0: no session yet */
 int64_t dispatcher_seqno(struct dispatcher *d, const char *task_id);        /* <0: none */

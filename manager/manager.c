@@ -27,6 +27,7 @@
 #define RETRY_MS 500
 #define LAG_PERIOD_MS 1000
 #define LAG_WARN_MS 50
+#define ATTEMPTS 16
 
 char *manager_path(const struct manager *m, const char *name)
 {
@@ -414,30 +415,52 @@ bool manager_refuses(struct manager *m, struct rpc_call *call)
 }
 
 struct answer {
+	struct manager *m;
 	struct rpc_call *call;
 	void *resp;
+	rpc_handler again;
+	void *req;
 };
+
+/* The number of attempts so far travels with the call. */
+static bool try_again(struct answer *a, const struct err *e)
+{
+	uintptr_t attempts = (uintptr_t)rpc_call_data(a->call);
+
+	if (e->code != E_STALE_VERSION || !a->again || attempts >= ATTEMPTS)
+		return false;
+	rpc_call_set_data(a->call, (void *)(attempts + 1));
+	a->again(a->call, a->req, a->m);
+	return true;
+}
 
 static void on_committed(void *arg, const struct err *e)
 {
 	struct answer *a = arg;
 
-	if (e->code)
-		rpc_fail(a->call, e);
-	else if (a->resp)
-		rpc_reply(a->call, a->resp);
-	else
-		manager_reply_empty(a->call);
+	if (!try_again(a, e)) {
+		if (e->code)
+			rpc_fail(a->call, e);
+		else if (a->resp)
+			rpc_reply(a->call, a->resp);
+		else
+			manager_reply_empty(a->call);
+	}
 	obj_free(a->resp);
+	obj_free(a->req);
 	free(a);
 }
 
-void manager_commit(struct manager *m, struct rpc_call *call, struct tx *take_tx, void *take_resp)
+void manager_commit(struct manager *m, struct rpc_call *call, struct tx *take_tx, void *take_resp,
+		    rpc_handler again, const ProtobufCMessage *req)
 {
 	struct answer *a = xcalloc(1, sizeof(*a));
 
+	a->m = m;
 	a->call = call;
 	a->resp = take_resp;
+	a->again = again;
+	a->req = again ? obj_dup(req) : NULL;
 	store_commit(m->store, take_tx, on_committed, a);
 }
 

@@ -87,8 +87,11 @@ void manager_wipe(struct manager *m);
 void manager_die(struct manager *m, const struct err *e) __attribute__((noreturn));
 void manager_serve(struct manager *m);
 
-/* A unary call that is answered by a commit. take_resp is freed; NULL: Empty. */
-void manager_commit(struct manager *m, struct rpc_call *call, struct tx *take_tx, void *take_resp);
+/* A unary call that is answered by a commit. take_resp is freed; NULL: Empty. After a conflict with another
+ * commit (a reconciler was quicker) `again` is run with the same request, a few times; NULL: the conflict is
+ * the answer. */
+void manager_commit(struct manager *m, struct rpc_call *call, struct tx *take_tx, void *take_resp,
+		    rpc_handler again, const ProtobufCMessage *req);
 void manager_fail(struct rpc_call *call, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void manager_reply_empty(struct rpc_call *call);

@@ -138,6 +138,45 @@ static void guard_recv(struct raft_io *io, struct raft_message *m)
 	g->recv(io, m);
 }
 
+/* libraft reads each segment whole, 8 MiB with mostly zeros, and keeps that buffer for as long as one entry
+ * of it is in the log. Move the entries of one batch into a buffer of their own size. */
+static void compact_batch(struct raft_entry *entries, size_t n)
+{
+	void *old = entries[0].batch;
+	size_t bytes = 0;
+	uint8_t *p;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += entries[i].buf.len;
+	p = raft_malloc(bytes ? bytes : 8);
+	if (!p)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		entries[i].batch = i == 0 ? p : entries[0].batch;
+		memcpy(p, entries[i].buf.base, entries[i].buf.len);
+		entries[i].buf.base = p;
+		p += entries[i].buf.len;
+	}
+	raft_free(old);
+}
+
+static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
+		      struct raft_snapshot **snapshot, raft_index *start_index, struct raft_entry *entries[],
+		      size_t *n_entries)
+{
+	int rc = guard_of(io)->inner.load(io, term, voted_for, snapshot, start_index, entries, n_entries);
+	size_t from = 0, to;
+
+	for (; rc == 0 && from < *n_entries; from = to) {
+		to = from + 1;
+		while (to < *n_entries && (*entries)[to].batch == (*entries)[from].batch)
+			to++;
+		if ((*entries)[from].batch)
+			compact_batch(*entries + from, to - from);
+	}
+	return rc;
+}
+
 static int guard_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
 {
 	struct raft_guard *g = guard_of(io);
@@ -178,6 +217,7 @@ void raft_guard_wrap(struct raft_guard *g, uv_loop_t *loop, const char *dir, uns
 	g->io.append = guard_append;
 	g->io.snapshot_put = guard_snapshot_put;
 	g->io.start = guard_start;
+	g->io.load = guard_load;
 	loop_timer_init(&g->watch, loop, on_watch, g);
 	loop_timer_every(&g->watch, WATCH_MS, WATCH_MS);
 }
