@@ -9,12 +9,15 @@ from hosts import wait_for
 from swarm import is_alive, kill_hard
 
 
+# As process 1 of its namespace sleep ignores TERM; nothing here waits for a grace period.
+SLEEP = ["--stop-signal", "SIGKILL", "host", "sleep", "100000"]
+
+
 @pytest.fixture(scope="module")
 def web(swarm):
     """Network mynet and service web: three tasks that sleep, one a node."""
     swarm.gswarm("network", "create", "--driver", "overlay", "mynet")
-    out = swarm.gswarm("service", "create", "--name", "web", "--replicas", "3", "--network", "mynet", "host", "sleep",
-                       "100000").stdout
+    out = swarm.gswarm("service", "create", "--name", "web", "--replicas", "3", "--network", "mynet", *SLEEP).stdout
     assert "converged" in out
     return swarm
 
@@ -137,7 +140,7 @@ def test_scale_and_addresses(web):
 
 
 def test_logs(swarm):
-    swarm.gswarm("service", "create", "--name", "talk", "host", "sh", "-c", "echo to-out; echo to-err >&2; sleep 100000")
+    swarm.gswarm("service", "create", "--name", "talk", "--stop-signal", "SIGKILL", "host", "sh", "-c", "echo to-out; echo to-err >&2; sleep 100000")
     wait_for("both lines", lambda: {"to-out", "to-err"} <= {x.rpartition("| ")[2] for x in swarm.logs("talk")})
     raw = swarm.gswarm("service", "logs", "--raw", "--tail", "1", "talk")
     assert (raw.stdout + raw.stderr).strip() in ("to-out", "to-err")
@@ -145,7 +148,7 @@ def test_logs(swarm):
 
 
 def test_limits_and_mounts(swarm):
-    swarm.gswarm("service", "create", "--name", "small", "--limit-memory", "64m", "--limit-pids", "50", "--mount",
+    swarm.gswarm("service", "create", "--name", "small", "--stop-signal", "SIGKILL", "--limit-memory", "64m", "--limit-pids", "50", "--mount",
                  "type=tmpfs,target=/tmp/t,tmpfs-size=1m", "--mount", "type=volume,target=/data", "--env", "WORD=hello",
                  "--constraint", f"node.hostname=={swarm.hosts[1].name}", "host", "sh", "-c",
                  "echo $WORD > /data/word; cat /data/word; exec sleep 100000")
@@ -164,7 +167,7 @@ def test_limits_and_mounts(swarm):
 
 
 def test_global_mode(swarm):
-    swarm.gswarm("service", "create", "--name", "everywhere", "--mode", "global", "host", "sleep", "100000")
+    swarm.gswarm("service", "create", "--name", "everywhere", "--mode", "global", *SLEEP)
     nodes = {t["node"] for t in swarm.tasks("everywhere", running=False)}
     assert nodes == {h.name for h in swarm.hosts}
     swarm.gswarm("service", "rm", "everywhere")
