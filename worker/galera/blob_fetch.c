@@ -67,7 +67,9 @@ static void try_work(void *arg)
 	char sha[SHA256_TEXT];
 	uint64_t size;
 
-	f->is_here = !sha256_file(f->final, sha, &size, NULL) && !strcmp(sha, f->sha256);
+	/* A hash that is none makes no path. */
+	f->is_here = sha256_is_valid(f->sha256) && !sha256_file(f->final, sha, &size, NULL) &&
+		     !strcmp(sha, f->sha256);
 }
 
 static void try_done(void *arg)
@@ -221,7 +223,7 @@ struct blob_fetch *blob_fetch_start(uv_loop_t *loop, const struct blob_fetch_spe
 	f->final = xasprintf("%s/%s", spec->blob_dir, spec->sha256);
 	f->tmp = xasprintf("%s/.fetch-%s", spec->blob_dir, spec->sha256);
 	f->peers = xcalloc(spec->n_peers + 1, sizeof(*f->peers));
-	for (size_t i = 0; i < spec->n_peers; i++)
+	for (size_t i = 0; i < spec->n_peers && sha256_is_valid(f->sha256); i++)
 		f->peers[f->n_peers++] = xstrdup(spec->peers[i]);
 	f->identity = spec->identity ? tls_identity_ref(spec->identity) : NULL;
 	f->done = spec->done;

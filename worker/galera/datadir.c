@@ -218,6 +218,13 @@ int datadir_set_safe(const struct datadir *d, struct err *e)
 	return r;
 }
 
+int datadir_sync(const struct datadir *d, struct err *e)
+{
+	cleanup_close int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || syncfs(fd) < 0 ? err_errno(e, errno, "sync %s", d->path) : 0;
+}
+
 uint64_t datadir_bytes(const char *path)
 {
 	char *const roots[] = {(char *)path, NULL};
@@ -228,7 +235,7 @@ uint64_t datadir_bytes(const char *path)
 	if (!fts)
 		return 0;
 	while ((f = fts_read(fts)))
-		if (f->fts_info == FTS_F)
+		if (f->fts_info == FTS_F && strcmp(f->fts_name, "galera.cache"))
 			bytes += (uint64_t)f->fts_statp->st_blocks * 512;
 	fts_close(fts);
 	return bytes;

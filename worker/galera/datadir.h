@@ -42,6 +42,8 @@ int datadir_set_safe(const struct datadir *d, struct err *e); /* safe_to_bootstr
 /* Keep the data aside: rename the files into <datadir>.quarantine-<epoch> (same file system, no space needed)
  * and leave an empty datadir; a full SST follows, so a second copy in place would be worth nothing. */
 int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e);
-uint64_t datadir_bytes(const char *path); /* allocated bytes below path; 0 when unreadable */
+int datadir_sync(const struct datadir *d, struct err *e); /* everything below it is on disk */
+uint64_t
+datadir_bytes(const char *path); /* allocated bytes below path, without galera.cache; 0 when unreadable */
 uint64_t datadir_free_bytes(const struct datadir *d);
 char *datadir_file(const struct datadir *d, const char *name); /* heap */

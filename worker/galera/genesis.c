@@ -84,6 +84,8 @@ static void pack_work(void *arg)
 	if (!j->result)
 		j->result = datadir_clean_markers(&j->dir, &j->err);
 	if (!j->result)
+		j->result = datadir_sync(&j->dir, &j->err);
+	if (!j->result)
 		j->result = archive_pack(j->dir.path, j->blob_dir, j->sha256, &j->size, &j->err);
 	if (j->result)
 		return;

@@ -19,22 +19,23 @@ struct profile {
 	const char *name;
 	const char *timers;  /* that stay */
 	const char *forming; /* from the start until the cluster is complete */
-	const char *settled; /* afterwards; NULL: forming has none */
+	const char
+		*settled; /* afterwards (inactive_check_period cannot be changed); NULL: forming has none */
 };
 
 static const struct profile profiles[] = {
 	{"lan-fast", "evs.suspect_timeout=PT1S;evs.inactive_timeout=PT3S;evs.install_timeout=PT3S",
 	 "evs.keepalive_period=PT0.1S;evs.inactive_check_period=PT0.1S;evs.join_retrans_period=PT0.1S;"
 	 "pc.announce_timeout=PT0.5S",
-	 "evs.keepalive_period=PT0.3S;evs.inactive_check_period=PT0.3S;evs.join_retrans_period=PT0.3S"},
+	 "evs.keepalive_period=PT0.3S;evs.join_retrans_period=PT0.3S"},
 	{"lan", "evs.suspect_timeout=PT2S;evs.inactive_timeout=PT6S;evs.install_timeout=PT6S",
 	 "evs.keepalive_period=PT0.1S;evs.inactive_check_period=PT0.1S;evs.join_retrans_period=PT0.1S;"
 	 "pc.announce_timeout=PT0.5S",
-	 "evs.keepalive_period=PT0.5S;evs.inactive_check_period=PT0.5S;evs.join_retrans_period=PT0.3S"},
+	 "evs.keepalive_period=PT0.5S;evs.join_retrans_period=PT0.3S"},
 	{"safe", "evs.suspect_timeout=PT5S;evs.inactive_timeout=PT15S;evs.install_timeout=PT15S",
 	 "evs.keepalive_period=PT0.1S;evs.inactive_check_period=PT0.1S;evs.join_retrans_period=PT0.1S;"
 	 "pc.announce_timeout=PT0.5S",
-	 "evs.keepalive_period=PT0.5S;evs.inactive_check_period=PT0.5S;evs.join_retrans_period=PT0.5S"},
+	 "evs.keepalive_period=PT0.5S;evs.join_retrans_period=PT0.5S"},
 	{"wan", "evs.suspect_timeout=PT30S;evs.inactive_timeout=PT60S;evs.install_timeout=PT60S",
 	 "evs.keepalive_period=PT3S;evs.inactive_check_period=PT10S;evs.join_retrans_period=PT1S", NULL},
 };
@@ -258,6 +259,9 @@ void options_tool_format(const struct options_input *in, const char *name, bool 
 {
 	put_server(out, in);
 	put_user_dir(out, in->task);
+	if (!recover) /* a genesis is synced as a whole when it is done */
+		buf_printf(out, "innodb_flush_method=nosync\ninnodb_flush_log_at_trx_commit=0\n"
+				"innodb_doublewrite=0\nsync_binlog=0\nsync_frm=0\n");
 	buf_printf(out,
 		   "[mysqld]\nskip-networking\nsocket=" TASK_RUN "/%s.sock\npid-file=" TASK_RUN "/%s.pid\n"
 		   "wsrep_on=%s\nwsrep_provider=%s\nwsrep_cluster_address=gcomm://127.0.0.1\n",

@@ -27,7 +27,9 @@ struct pushed {
 	char cluster[33], slot[33];
 	Gs__GaleraView *view;
 	int64_t at_ms;
-	bool own;
+	/* of our own members: what the last poll found */
+	bool excluded_once;
+	int64_t behind_since_ms;
 };
 
 struct target {
@@ -45,10 +47,6 @@ struct peer {
 	struct target *targets;
 	struct pushed views[MAX_VIEWS];
 	size_t n_views;
-	/* the doubt of the last poll, by slot: it counts when seen twice */
-	char doubt_slot[33];
-	bool excluded_once;
-	int64_t behind_since_ms;
 };
 
 struct peer *peer_new(uv_loop_t *loop, const char *node_id, const char *boot_id, const char *blob_dir)
@@ -200,29 +198,26 @@ static void handle_get_blob(struct rpc_call *call, const ProtobufCMessage *req, 
 static struct pushed *view_slot(struct peer *p, const char *cluster, const char *slot)
 {
 	int64_t now = clock_mono_ms(&clock_real);
-	struct pushed *v;
+	struct pushed *v = NULL;
 
-	for (size_t i = 0; i < p->n_views; i++)
+	for (size_t i = 0; i < p->n_views; i++) {
 		if (!strcmp(p->views[i].cluster, cluster) && !strcmp(p->views[i].slot, slot))
 			return &p->views[i];
-	for (size_t i = 0; i < p->n_views; i++)
-		if (now - p->views[i].at_ms > VIEW_FORGET_MS) {
+		if (now - p->views[i].at_ms > VIEW_FORGET_MS)
 			v = &p->views[i];
-			goto reuse;
-		}
-	if (p->n_views == MAX_VIEWS)
+	}
+	if (!v && p->n_views == MAX_VIEWS)
 		return NULL;
-	v = &p->views[p->n_views++];
-reuse:
+	if (!v)
+		v = &p->views[p->n_views++];
 	obj_free(v->view);
-	*v = (struct pushed){0};
+	*v = (struct pushed){.at_ms = now};
 	snprintf(v->cluster, sizeof(v->cluster), "%s", cluster);
 	snprintf(v->slot, sizeof(v->slot), "%s", slot);
 	return v;
 }
 
-static void view_keep(struct peer *p, const char *cluster, const char *slot, const Gs__GaleraView *view,
-		      bool own)
+static void view_keep(struct peer *p, const char *cluster, const char *slot, const Gs__GaleraView *view)
 {
 	struct pushed *v =
 		view && strlen(cluster) < 33 && strlen(slot) < 33 ? view_slot(p, cluster, slot) : NULL;
@@ -231,7 +226,6 @@ static void view_keep(struct peer *p, const char *cluster, const char *slot, con
 		return;
 	obj_set(&v->view, view);
 	v->at_ms = clock_mono_ms(&clock_real);
-	v->own = own;
 }
 
 static void handle_push_view(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
@@ -239,7 +233,7 @@ static void handle_push_view(struct rpc_call *call, const ProtobufCMessage *req,
 	const Gs__ViewPush *r = (const Gs__ViewPush *)req;
 	Gs__Empty empty = GS__EMPTY__INIT;
 
-	view_keep(arg, r->galera_cluster_id, r->slot_id, r->view, false);
+	view_keep(arg, r->galera_cluster_id, r->slot_id, r->view);
 	rpc_reply(call, &empty.base);
 }
 
@@ -250,48 +244,44 @@ void peer_register(struct rpc_server *s, struct peer *p)
 	rpc_server_add(s, RPC_PEER, handlers, array_size(handlers), p);
 }
 
-static bool lists(const Gs__GaleraView *other, const Gs__GaleraView *view, size_t own_index)
+static bool lists(const Gs__GaleraView *view, const char *address)
 {
-	(void)own_index;
-	/* Views carry incoming addresses: every member of a view sees the same list, so ours must equal
-	 * theirs once the conf_id is the same; a fresher list of another length has lost or gained somebody.
-	 */
-	for (size_t i = 0; i < other->n_members; i++)
-		for (size_t k = 0; k < view->n_members; k++)
-			if (!strcmp(other->members[i], view->members[k]))
-				return true;
-	return false;
+	for (size_t i = 0; i < view->n_members; i++)
+		if (!strcmp(view->members[i], address))
+			return true;
+	return !view->n_members; /* a view without a list excludes nobody */
+}
+
+/* A Primary view of the same history that is fresher than ours. */
+static bool is_fresher(const struct pushed *o, const struct pushed *own, const Gs__GaleraView *view,
+		       int64_t now)
+{
+	return o != own && o->view && !strcmp(o->cluster, own->cluster) && now - o->at_ms <= VIEW_FORGET_MS &&
+	       o->view->sql_open && !strcmp(o->view->status, "Primary") &&
+	       !strcmp(o->view->cluster_uuid, view->cluster_uuid) && o->view->conf_id > view->conf_id;
 }
 
 enum view_doubt peer_doubt(struct peer *p, const char *galera_cluster_id, const char *slot_id,
-			   const Gs__GaleraView *view, int64_t suspect_ms)
+			   const char *own_address, const Gs__GaleraView *view, int64_t suspect_ms)
 {
+	struct pushed *own = view_slot(p, galera_cluster_id, slot_id);
 	int64_t now = clock_mono_ms(&clock_real);
-	bool excluded = false, behind = false;
+	bool excluded = false, behind = false, was_excluded;
 
-	for (size_t i = 0; i < p->n_views; i++) {
-		const struct pushed *o = &p->views[i];
-
-		if (o->own || strcmp(o->cluster, galera_cluster_id) || !strcmp(o->slot, slot_id) ||
-		    !o->view->sql_open || strcmp(o->view->status, "Primary") ||
-		    strcmp(o->view->cluster_uuid, view->cluster_uuid) || now - o->at_ms > VIEW_FORGET_MS ||
-		    o->view->conf_id <= view->conf_id)
-			continue;
-		behind = true;
-		excluded = excluded || !lists(o->view, view, i);
-	}
-	if (strcmp(p->doubt_slot, slot_id)) {
-		snprintf(p->doubt_slot, sizeof(p->doubt_slot), "%s", slot_id);
-		p->excluded_once = false;
-		p->behind_since_ms = 0;
-	}
-	p->behind_since_ms = !behind ? 0 : p->behind_since_ms ? p->behind_since_ms : now;
-	if (behind && now - p->behind_since_ms > suspect_ms)
+	if (!own)
+		return VIEW_TRUSTED;
+	own->at_ms = now;
+	for (size_t i = 0; i < p->n_views; i++)
+		if (is_fresher(&p->views[i], own, view, now)) {
+			behind = true;
+			excluded = excluded || !lists(p->views[i].view, own_address);
+		}
+	own->behind_since_ms = !behind ? 0 : own->behind_since_ms ? own->behind_since_ms : now;
+	was_excluded = own->excluded_once;
+	own->excluded_once = excluded;
+	if (behind && now - own->behind_since_ms > suspect_ms)
 		return VIEW_BEHIND;
-	if (excluded && p->excluded_once)
-		return VIEW_EXCLUDED;
-	p->excluded_once = excluded;
-	return VIEW_TRUSTED;
+	return excluded && was_excluded ? VIEW_EXCLUDED : VIEW_TRUSTED;
 }
 
 /* ---- push ---- */
@@ -366,7 +356,7 @@ void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_i
 				     .deadline_ms = PUSH_DEADLINE_MS,
 				     .done = on_pushed};
 
-	view_keep(p, galera_cluster_id, slot_id, view, true);
+	view_keep(p, galera_cluster_id, slot_id, view);
 	push.galera_cluster_id = (char *)galera_cluster_id;
 	push.slot_id = (char *)slot_id;
 	push.epoch = epoch;

@@ -23,9 +23,10 @@ void peer_set_targets(struct peer *p, const char *const *addresses, size_t n);
 /* Tell the others, and remember as our own. */
 void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_id, uint64_t epoch,
 	       const Gs__GaleraView *view);
-/* What the others' views say about this one. suspect_ms: how long a lower conf_id is normal. */
+/* What the others' views say about this member, whose incoming address is own_address ("10.0.1.3:3306").
+ * suspect_ms: how long a lower conf_id is normal. */
 enum view_doubt peer_doubt(struct peer *p, const char *galera_cluster_id, const char *slot_id,
-			   const Gs__GaleraView *view, int64_t suspect_ms);
+			   const char *own_address, const Gs__GaleraView *view, int64_t suspect_ms);
 
 /* Fetch a blob by hash from the first of `peers` ("ip:port") that has it, into blob_dir/<sha256>. At once
  * when it is there already. done fires exactly once, not from inside. */

@@ -28,6 +28,20 @@ static int64_t suspect_ms(const Gs__Task *row)
 	return !strcmp(p, "lan-fast") ? 1000 : !strcmp(p, "safe") ? 5000 : !strcmp(p, "wan") ? 30000 : 2000;
 }
 
+/* As it stands in wsrep_incoming_addresses. */
+static enum view_doubt judge(struct galera *g, const Gs__GaleraView *v)
+{
+	const Gs__Task *row = task_row(g->task);
+	struct peer *peer = task_peer(g->task);
+	char ip[64], address[80];
+
+	if (!v->sql_open || !peer || !row->n_addresses || !row->addresses[0]->addr)
+		return VIEW_TRUSTED;
+	addr_format(&row->addresses[0]->addr->ip, ip, sizeof(ip));
+	snprintf(address, sizeof(address), strchr(ip, ':') ? "[%s]:3306" : "%s:3306", ip);
+	return peer_doubt(peer, row->galera_cluster_id, row->slot_id, address, v, suspect_ms(row));
+}
+
 static void report(struct galera *g, Gs__GaleraView *v)
 {
 	const Gs__Task *row = task_row(g->task);
@@ -55,12 +69,8 @@ static void report_seqno(struct galera *g, const Gs__GaleraView *v)
 static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 {
 	struct galera *g = arg;
-	const Gs__Task *row = task_row(g->task);
-	struct peer *peer = task_peer(g->task);
-	enum view_doubt doubt = VIEW_TRUSTED;
+	enum view_doubt doubt = judge(g, v);
 
-	if (v->sql_open && peer)
-		doubt = peer_doubt(peer, row->galera_cluster_id, row->slot_id, v, suspect_ms(row));
 	if (stalled && doubt == VIEW_TRUSTED)
 		doubt = VIEW_STALLED;
 	g->was_synced = g->was_synced || (v->sql_open && v->local_state == 4);

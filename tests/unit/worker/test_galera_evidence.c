@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "worker/galera/archive.h"
+#include "worker/galera/evidence.h"
+
+#define UUID "4fa302da-e4eb-11f1-a25e-3a2748ddb7d0"
+#define OTHER "5fa302da-e4eb-11f1-a25e-3a2748ddb7d0"
+#define ZERO "00000000-0000-0000-0000-000000000000"
+
+struct fix {
+	char root[64];
+	char *data;
+	struct evidence_input in;
+	Gs__GaleraEvidence *ev;
+	struct volume_mark mark;
+	enum evidence_next next;
+};
+
+static int set_up(void **state)
+{
+	struct fix *f = xcalloc(1, sizeof(*f));
+
+	snprintf(f->root, sizeof(f->root), "/tmp/gsw-test-XXXXXX");
+	if (!mkdtemp(f->root))
+		return -1;
+	f->data = xasprintf("%s/data", f->root);
+	mkdir(f->data, 0750);
+	datadir_init(&f->in.dir, f->data, getuid(), getgid());
+	strcpy(f->in.cluster, "cluster1");
+	strcpy(f->in.volume, "vol1");
+	f->ev = obj_new(&gs__galera_evidence__descriptor);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fix *f = *state;
+
+	datadir_fini(&f->in.dir);
+	fs_remove_all(f->root, NULL);
+	obj_free(f->ev);
+	free(f->data);
+	free(f);
+	return 0;
+}
+
+static void put(struct fix *f, const char *name, const char *text)
+{
+	cleanup_free char *path = xasprintf("%s/%s", f->data, name);
+
+	assert_int_equal(fs_write(path, text, strlen(text), 0600, NULL), 0);
+}
+
+static void put_state(struct fix *f, const char *uuid, int seqno)
+{
+	cleanup_free char *text = xasprintf("uuid: %s\nseqno: %d\nsafe_to_bootstrap: 1\n", uuid, seqno);
+
+	put(f, "grastate.dat", text);
+	put(f, "ibdata1", "x");
+	put(f, "mysql", "x");
+}
+
+static void put_mark(struct fix *f, enum volume_state state, const char *cluster, uint64_t epoch)
+{
+	struct volume_mark m = {.state = state, .epoch = epoch};
+
+	snprintf(m.cluster, sizeof(m.cluster), "%s", cluster);
+	assert_int_equal(datadir_mark_store(&f->in.dir, &m, NULL), 0);
+}
+
+static void expect(struct fix *f, Gs__GaleraClass class, enum evidence_next next)
+{
+	struct err e;
+
+	assert_int_equal(evidence_read(&f->in, f->ev, &f->mark, &f->next, &e), 0);
+	assert_int_equal(f->next, next);
+	if (next == EVIDENCE_DONE)
+		assert_int_equal(f->ev->class_, class);
+}
+
+static void nothing_is_empty(void **state)
+{
+	struct fix *f = *state;
+
+	expect(f, GS__GALERA_CLASS__GC_EMPTY, EVIDENCE_DONE);
+	assert_int_equal(f->ev->epoch, 0);
+	assert_true(f->ev->disk_free_bytes > 0);
+}
+
+static void data_without_our_mark_is_foreign(void **state)
+{
+	struct fix *f = *state;
+
+	put_state(f, UUID, 5);
+	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+}
+
+static void another_clusters_mark_is_foreign(void **state)
+{
+	struct fix *f = *state;
+
+	put_mark(f, VOLUME_CLEAN, "cluster2", 3);
+	put_state(f, UUID, 5);
+	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+	assert_string_equal(f->ev->file_cluster_id, "cluster2");
+}
+
+static void an_unreadable_mark_is_foreign(void **state)
+{
+	struct fix *f = *state;
+
+	fs_write(f->in.dir.mark_path, "{", 1, 0600, NULL);
+	put_state(f, UUID, 5);
+	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+}
+
+static void clean_and_genesis(void **state)
+{
+	struct fix *f = *state;
+
+	put_state(f, UUID, 5);
+	put_mark(f, VOLUME_GENESIS, "cluster1", 0);
+	expect(f, GS__GALERA_CLASS__GC_GENESIS, EVIDENCE_DONE);
+	put_mark(f, VOLUME_DIRTY, "cluster1", 4);
+	expect(f, GS__GALERA_CLASS__GC_CLEAN, EVIDENCE_DONE);
+	assert_int_equal(f->ev->epoch, 4);
+	assert_int_equal(f->ev->position->seqno, 5);
+	assert_true(f->ev->safe_to_bootstrap);
+	strcpy(f->in.cluster_uuid, OTHER);
+	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+}
+
+static void a_torn_transfer_is_never_a_source(void **state)
+{
+	struct fix *f = *state;
+
+	put_mark(f, VOLUME_DIRTY, "cluster1", 1);
+	put_state(f, UUID, 5);
+	put(f, "sst_in_progress", "");
+	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	assert_non_null(strstr(f->ev->reason, "sst_in_progress"));
+	assert_int_equal(datadir_clean_markers(&f->in.dir, NULL), 0);
+	put_state(f, ZERO, -1);
+	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	put(f, "grastate.dat", "");
+	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+}
+
+static void an_interrupted_genesis_is_wiped(void **state)
+{
+	struct fix *f = *state;
+
+	put_mark(f, VOLUME_BUILDING, "cluster1", 0);
+	put(f, "ibdata1", "half");
+	expect(f, GS__GALERA_CLASS__GC_EMPTY, EVIDENCE_DONE);
+	assert_true(datadir_is_empty(&f->in.dir));
+}
+
+static void a_crash_asks_innodb(void **state)
+{
+	struct fix *f = *state;
+	const char *out = "WSREP: Recovered position: " UUID ":9\n",
+		   *alien = "Recovered position: " OTHER ":9\n";
+
+	put_mark(f, VOLUME_DIRTY, "cluster1", 1);
+	put_state(f, UUID, -1);
+	expect(f, GS__GALERA_CLASS__GC_UNKNOWN, EVIDENCE_RECOVER);
+	evidence_recovered(f->ev, out, strlen(out));
+	assert_int_equal(f->ev->class_, GS__GALERA_CLASS__GC_CRASHED);
+	assert_int_equal(f->ev->position->seqno, 9);
+	evidence_recovered(f->ev, alien, strlen(alien));
+	assert_int_equal(f->ev->class_, GS__GALERA_CLASS__GC_TORN);
+	evidence_recovered(f->ev, "", 0);
+	assert_int_equal(f->ev->class_, GS__GALERA_CLASS__GC_TORN);
+	evidence_recovered(f->ev, "Found 1 prepared transactions", 29);
+	assert_true(f->ev->prepared_rollback);
+}
+
+static void one_task_holds_the_datadir(void **state)
+{
+	struct fix *f = *state;
+	struct datadir second;
+	struct err e;
+
+	assert_int_equal(datadir_lock(&f->in.dir, &e), 0);
+	datadir_copy(&second, &f->in.dir);
+	assert_int_equal(datadir_lock(&second, &e), E_IN_USE);
+	datadir_unlock(&f->in.dir);
+	assert_int_equal(datadir_lock(&second, &e), 0);
+	datadir_fini(&second);
+}
+
+static void quarantine_keeps_the_first_copy(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *kept = xasprintf("%s.quarantine-3/ibdata1", f->data);
+	cleanup_free char *text = NULL;
+	size_t len;
+
+	put(f, "ibdata1", "first");
+	assert_int_equal(datadir_quarantine(&f->in.dir, 3, NULL), 0);
+	assert_true(datadir_is_empty(&f->in.dir));
+	put(f, "ibdata1", "second");
+	assert_int_equal(datadir_quarantine(&f->in.dir, 3, NULL), 0);
+	assert_int_equal(fs_read(kept, 100, &text, &len, NULL), 0);
+	assert_string_equal(text, "first");
+}
+
+static void archive_round_trip(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *blobs = xasprintf("%s/blobs", f->root), *to = xasprintf("%s/to", f->root);
+	cleanup_free char *sub = xasprintf("%s/mysql", f->data), *big = xasprintf("%s/ib_logfile0", f->data);
+	cleanup_free char *blob = NULL, *same = NULL, *secret = NULL, *text = NULL;
+	char sha[SHA256_TEXT], again[SHA256_TEXT];
+	uint64_t size;
+	size_t len;
+
+	mkdir(sub, 0700);
+	put(f, "mysql/a.frm", "frame");
+	put(f, "grastate.dat", "state");
+	put(f, "server-key.pem", "secret");
+	put(f, "galera.cache", "ring");
+	int fd = open(big, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(ftruncate(fd, 32 << 20), 0);
+	assert_int_equal(pwrite(fd, "tail", 4, 20 << 20), 4);
+	close(fd);
+	assert_int_equal(archive_pack(f->data, blobs, sha, &size, NULL), 0);
+	assert_true(size < 1 << 20);
+	assert_int_equal(archive_pack(f->data, blobs, again, &size, NULL), 0);
+	assert_string_equal(sha, again);
+	blob = xasprintf("%s/%s", blobs, sha);
+	mkdir(to, 0700);
+	assert_int_equal(archive_unpack(blob, to, getuid(), getgid(), NULL), 0);
+	same = xasprintf("cmp %s %s/ib_logfile0 && cmp %s/mysql/a.frm %s/mysql/a.frm", big, to, f->data, to);
+	assert_int_equal(system(same), 0);
+	secret = xasprintf("%s/server-key.pem", to);
+	assert_false(fs_exists(secret));
+	text = xasprintf("%s/galera.cache", to);
+	assert_false(fs_exists(text));
+	(void)len;
+}
+
+static void archive_never_climbs(void **state)
+{
+	static const char *const tars[] = {
+		"tar -C %s -P --zstd -cf %s/bad --transform s,^,../, ibdata1",
+		"tar -C %s -P --zstd -cf %s/bad --transform s,^,/tmp/gsw-climb/, ibdata1",
+		"cd %s && ln -s /etc link && tar --zstd -cf %s/bad link"};
+	struct fix *f = *state;
+	cleanup_free char *bad = xasprintf("%s/bad", f->root), *to = xasprintf("%s/to", f->root);
+	struct err e;
+
+	put(f, "ibdata1", "x");
+	mkdir(to, 0700);
+	for (size_t i = 0; i < array_size(tars); i++) {
+		char command[512];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(command, sizeof(command), tars[i], f->data, f->root);
+#pragma GCC diagnostic pop
+		assert_int_equal(system(command), 0);
+		assert_int_equal(archive_unpack(bad, to, getuid(), getgid(), &e), E_CORRUPT);
+	}
+	fs_write(bad, "no archive at all", 17, 0600, NULL);
+	assert_int_not_equal(archive_unpack(bad, to, getuid(), getgid(), &e), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(nothing_is_empty),
+		T(data_without_our_mark_is_foreign),
+		T(another_clusters_mark_is_foreign),
+		T(an_unreadable_mark_is_foreign),
+		T(clean_and_genesis),
+		T(a_torn_transfer_is_never_a_source),
+		T(an_interrupted_genesis_is_wiped),
+		T(a_crash_asks_innodb),
+		T(one_task_holds_the_datadir),
+		T(quarantine_keeps_the_first_copy),
+		T(archive_round_trip),
+		T(archive_never_climbs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Two workers' Peer services on loopback with real certificates. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "worker/galera/archive.h"
+#include "worker/galera/peer.h"
+
+#define PORT 23978
+
+struct fix {
+	uv_loop_t loop;
+	char root[64], *from, *to;
+	struct tls_identity *identity;
+	struct rpc_server *server;
+	struct peer *peer;
+	struct loop_timer limit;
+	bool done;
+	struct err err;
+	char node[ID_LEN + 1], cluster[ID_LEN + 1];
+};
+
+static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
+{
+	return ROLE_BIT_WORKER;
+}
+
+static void make_identity(struct fix *f)
+{
+	char *ca, *ca_key, *key, *csr, *cert, serial[33];
+	struct tls_issue issue;
+	int64_t until;
+	struct err e;
+
+	id_new(f->cluster);
+	id_new(f->node);
+	assert_int_equal(tls_root_new(f->cluster, &ca, &ca_key, &e), 0);
+	assert_int_equal(tls_key_new(&key, &e), 0);
+	assert_int_equal(tls_csr_new(key, "", &csr, &e), 0);
+	issue = (struct tls_issue){ca, ca_key, csr, f->node, f->cluster, clock_wall_ms(&clock_real), 3600};
+	assert_int_equal(tls_issue(&issue, &cert, serial, &until, &e), 0);
+	assert_int_equal(tls_identity_new(ca, cert, key, &f->identity, &e), 0);
+	free(ca);
+	free(ca_key);
+	free(key);
+	free(csr);
+	free(cert);
+}
+
+static void on_limit(void *arg)
+{
+	fail_msg("nothing happened for 10 s");
+}
+
+static int set_up(void **state)
+{
+	struct fix *f = xcalloc(1, sizeof(*f));
+	struct rpc_server_config config = {.authorise = authorise};
+	struct err e;
+
+	snprintf(f->root, sizeof(f->root), "/tmp/gsw-test-XXXXXX");
+	if (!mkdtemp(f->root) || uv_loop_init(&f->loop))
+		return -1;
+	f->from = xasprintf("%s/from", f->root);
+	f->to = xasprintf("%s/to", f->root);
+	fs_mkdir(f->from, 0700, NULL);
+	make_identity(f);
+	memcpy(config.cluster_id, f->cluster, sizeof(config.cluster_id));
+	memcpy(config.node_id, f->node, sizeof(config.node_id));
+	if (rpc_server_new(&f->loop, &config, &f->server))
+		return -1;
+	f->peer = peer_new(&f->loop, f->node, "boot", f->from);
+	peer_register(f->server, f->peer);
+	if (rpc_server_listen_tcp(f->server, "127.0.0.1", PORT, f->identity, &e))
+		fail_msg("%s", e.msg);
+	loop_timer_init(&f->limit, &f->loop, on_limit, f);
+	loop_timer_set(&f->limit, 10000);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fix *f = *state;
+
+	rpc_server_close(f->server, NULL, NULL);
+	peer_free(f->peer);
+	loop_timer_stop(&f->limit);
+	loop_timer_close(&f->limit, NULL);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&f->loop);
+	tls_identity_unref(f->identity);
+	fs_remove_all(f->root, NULL);
+	free(f->from);
+	free(f->to);
+	free(f);
+	return 0;
+}
+
+static void on_done(const struct err *e, void *arg)
+{
+	struct fix *f = arg;
+
+	f->done = true;
+	err_clear(&f->err);
+	if (e)
+		f->err = *e;
+}
+
+static void fetch(struct fix *f, const char *sha)
+{
+	char *peers[] = {(char *)"127.0.0.1:1", (char *)"127.0.0.1:23978"};
+	struct blob_fetch_spec spec = {.sha256 = sha,
+				       .galera_cluster_id = "g",
+				       .blob_dir = f->to,
+				       .peers = peers,
+				       .n_peers = 2,
+				       .identity = f->identity,
+				       .node_id = f->node,
+				       .done = on_done,
+				       .arg = f};
+
+	f->done = false;
+	blob_fetch_start(&f->loop, &spec);
+	while (!f->done)
+		uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+/* 3 MiB that do not compress, named by their hash (or by another one). */
+static void put_blob(struct fix *f, char sha[SHA256_TEXT], bool lie)
+{
+	cleanup_free char *data = xmalloc(3 << 20), *tmp = xasprintf("%s/x", f->from), *name = NULL;
+	uint64_t size;
+
+	random_bytes(data, 3 << 20);
+	assert_int_equal(fs_write(tmp, data, 3 << 20, 0600, NULL), 0);
+	assert_int_equal(sha256_file(tmp, sha, &size, NULL), 0);
+	if (lie)
+		sha[0] = sha[0] == 'a' ? 'b' : 'a';
+	name = xasprintf("%s/%s", f->from, sha);
+	assert_int_equal(rename(tmp, name), 0);
+}
+
+static void blob_comes_from_the_second_peer(void **state)
+{
+	struct fix *f = *state;
+	char sha[SHA256_TEXT], got[SHA256_TEXT];
+	cleanup_free char *path = NULL;
+	uint64_t size;
+
+	put_blob(f, sha, false);
+	fetch(f, sha);
+	assert_int_equal(f->err.code, 0);
+	path = xasprintf("%s/%s", f->to, sha);
+	assert_int_equal(sha256_file(path, got, &size, NULL), 0);
+	assert_string_equal(got, sha);
+	fetch(f, sha); /* it is here already */
+	assert_int_equal(f->err.code, 0);
+}
+
+static void other_bytes_are_refused(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *path = NULL;
+	char sha[SHA256_TEXT];
+
+	put_blob(f, sha, true);
+	fetch(f, sha);
+	assert_int_equal(f->err.code, E_CORRUPT);
+	path = xasprintf("%s/%s", f->to, sha);
+	assert_false(fs_exists(path));
+}
+
+static void no_path_is_made_of_a_hash_that_is_none(void **state)
+{
+	struct fix *f = *state;
+
+	fetch(f, "0000000000000000000000000000000000000000000000000000000000000000");
+	assert_int_equal(f->err.code, E_NOT_FOUND);
+	fetch(f, "../../../../etc/hostname");
+	assert_int_equal(f->err.code, E_NOT_FOUND);
+}
+
+static Gs__GaleraView *view_make(uint64_t conf_id, const char *member)
+{
+	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
+
+	str_replace(&v->status, "Primary");
+	str_replace(&v->cluster_uuid, "u");
+	v->sql_open = true;
+	v->conf_id = conf_id;
+	str_replace(&v->gcomm_uuid, member);
+	obj_add_str(&v->n_members, &v->members, member);
+	return v;
+}
+
+static void a_fresher_view_without_us_counts_when_seen_twice(void **state)
+{
+	struct fix *f = *state;
+	const char *self[] = {"127.0.0.1:23978"};
+	Gs__GaleraView *mine = view_make(3, "10.0.0.1:3306"), *theirs = view_make(4, "10.0.0.2:3306");
+
+	/* Through the wire: pushed to the listener, which is this same service. */
+	peer_set_identity(f->peer, f->identity, f->cluster);
+	peer_set_targets(f->peer, self, 1);
+	assert_int_equal(peer_doubt(f->peer, "g", "slot1", "10.0.0.1:3306", mine, 60000), VIEW_TRUSTED);
+	peer_push(f->peer, "g", "slot2", 1, theirs);
+	while (peer_doubt(f->peer, "g", "slot1", "10.0.0.1:3306", mine, 60000) == VIEW_TRUSTED)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	assert_int_equal(peer_doubt(f->peer, "g", "slot1", "10.0.0.1:3306", mine, 60000), VIEW_EXCLUDED);
+	assert_int_equal(peer_doubt(f->peer, "other", "slot1", "10.0.0.1:3306", mine, 60000), VIEW_TRUSTED);
+	mine->conf_id = 4;
+	assert_int_equal(peer_doubt(f->peer, "g", "slot1", "10.0.0.1:3306", mine, 60000), VIEW_TRUSTED);
+	peer_set_targets(f->peer, NULL, 0);
+	obj_free(mine);
+	obj_free(theirs);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(blob_comes_from_the_second_peer),
+		T(other_bytes_are_refused),
+		T(no_path_is_made_of_a_hash_that_is_none),
+		T(a_fresher_view_without_us_counts_when_seen_twice),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
