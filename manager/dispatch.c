@@ -21,6 +21,7 @@
 
 #define EVENT_BYTES (256u << 10)
 #define COALESCE_MS 1
+#define DESCRIBE_ATTEMPTS 16
 
 struct outgoing { /* an event that had no room yet */
 	struct outgoing *next;
@@ -256,30 +257,48 @@ void dispatcher_changed(struct dispatcher *d)
 struct opening {
 	struct dispatcher *d;
 	char node_id[ID_LEN + 1], session_id[ID_LEN + 1];
+	Gs__NodeDescription *description;
+	int attempts;
 };
+
+static void describe_commit(struct opening *o, const Gs__Node *node);
 
 static void on_described(void *arg, const struct err *e)
 {
 	struct opening *o = arg;
+	struct manager *m = o->d->m;
 	struct node_mem *n = dispatcher_node(o->d, o->node_id);
 	struct session *s = n ? n->session : NULL;
+	const Gs__Node *node = store_node(m->store, o->node_id);
 
 	if (s && strcmp(s->id, o->session_id) == 0) {
+		if (e->code == E_STALE_VERSION && node && ++o->attempts < DESCRIBE_ATTEMPTS && m->is_leader) {
+			describe_commit(o, node);
+			return;
+		}
 		if (e->code == 0)
 			session_begin(s);
-		else /* also after a conflict: the worker comes back at once */
+		else
 			session_end(s, e->code, e->msg);
 	}
+	obj_free(o->description);
 	free(o);
+}
+
+static void describe_commit(struct opening *o, const Gs__Node *node)
+{
+	Gs__Node *changed = obj_dup(node);
+	struct tx *tx = tx_new(o->d->m->store);
+
+	obj_set(&changed->description, o->description);
+	tx_update(tx, changed);
+	store_commit(o->d->m->store, tx, on_described, o);
 }
 
 static int describe(struct session *s, const Gs__NodeDescription *description, struct err *e)
 {
-	struct manager *m = s->d->m;
-	const Gs__Node *node = store_node(m->store, s->node->id);
+	const Gs__Node *node = store_node(s->d->m->store, s->node->id);
 	struct opening *o;
-	Gs__Node *changed;
-	struct tx *tx;
 
 	if (!description || obj_equal(node->description, description)) {
 		session_begin(s);
@@ -291,11 +310,8 @@ static int describe(struct session *s, const Gs__NodeDescription *description, s
 	o->d = s->d;
 	memcpy(o->node_id, s->node->id, sizeof(o->node_id));
 	memcpy(o->session_id, s->id, sizeof(o->session_id));
-	changed = obj_dup(node);
-	obj_set(&changed->description, description);
-	tx = tx_new(m->store);
-	tx_update(tx, changed);
-	store_commit(m->store, tx, on_described, o);
+	o->description = obj_dup(description);
+	describe_commit(o, node);
 	return 0;
 }
 

@@ -247,6 +247,8 @@ static void test_session_streams_assignments(void **state)
 	size_t at;
 
 	worker_wait_kind(w, GS__SESSION_KIND__SESSION_COMPLETE);
+	if (w->ended)
+		fail_msg("%s", w->end.msg);
 	assert_int_equal(w->events[0]->kind, GS__SESSION_KIND__SESSION_OPEN);
 	assert_int_equal(w->events[0]->lease_ms, LEASE_MS);
 	assert_int_equal(w->events[1]->kind, GS__SESSION_KIND__SESSION_BEGIN);
