@@ -96,9 +96,12 @@ void galera_judge(struct galera *g, struct galera_member *m);
 uint64_t galera_head(const struct galera *g); /* newest epoch that counts */
 void galera_observe(struct galera *g);
 bool galera_born(const struct galera *g); /* a Primary was confirmed once */
+bool galera_is_current(const struct galera *g, const struct galera_member *m);
 bool galera_has_primary(const struct galera *g);
 size_t galera_count(const struct galera *g, enum galera_life life);
 bool galera_in_primary_view(const struct galera *g, const char *slot_id);
+/* Was it Synced since it was last let join? What it holds before that is somebody else's copy. */
+bool galera_is_complete(const struct galera *g, const char *slot_id);
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id); /* made when missing */
 void galera_set_primary_view(struct galera *g, const struct galera_member *reporter);
 

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "manager/galera.h"
 
+enum { PC_AGAIN_MS = 10000 };
+
 bool galera_token_live(const struct galera *g)
 {
 	const Gs__BootstrapToken *t = g->c->token;
@@ -272,8 +274,23 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 		token_withdraw_in_place(g); /* it was in a newer view: it refuses this order for ever */
 		return;
 	}
-	if (m->life == GL_LOST)
+	if (m->life == GL_LOST) {
 		wait_for_holder(g);
+		return;
+	}
+	/* The same order to the same process again: it may have been paused or its worker restarted. */
+	int64_t again = m->task->meta->updated_ms + PC_AGAIN_MS;
+	const Gs__Task *committed = store_task(g->store, m->task->meta->id);
+	if (!committed || !committed->permit || committed->permit->serial != p->serial)
+		return; /* given in this very tx */
+	if (m->life == GL_NONPRIM && g->wall_ms >= again) {
+		Gs__GaleraPermit *next = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+
+		next->prim_conf_id = p->prim_conf_id;
+		galera_permit_give(g, m, next);
+	} else {
+		galera_wake_at(g, again);
+	}
 }
 
 void galera_token_pass(struct galera *g)

@@ -28,7 +28,7 @@ static bool has_answered(struct galera *g, const struct galera_member *m)
 		return true;
 	if (m->life != GL_HELD || m->verdict == GV_NONE || m->verdict == GV_FOREIGN)
 		return false;
-	return m->verdict != GV_EMPTY || galera_slot_record(g, m->slot->meta->id)->epoch == 0;
+	return m->verdict != GV_EMPTY || !galera_is_complete(g, m->slot->meta->id);
 }
 
 /* It stopped in an orderly way, so the quorum rule counted it as present: even the last one of two stays
@@ -106,7 +106,7 @@ static struct galera_member *best_survivor(const struct galera *g)
 		struct galera_member *m = &g->m[i];
 
 		if (m->life == GL_NONPRIM && !m->outdated && !m->stopping && m->in_v &&
-		    (!best || m->seqno > best->seqno))
+		    galera_is_complete(g, m->slot->meta->id) && (!best || m->seqno > best->seqno))
 			best = m;
 	}
 	return best;
@@ -162,14 +162,19 @@ static void pc_bootstrap(struct galera *g, struct galera_member *m, const char *
  * lost). */
 static void regroup(struct galera *g)
 {
+	bool any = false;
+
 	for (size_t i = 0; i < g->n; i++) {
 		struct galera_member *m = &g->m[i];
 
-		if (m->life == GL_NONPRIM && m->in_v)
-			galera_stop(g, m);
+		if (m->life != GL_NONPRIM || !m->in_v || m->stopping)
+			continue;
+		galera_stop(g, m);
+		any = true;
 	}
-	galera_event(g, "galera.regroup",
-		     "a stopped member holds newer data than the running ones: all stop, then elect");
+	if (any)
+		galera_event(g, "galera.regroup",
+			     "a stopped member holds newer data than the running ones: all stop, then elect");
 }
 
 /* True when something was decided. Nothing acknowledged can be missing on this side in either case: all dead
@@ -180,14 +185,15 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 	size_t alive = 0, graceful = 0;
 
 	for (size_t i = 0; i < g->n; i++) {
-		alive += g->m[i].in_v && g->m[i].life == GL_NONPRIM;
+		alive += g->m[i].in_v && g->m[i].life == GL_NONPRIM &&
+			 galera_is_complete(g, g->m[i].slot->meta->id);
 		graceful += g->m[i].in_v && g->m[i].life < GL_STARTING && left_gracefully(&g->m[i]);
 	}
 	bool all_known = t->answered == t->v;
 	bool rest_is_minor = 2 * (t->v - alive) + graceful <= t->v;
 	if (galera_obeys(g, GALERA_RULE_UNSEEN) && !all_known && !rest_is_minor)
 		return false;
-	if (source && source->in_v && source->seqno > live->seqno) {
+	if (!live || (source && source->in_v && source->seqno > live->seqno)) {
 		if (all_known)
 			regroup(g);
 		return all_known;
@@ -387,18 +393,18 @@ void galera_recover(struct galera *g)
 
 	if (galera_try_consent(g))
 		return;
-	if (live && g->c->phase == GS__GALERA_PHASE__GP_NOPRIM && waited < g->grace_ms) {
+	if (t.running > 0 && g->c->phase == GS__GALERA_PHASE__GP_NOPRIM && waited < g->grace_ms) {
 		galera_wake_at(g, since + g->grace_ms);
 		return;
 	}
-	if (live ? try_survivors(g, live, &t) : false)
+	if (t.running > 0 && try_survivors(g, live, &t))
 		return;
 	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED) {
 		waited += g->wait_recover_ms;
 		if (g->auto_after_ms && waited < g->auto_after_ms)
 			galera_wake_at(g, since - g->wait_recover_ms + g->auto_after_ms);
 	}
-	if (!live && try_election(g, &t, waited))
+	if (try_election(g, &t, waited))
 		return;
 	wait_or_block(g, &t);
 }

@@ -66,8 +66,7 @@ static struct galera_member *next_leaver(const struct galera *g)
 /* It has reported the newest view itself: one that died since the view before cannot have. */
 static bool is_up_to_date(const struct galera *g, const struct galera_member *m)
 {
-	return m->synced && !m->outdated && g->c->last_primary &&
-	       m->task->status->view->conf_id == g->c->last_primary->conf_id;
+	return m->synced && galera_is_current(g, m);
 }
 
 /* All that stay are Synced, nobody is being fed, and at least one stays. */

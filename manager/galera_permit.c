@@ -170,10 +170,9 @@ static const char *give_join(struct galera *g, struct galera_member *m)
 	default:
 		obj_set(&p->start_position, m->task->status->evidence->position);
 	}
-	if (m->verdict == GV_EMPTY || p->force_sst) {
-		forget_data(g, m);
+	forget_data(g, m);
+	if (m->verdict == GV_EMPTY || p->force_sst)
 		add_donors(g, m, p);
-	}
 	galera_permit_give(g, m, p);
 	return how;
 }
@@ -260,7 +259,8 @@ void galera_joins(struct galera *g)
 
 	for (size_t i = 0; i < g->n; i++) {
 		joining += is_joining(&g->m[i]);
-		donor_free = donor_free || (g->m[i].synced && !g->m[i].stopping && !g->m[i].outdated);
+		donor_free =
+			donor_free || (g->m[i].synced && !g->m[i].stopping && galera_is_current(g, &g->m[i]));
 	}
 	while (donor_free && joining < room) {
 		struct galera_member *m = next_joiner(g);

@@ -34,10 +34,19 @@ size_t galera_count(const struct galera *g, enum galera_life life)
 	return n;
 }
 
+/* A status can be old: a node that comes back is Ready before it has told what happened meanwhile. Who is in
+ * the newest view that anybody reported is believed. */
+bool galera_is_current(const struct galera *g, const struct galera_member *m)
+{
+	const Gs__GaleraView *v = m->life == GL_PRIMARY && m->task->status ? m->task->status->view : NULL;
+
+	return v && !m->outdated && g->c->last_primary && v->conf_id >= g->c->last_primary->conf_id;
+}
+
 bool galera_has_primary(const struct galera *g)
 {
 	for (size_t i = 0; i < g->n; i++) {
-		if (g->m[i].life == GL_PRIMARY && !g->m[i].outdated)
+		if (galera_is_current(g, &g->m[i]))
 			return true;
 	}
 	return false;
@@ -61,6 +70,13 @@ static const Gs__GaleraSlot *find_record(const struct galera *g, const char *slo
 			return g->c->slots[i];
 	}
 	return NULL;
+}
+
+bool galera_is_complete(const struct galera *g, const char *slot_id)
+{
+	const Gs__GaleraSlot *r = find_record(g, slot_id);
+
+	return r && r->epoch > 0;
 }
 
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id)
@@ -400,12 +416,13 @@ static void note_writer(struct galera *g)
 {
 	const struct galera_member *now = galera_slot_member(g, g->c->writer_slot), *best = NULL;
 
-	if (now && !now->leaving && !now->stopping && (now->synced || now->donor))
+	if (now && !now->leaving && !now->stopping && (now->synced || now->donor) &&
+	    galera_is_current(g, now))
 		return;
 	for (size_t i = 0; i < g->n; i++) {
 		const struct galera_member *m = &g->m[i];
 
-		if (m->synced && !m->outdated && !m->leaving && !m->stopping &&
+		if (m->synced && galera_is_current(g, m) && !m->leaving && !m->stopping &&
 		    (!best || m->seqno > best->seqno))
 			best = m;
 	}
@@ -425,12 +442,14 @@ void galera_observe(struct galera *g)
 			note_evidence(g, m);
 			note_foreign(g, m);
 		}
-		if (m->synced && !m->outdated && galera_born(g))
-			note_synced(g, m);
 	}
 	drop_old_records(g);
 	if (galera_born(g)) {
 		note_views(g);
+		for (size_t i = 0; i < g->n; i++) {
+			if (g->m[i].synced && galera_is_current(g, &g->m[i]))
+				note_synced(g, &g->m[i]);
+		}
 		note_hwm(g);
 		note_writer(g);
 	}
