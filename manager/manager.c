@@ -71,13 +71,16 @@ static void on_reconciled(void *arg, const struct err *e)
 	if (m->state != MANAGER_SERVING)
 		return;
 	if (e->code == 0 || e->code == E_STALE_VERSION || e->code == E_EXISTS) {
+		m->last_failure = 0;
 		if (e->code)
 			m->dirty = true;
 		if (m->dirty)
 			schedule(m);
 		return;
 	}
-	log_warn("reconcile: %s", e->msg);
+	if (e->code != m->last_failure) /* once, not at every attempt */
+		log_warn("reconcile: %s", e->code == -ENOSPC ? "the disk is full" : e->msg);
+	m->last_failure = e->code;
 	loop_timer_set(&m->wake, RETRY_MS);
 }
 
@@ -439,7 +442,12 @@ static void on_committed(void *arg, const struct err *e)
 	struct answer *a = arg;
 
 	if (!try_again(a, e)) {
-		if (e->code)
+		if (e->code == -ENOSPC)
+			manager_fail(a->call, -ENOSPC,
+				     "the disk under %s is full: nothing was changed; free at least 12 MiB "
+				     "and try again",
+				     a->m->state_dir);
+		else if (e->code)
 			rpc_fail(a->call, e);
 		else if (a->resp)
 			rpc_reply(a->call, a->resp);

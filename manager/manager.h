@@ -54,6 +54,7 @@ struct manager {
 	/* reconcile loop */
 	struct reconcile_env env;
 	bool dirty, scheduled, committing;
+	int last_failure; /* code of the last commit that failed, to log it once */
 	struct loop_timer wake, lag, renew;
 	uint64_t lag_expected_ms;
 
