@@ -52,6 +52,19 @@ const struct opt create_options[] = {
 	OPT_END,
 };
 
+/* For a service that was given no name, as Docker does: "calm_heron42". */
+static char *invent_name(void)
+{
+	static const char *const how[] = {"brave", "calm",  "eager", "gentle",
+					  "keen",  "merry", "quiet", "sturdy"};
+	static const char *const who[] = {"badger", "falcon", "heron", "lynx",
+					  "otter",  "raven",  "seal",  "wren"};
+	uint8_t dice[3];
+
+	random_bytes(dice, sizeof(dice));
+	return xasprintf("%s_%s%u", how[dice[0] % array_size(how)], who[dice[1] % array_size(who)], dice[2]);
+}
+
 static bool is_galera(const Gs__ServiceSpec *s)
 {
 	return s->topology == GS__TOPOLOGY__TOPO_GALERA;
@@ -160,7 +173,9 @@ static int fill_spec(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 {
 	const struct opt_value *labels = opt_list(c, "label"), *constraints = opt_list(c, "constraint");
 
-	str_replace(&s->name, opt_text(c, "name", ""));
+	cleanup_free char *name = invent_name();
+
+	str_replace(&s->name, opt_text(c, "name", name));
 	s->mode = (Gs__Mode)opt_choice(c, "mode", 0);
 	if (s->mode == GS__MODE__MODE_GLOBAL && opt_is_set(c, "replicas"))
 		return err_set(e, CLI_USAGE, "--replicas and --mode global exclude each other");
