@@ -47,11 +47,14 @@ static char *describe(const Gs__Task *t)
 	const Gs__TaskStatus *s = t->status;
 	Gs__TaskState state = s ? s->state : GS__TASK_STATE__TASK_NEW;
 	cleanup_free char *galera = text_galera(t);
-	const char *why = s && *s->err                            ? s->err
-			  : state <= GS__TASK_STATE__TASK_PENDING ? t->pending_reason
-								  : "";
+	bool is_up = state == GS__TASK_STATE__TASK_RUNNING; /* its error is how the attempt before ended */
+	const char *why = "";
 	const char *how = *galera ? galera : s ? s->progress : "";
 
+	if (s && *s->err && !is_up)
+		why = s->err;
+	else if (state <= GS__TASK_STATE__TASK_PENDING)
+		why = t->pending_reason;
 	if (*why)
 		return xasprintf("%s: %s", text_state_word(state), why);
 	if (!strncmp(how, "held", 4))

@@ -172,7 +172,6 @@ static int fill_galera(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 static int fill_spec(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 {
 	const struct opt_value *labels = opt_list(c, "label"), *constraints = opt_list(c, "constraint");
-
 	cleanup_free char *name = invent_name();
 
 	str_replace(&s->name, opt_text(c, "name", name));
