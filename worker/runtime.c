@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -444,6 +445,14 @@ struct container *container_adopt(struct runtime *r, const struct container_spec
 int container_pid(const struct container *c)
 {
 	return c != NULL ? c->pid : 0;
+}
+
+int64_t container_since_ms(const struct container *c)
+{
+	cleanup_free char *path = xasprintf("%s/pidfile", c->bundle_dir);
+	struct stat st;
+
+	return stat(path, &st) == 0 ? (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000 : 0;
 }
 
 int container_signal(struct container *c, int sig)

@@ -52,7 +52,8 @@ struct container *container_start(struct runtime *r, const struct container_spec
 /* What became of a container that an earlier worker started: answers by started() (it runs), exited() or
  * failed() (nothing is known of it: it never ran or its traces are gone). */
 struct container *container_adopt(struct runtime *r, const struct container_spec *spec);
-int container_pid(const struct container *c); /* 0: none */
+int container_pid(const struct container *c);          /* 0: none */
+int64_t container_since_ms(const struct container *c); /* wall clock: when its process was made */
 int container_signal(struct container *c, int sig);
 /* Ask conmon to open its log anew (after a rename). */
 void container_reopen_log(const struct container *c);

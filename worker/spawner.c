@@ -367,6 +367,24 @@ uint64_t pid_start_time(pid_t pid)
 	return state == 'Z' || state == 'X' ? 0 : start;
 }
 
+bool pid_minds_signal(pid_t pid, int sig)
+{
+	static const char *const sets[] = {"\nSigBlk:", "\nSigIgn:", "\nSigCgt:"};
+	char path[64];
+	cleanup_free char *text = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (pid <= 0 || fs_read(path, 16384, &text, NULL, NULL) < 0)
+		return true;
+	for (size_t i = 0; i < array_size(sets); i++) {
+		const char *at = strstr(text, sets[i]);
+
+		if (at == NULL || strtoull(at + 8, NULL, 16) & (1ull << (sig - 1)))
+			return true;
+	}
+	return false;
+}
+
 static void on_watch_closed(uv_handle_t *h)
 {
 	struct pid_watch *w = container_of(h, struct pid_watch, poll);

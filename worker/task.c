@@ -28,6 +28,7 @@
 #define BACKOFF_LAST_MS 30000
 #define STABLE_MS 60000 /* up for this long: the next crash counts as the first */
 #define GRACE_DEFAULT_MS 10000
+#define HANDLER_MS 1000
 
 static void start_container(struct task *t);
 
@@ -209,10 +210,12 @@ static void attempt_over(struct task *t)
 	task_set_attempt(t, t->attempt + 1);
 	t->step = STEP_BACKOFF;
 	t->timer_due = wait == 0;
-	if (wait > 0) {
-		task_report(t, GS__TASK_STATE__TASK_STARTING, "restarts after a crash");
+	/* Told at once: within an attempt a report only moves forward, and a held task has HELD before it. */
+	t->status->pid = 0;
+	task_report(t, t->driver ? GS__TASK_STATE__TASK_PREPARING : GS__TASK_STATE__TASK_STARTING,
+		    "restarts after a crash");
+	if (wait > 0)
 		loop_timer_set(&t->timer, wait);
-	}
 	task_move(t);
 }
 
@@ -309,6 +312,10 @@ static void now_running(struct task *t, bool adopted)
 	if (t->driver != NULL && t->driver_state == NULL)
 		t->driver_state = t->driver->attach(t);
 	task_report(t, GS__TASK_STATE__TASK_RUNNING, NULL);
+	if (adopted) {
+		t->status->since_ms = container_since_ms(t->container);
+		t->started_mono_ms -= clock_wall_ms(&clock_real) - t->status->since_ms;
+	}
 	log_info("task %s: %s pid=%d id=%s attempt=%u", t->row->name, adopted ? "adopted" : "running",
 		 container_pid(t->container), t->id, t->attempt);
 	if (t->driver != NULL)
@@ -454,11 +461,23 @@ static int stop_signal(const struct task *t)
 	return *name >= '1' && *name <= '9' ? atoi(name) : SIGTERM;
 }
 
+/* A task's first process is the init of its pid namespace: the kernel drops a signal for which it has no
+ * handler. One that neither catches, blocks (signalfd) nor on purpose ignores the stop signal would just sit
+ * out the grace. A young process may install its handler yet, so it gets the grace all the same. */
+static bool stop_is_in_vain(const struct task *t, int sig)
+{
+	return clock_mono_ms(&clock_real) - t->started_mono_ms > HANDLER_MS &&
+	       !pid_minds_signal(container_pid(t->container), sig);
+}
+
 static void send_stop(struct task *t)
 {
+	int sig = stop_signal(t);
+
 	t->step = STEP_STOPPING;
 	t->timer_due = false;
-	container_signal(t->container, stop_signal(t));
+	t->kill_sent = stop_is_in_vain(t, sig);
+	container_signal(t->container, t->kill_sent ? SIGKILL : sig);
 	loop_timer_set(&t->timer, grace_ms(t));
 }
 
