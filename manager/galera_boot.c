@@ -178,6 +178,7 @@ static void confirm(struct galera *g, struct galera_member *m)
 	str_replace(&g->c->writer_slot, m->slot->meta->id);
 	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
 	r->epoch = g->c->epoch;
+	r->synced_conf = g->c->last_primary->conf_id;
 	g->c->force_bootstrap = false;
 	str_replace(&g->c->force_slot, "");
 	m->in_v = true;

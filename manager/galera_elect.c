@@ -146,11 +146,15 @@ static void elect(struct galera *g, struct galera_member *m, const char *why)
 	galera_token_pass(g);
 }
 
-static void pc_bootstrap(struct galera *g, struct galera_member *m, const char *why)
+/* Decided by the rules it forks nothing: the others had no more than this member has received, so those who
+ * merge with it later stay in line whether or not they were told the new epoch. By consent it may fork. */
+static void pc_bootstrap(struct galera *g, struct galera_member *m, bool consented, const char *why)
 {
 	galera_event(g, "galera.pc_bootstrap", "%s at seqno %lld: %s", galera_member_name(m),
 		     (long long)m->seqno, why);
 	galera_token_issue(g, m, galera_head(g), true);
+	if (!consented)
+		g->c->epochs[g->c->n_epochs - 1]->boot_seqno = INT64_MAX;
 	Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
 	p->prim_conf_id = galera_obeys(g, GALERA_RULE_LATE_PC) ? g->c->last_primary->conf_id : 0;
 	g->c->token->state = GS__TOKEN_STATE__TOKEN_STARTED;
@@ -198,7 +202,8 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 			regroup(g);
 		return all_known;
 	}
-	pc_bootstrap(g, live, all_known ? "all others are gone" : "the others are too few to be Primary");
+	pc_bootstrap(g, live, false,
+		     all_known ? "all others are gone" : "the others are too few to be Primary");
 	return true;
 }
 
@@ -287,7 +292,7 @@ bool galera_try_consent(struct galera *g)
 	if (galera_token_live(g))
 		galera_token_abandon(g);
 	if (live && (!m || live->seqno >= m->seqno))
-		pc_bootstrap(g, live, "the operator consented");
+		pc_bootstrap(g, live, true, "the operator consented");
 	else
 		elect(g, m, "the operator consented");
 	return true;

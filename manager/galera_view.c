@@ -231,10 +231,13 @@ static void note_synced(struct galera *g, struct galera_member *m)
 {
 	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
 
-	if (seen && seen->epoch == g->c->epoch && !seen->note[0])
+	uint64_t conf = m->task->status->view->conf_id;
+
+	if (seen && seen->epoch == g->c->epoch && seen->synced_conf == conf && !seen->note[0])
 		return;
 	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
 	r->epoch = g->c->epoch;
+	r->synced_conf = conf;
 	r->last_seen_ms = g->wall_ms;
 	str_replace(&r->note, "");
 	if (m->task->status->evidence)
@@ -303,6 +306,7 @@ void galera_set_primary_view(struct galera *g, const struct galera_member *repor
 
 	next->conf_id = past ? v->prim_conf_id : v->conf_id;
 	next->seqno = v->last_committed;
+	next->epoch = g->c->epoch;
 	for (size_t i = 0; i < g->n; i++) { /* in slot order */
 		for (size_t k = 0; k < n_members; k++) {
 			if (slot_of_view_member(g, members[k]) != g->m[i].slot)
@@ -416,8 +420,7 @@ static void note_writer(struct galera *g)
 {
 	const struct galera_member *now = galera_slot_member(g, g->c->writer_slot), *best = NULL;
 
-	if (now && !now->leaving && !now->stopping && (now->synced || now->donor) &&
-	    galera_is_current(g, now))
+	if (now && !now->leaving && !now->stopping && now->life == GL_PRIMARY && galera_is_current(g, now))
 		return;
 	for (size_t i = 0; i < g->n; i++) {
 		const struct galera_member *m = &g->m[i];
@@ -431,6 +434,15 @@ static void note_writer(struct galera *g)
 	if (g->c->writer_slot[0])
 		galera_event(g, "galera.writer", "writer moved to %s", galera_member_name(best));
 	str_replace(&g->c->writer_slot, best->slot->meta->id);
+}
+
+/* Synced in that very view: it has everything that was acknowledged up to its end. */
+static bool was_synced_in_v(const struct galera *g, const struct galera_member *m)
+{
+	const Gs__GaleraSlot *r = find_record(g, m->slot->meta->id);
+	const Gs__PrimaryView *v = g->c->last_primary;
+
+	return m->in_v && r && v && r->epoch > 0 && r->epoch >= v->epoch && r->synced_conf >= v->conf_id;
 }
 
 void galera_observe(struct galera *g)
@@ -449,10 +461,21 @@ void galera_observe(struct galera *g)
 		for (size_t i = 0; i < g->n; i++) {
 			if (g->m[i].synced && galera_is_current(g, &g->m[i]))
 				note_synced(g, &g->m[i]);
+			else if (g->m[i].life == GL_PRIMARY && !g->m[i].synced && !g->m[i].donor &&
+				 galera_is_complete(
+					 g, g->m[i].slot->meta->id)) /* it missed something and catches up */
+				galera_slot_record(g, g->m[i].slot->meta->id)->epoch = 0;
 		}
 		note_hwm(g);
 		note_writer(g);
 	}
-	for (size_t i = 0; i < g->n; i++)
+	bool complete = false;
+	for (size_t i = 0; i < g->n; i++) {
 		mark_v(g, &g->m[i]);
+		complete = complete || was_synced_in_v(g, &g->m[i]);
+	}
+	/* Perhaps a Primary of joiners only, their donor gone: what was acknowledged is with those who were
+	 * Synced before. */
+	for (size_t i = 0; i < g->n && !complete; i++)
+		g->m[i].in_v = g->m[i].in_v || galera_is_complete(g, g->m[i].slot->meta->id);
 }

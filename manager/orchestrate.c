@@ -244,6 +244,18 @@ static bool is_over(struct pass *p, const Gs__Task *t, bool controlled)
 	return task_is_final(t) || (task_is_gone(p->tx, t) && !(controlled && task_wanted(t)));
 }
 
+/* A member that left may hold what the others have not applied yet: its volume stays until their view confirms. */
+static bool in_primary_view(struct pass *p, const Gs__Service *svc, const struct unit *u)
+{
+	const Gs__GaleraCluster *g = tx_get(p->tx, OBJ_GALERA, svc->galera_cluster_id);
+	const Gs__PrimaryView *v = g && !svc->meta->deleting ? g->last_primary : NULL;
+
+	for (size_t i = 0; v && i < v->n_slots; i++)
+		if (strcmp(v->slots[i], u->slot->meta->id) == 0)
+			return true;
+	return false;
+}
+
 static void unit_remove(struct pass *p, const Gs__Service *svc, const struct unit *u)
 {
 	bool controlled = service_is_galera(svc) && tx_get(p->tx, OBJ_GALERA, svc->galera_cluster_id);
@@ -251,6 +263,8 @@ static void unit_remove(struct pass *p, const Gs__Service *svc, const struct uni
 
 	for (size_t i = 0; i < u->n; i++)
 		all_over = all_over && is_over(p, u->tasks[i], controlled);
+	if (all_over && controlled && in_primary_view(p, svc, u))
+		return;
 	if (all_over) {
 		slot_drop(p, u);
 		return;

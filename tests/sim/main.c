@@ -56,7 +56,7 @@ static void converge(struct sim *s)
 static void quiet(struct sim *s)
 {
 	s->clients = false;
-	run_until(s, now(s) + 60000); /* released addresses are kept back for a while */
+	run_until(s, now(s) + 100000); /* released addresses are kept back for a while */
 	size_t before = s->n_log;
 	run_until(s, now(s) + 60000);
 	if (!s->failed && s->n_log != before)
