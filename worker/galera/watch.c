@@ -256,8 +256,25 @@ void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit)
 
 /* ---- start, tick, stop ---- */
 
+/* A task that was adopted runs before its secrets are here again: they come with the session. Until then
+ * nothing is asked, so that "no password" is not taken for "no server". */
+static void probe_start(struct galera *g)
+{
+	char password[128];
+	cleanup_free char *socket = galera_run_path(g, SOCKET_NAME);
+	struct probe_config config = {
+		.socket_path = socket, .user = "gs_health", .on_poll = on_poll, .arg = g};
+
+	config.password = galera_secret(g, "gs_health", password, sizeof(password));
+	if (*config.password)
+		g->probe = probe_new(g->loop, &config);
+	explicit_bzero(password, sizeof(password));
+}
+
 void watch_tick(struct galera *g)
 {
+	if (!g->probe)
+		probe_start(g);
 	if (!g->probe)
 		return;
 	if (!g->view || !g->view->sql_open || g->view->local_state != 4)
@@ -268,15 +285,8 @@ void watch_tick(struct galera *g)
 
 void watch_start(struct galera *g)
 {
-	char password[128];
-	cleanup_free char *socket = galera_run_path(g, SOCKET_NAME);
-	struct probe_config config = {
-		.socket_path = socket, .user = "gs_health", .on_poll = on_poll, .arg = g};
-
 	watch_stop(g);
-	config.password = galera_secret(g, "gs_health", password, sizeof(password));
-	g->probe = probe_new(g->loop, &config);
-	explicit_bzero(password, sizeof(password));
+	probe_start(g);
 	g->settled = g->was_synced = false;
 	g->synced_since_ms = 0;
 	g->seqno_sent = -1;
