@@ -13,6 +13,7 @@
 #include "proto/node.pb-c.h"
 #include "worker/advertise.h"
 #include "worker/agent.h"
+#include "worker/cgroup.h"
 #include "worker/manager_proc.h"
 #include "worker/netglue.h"
 #include "worker/tasks.h"
@@ -83,10 +84,11 @@ int node_become_member(struct node *n, struct state *take_state, struct err *e)
 	return 0;
 }
 
-void node_forget(const char *worker_dir, const char *run_dir, const char *manager_dir)
+void node_forget(const char *worker_dir, const char *run_dir, const char *manager_dir, const char *node_id)
 {
 	static const char *const in_dir[] = {"tasks", "blobs"};
 	static const char *const in_run[] = {"tasks", "exits", "crun"};
+	static const char *const groups[] = {"/manager", ""};
 
 	for (size_t i = 0; i < array_size(in_dir); i++) {
 		cleanup_free char *path = xasprintf("%s/%s", worker_dir, in_dir[i]);
@@ -100,6 +102,11 @@ void node_forget(const char *worker_dir, const char *run_dir, const char *manage
 	}
 	if (manager_dir != NULL)
 		fs_remove_all(manager_dir, NULL);
+	for (size_t i = 0; i < array_size(groups); i++) {
+		cleanup_free char *path = xasprintf("/gswarm/%s%s", node_id, groups[i]);
+
+		cgroup_remove(path);
+	}
 }
 
 static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *arg)

@@ -26,4 +26,4 @@ int node_ports_check(const char *advertise, uint16_t manager_port, uint32_t data
 /* From a filled state: write it, take the identity, start the member side. Undone on failure. */
 int node_become_member(struct node *n, struct state *take_state, struct err *e);
 /* Remove the member's folders (not the volumes). Blocking, on the pool. */
-void node_forget(const char *worker_dir, const char *run_dir, const char *manager_dir);
+void node_forget(const char *worker_dir, const char *run_dir, const char *manager_dir, const char *node_id);

@@ -22,14 +22,14 @@
 struct leave {
 	struct node *n;
 	struct rpc_call *call;
-	char *worker_dir, *run_dir, *manager_dir;
+	char *worker_dir, *run_dir, *manager_dir, *node_id;
 };
 
 static void leave_work(void *arg)
 {
 	struct leave *l = arg;
 
-	node_forget(l->worker_dir, l->run_dir, l->manager_dir);
+	node_forget(l->worker_dir, l->run_dir, l->manager_dir, l->node_id);
 }
 
 static void leave_back(void *arg)
@@ -42,6 +42,7 @@ static void leave_back(void *arg)
 	free(l->worker_dir);
 	free(l->run_dir);
 	free(l->manager_dir);
+	free(l->node_id);
 	free(l);
 }
 
@@ -99,6 +100,7 @@ void on_leave(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 	l->call = call;
 	l->worker_dir = xstrdup(w->dir);
 	l->run_dir = xstrdup(w->run_dir);
+	l->node_id = xstrdup(w->state.node_id);
 	l->manager_dir = w->state.has_manager ? xasprintf("%s/manager", w->state_dir) : NULL;
 	tasks_stop_all(w->tasks, GRACE_MS, on_tasks_stopped, l);
 }

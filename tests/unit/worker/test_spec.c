@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+/* config.json, addresses and log lines. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "worker/advertise.h"
+#include "worker/bundle.h"
+#include "worker/logs.h"
+
+static json_t *spec_of(uid_t uid, const char *netns)
+{
+	struct bundle *b = bundle_new();
+	const char *argv[] = {"sleep", "1", NULL};
+	char *env[] = {"A=1", "PATH=/mine"};
+	struct oci_spec spec = {.bundle = b,
+				.argv = argv,
+				.env = env,
+				.n_env = 2,
+				.hostname = "db.1",
+				.netns_path = netns,
+				.cgroup_path = "/gswarm/n/t.1",
+				.memory_bytes = 1 << 20,
+				.nano_cpus = 500000000,
+				.pids = 20};
+	cleanup_free char *text = NULL;
+	json_t *root;
+
+	b->rootfs = xstrdup("/rootfs");
+	b->uid = uid;
+	bundle_mount_add(b, "/usr", "/usr", "bind", "rbind,ro,nosuid");
+	text = oci_spec_format(&spec);
+	root = json_loads(text, 0, NULL);
+	assert_non_null(root);
+	bundle_free(b);
+	return root;
+}
+
+static json_t *at(json_t *j, const char *a, const char *b, const char *c)
+{
+	j = json_object_get(j, a);
+	j = b != NULL ? json_object_get(j, b) : j;
+	return c != NULL ? json_object_get(j, c) : j;
+}
+
+static bool list_has(const json_t *list, const char *text)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(list, i, v) if (strcmp(json_string_value(v), text) == 0) return true;
+	return false;
+}
+
+static void ordinary_user_has_no_capabilities(void **s)
+{
+	json_t *root = spec_of(65534, "/run/netns/db.1");
+
+	assert_int_equal(json_array_size(at(root, "process", "capabilities", "effective")), 0);
+	assert_false(list_has(at(root, "process", "capabilities", "bounding"), "CAP_SYS_ADMIN"));
+	assert_true(json_is_true(at(root, "process", "noNewPrivileges", NULL)));
+	assert_non_null(at(root, "linux", "seccomp", NULL));
+	json_decref(root);
+	root = spec_of(0, NULL);
+	assert_true(list_has(at(root, "process", "capabilities", "effective"), "CAP_CHOWN"));
+	assert_null(at(root, "linux", "sysctl", NULL));
+	json_decref(root);
+}
+
+static void limits_and_environment(void **s)
+{
+	json_t *root = spec_of(1, "/run/netns/db.1"), *env = at(root, "process", "env", NULL);
+
+	assert_int_equal(
+		json_integer_value(json_object_get(at(root, "linux", "resources", "memory"), "limit")),
+		1 << 20);
+	assert_int_equal(json_integer_value(json_object_get(at(root, "linux", "resources", "cpu"), "quota")),
+			 50000);
+	assert_int_equal(json_integer_value(json_object_get(at(root, "linux", "resources", "pids"), "limit")),
+			 20);
+	assert_true(list_has(env, "A=1"));
+	assert_true(list_has(env, "PATH=/mine"));
+	assert_true(list_has(env, "HOSTNAME=db.1"));
+	assert_int_equal(json_array_size(env), 4); /* and HOME; the user's PATH is not doubled */
+	json_decref(root);
+}
+
+static void log_lines(void **s)
+{
+	static const char good[] = "2026-11-20T14:47:33.123456789+00:00 stderr F hello world";
+	int64_t ms;
+	bool is_stderr;
+	const char *text;
+	size_t len;
+
+	assert_true(log_line_parse(good, sizeof(good) - 1, &ms, &is_stderr, &text, &len));
+	assert_int_equal(ms % 1000, 123);
+	assert_int_equal(ms / 1000, 1795186053);
+	assert_true(is_stderr);
+	assert_int_equal(len, 11);
+	assert_memory_equal(text, "hello world", 11);
+	assert_true(
+		log_line_parse("2026-11-20T14:47:33.1+00:00 stdout F ", 37, &ms, &is_stderr, &text, &len));
+	assert_int_equal(len, 0);
+	assert_false(log_line_parse("garbage", 7, &ms, &is_stderr, &text, &len));
+	assert_false(log_line_parse("", 0, &ms, &is_stderr, &text, &len));
+	assert_false(log_line_parse("2026-11-20T14:47:33 stdout", 26, &ms, &is_stderr, &text, &len));
+}
+
+static void foreign_address(void **s)
+{
+	char ip[64];
+	uint16_t port;
+	struct err e = {0};
+
+	assert_int_equal(advertise_pick("203.0.113.9", 2377, ip, sizeof(ip), &port, &e), E_INVALID);
+	assert_non_null(strstr(e.msg, "no address of this host"));
+	assert_true(advertise_pick("not-an-address", 2377, ip, sizeof(ip), &port, &e) < 0);
+}
+
+static void port_taken(void **s)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct err e = {0};
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(port_check("127.0.0.1", ntohs(a.sin_port), false, &e), E_IN_USE);
+	assert_non_null(strstr(e.msg, "is taken by test_worker_s")); /* it names the process: us */
+	close(fd);
+	assert_int_equal(port_check("127.0.0.1", ntohs(a.sin_port), false, &e), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ordinary_user_has_no_capabilities),
+		cmocka_unit_test(limits_and_environment),
+		cmocka_unit_test(log_lines),
+		cmocka_unit_test(foreign_address),
+		cmocka_unit_test(port_taken),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
