@@ -98,6 +98,19 @@ static struct galera_member *best_source(const struct galera *g)
 	return best;
 }
 
+/* Runs, was Synced, and left Primary from the newest view that is known: it has received all that was
+ * acknowledged. */
+static bool is_survivor(const struct galera *g, const struct galera_member *m)
+{
+	const char *slot = m->slot->meta->id;
+
+	if (m->life != GL_NONPRIM || m->outdated || !galera_in_primary_view(g, slot) ||
+	    !galera_is_complete(g, slot))
+		return false;
+	uint64_t conf = m->task->status->view->prim_conf_id;
+	return !conf || conf == g->c->last_primary->conf_id;
+}
+
 static struct galera_member *best_survivor(const struct galera *g)
 {
 	struct galera_member *best = NULL;
@@ -105,8 +118,7 @@ static struct galera_member *best_survivor(const struct galera *g)
 	for (size_t i = 0; i < g->n; i++) {
 		struct galera_member *m = &g->m[i];
 
-		if (m->life == GL_NONPRIM && !m->outdated && !m->stopping && m->in_v &&
-		    galera_is_complete(g, m->slot->meta->id) && (!best || m->seqno > best->seqno))
+		if (is_survivor(g, m) && !m->stopping && (!best || m->seqno > best->seqno))
 			best = m;
 	}
 	return best;
@@ -189,8 +201,7 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 	size_t alive = 0, graceful = 0;
 
 	for (size_t i = 0; i < g->n; i++) {
-		alive += g->m[i].in_v && g->m[i].life == GL_NONPRIM &&
-			 galera_is_complete(g, g->m[i].slot->meta->id);
+		alive += is_survivor(g, &g->m[i]);
 		graceful += g->m[i].in_v && g->m[i].life < GL_STARTING && left_gracefully(&g->m[i]);
 	}
 	bool all_known = t->answered == t->v;

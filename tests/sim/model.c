@@ -168,6 +168,14 @@ static void try_transfer(struct sim *s, void *arg, uint64_t tag)
 		if (m != t && m->p.view == v && m->p.state == PROC_SYNCED && !m->p.donor && linked(s, m, t))
 			donor = m;
 	}
+	bool any_synced = false;
+	for (size_t i = 0; i < v->n; i++)
+		any_synced =
+			any_synced || (v->members[i]->p.view == v && v->members[i]->p.state == PROC_SYNCED);
+	if (!any_synced && now(s) - t->p.started_ms > 20000 && chance(s, 10)) {
+		abort_joiner(s, t, "nobody in the view can give a copy");
+		return;
+	}
 	if (!donor) {
 		at(s, 1000, try_transfer, t, tag);
 		return;
