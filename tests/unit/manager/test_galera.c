@@ -266,7 +266,8 @@ static void form_three(struct world *w)
 	runs(w, 1, "Primary", 4, 1, 5, "db.1");
 	runs(w, 2, "Primary", 4, 2, 5, "db.1 10.0.1.2:3306");
 	runs(w, 1, "Primary", 4, 2, 5, "db.1 db.2");
-	runs(w, 3, "Primary", 4, 3, 5, "db.1 db.2 db.3");
+	for (unsigned i = 3; i >= 1; i--)
+		runs(w, i, "Primary", 4, 3, 5, "db.1 db.2 db.3");
 	assert_int_equal(cluster(w)->phase, GS__GALERA_PHASE__GP_HEALTHY);
 }
 
