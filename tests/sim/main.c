@@ -92,6 +92,11 @@ static void setup(struct sim *s, uint64_t seed, unsigned broken, bool verbose)
 
 static void teardown(struct sim *s)
 {
+	s->over = true;
+	for (size_t i = 0; i < s->n_heap; i++) {
+		if (s->heap[i].fn == deliver_items || s->heap[i].fn == deliver_reports)
+			s->heap[i].fn(s, s->heap[i].arg, s->heap[i].tag);
+	}
 	manager_free(s);
 	for (struct wtask *t = s->tasks, *next; t; t = next) {
 		next = t->next;

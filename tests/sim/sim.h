@@ -143,9 +143,9 @@ struct sim {
 	size_t n_views, n_comps;
 	unsigned uuids;
 	bool faults, clients, verbose, use_single_writer;
-	bool consent;       /* the operator forced something: losses are accepted from now on */
-	uint64_t destroyed; /* volumes that a fault took */
-	bool failed, probing;
+	bool consent;               /* the operator forced something: losses are accepted from now on */
+	uint64_t destroyed;         /* volumes that a fault took */
+	bool failed, probing, over; /* over: messages on the way are only freed */
 	char why[512];
 	char (*trace)[200];
 	size_t n_trace;
@@ -178,7 +178,10 @@ void manager_reports(struct sim *s, struct node *n, uint64_t session, Gs__TaskRe
 		     struct wtask **tasks, uint64_t *versions, size_t count);
 void manager_drop_session(struct sim *s, struct node *n);
 
+void deliver_items(struct sim *s, void *arg, uint64_t tag);
+
 /* ---- worker.c ---- */
+void deliver_reports(struct sim *s, void *arg, uint64_t tag);
 void worker_boot(struct sim *s, struct node *n);
 void worker_stop(struct sim *s, struct node *n); /* the agent only; processes go on */
 void worker_items(struct sim *s, struct node *n, uint64_t session, uint64_t seq, Gs__AssignmentItem **items,

@@ -73,11 +73,13 @@ struct report_msg {
 	size_t n;
 };
 
-static void deliver_reports(struct sim *s, void *arg, uint64_t tag)
+void deliver_reports(struct sim *s, void *arg, uint64_t tag)
 {
 	struct report_msg *msg = arg;
 
-	if (tag == 1) {
+	if (s->over) {
+		/* nobody listens */
+	} else if (tag == 1) {
 		worker_session_broken(s, msg->node);
 	} else if (!msg->node->cut_manager) {
 		manager_reports(s, msg->node, msg->session, msg->reports, msg->tasks, msg->versions, msg->n);
