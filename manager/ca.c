@@ -23,6 +23,9 @@
 #define REQUEST_ID_MIN 16
 #define REQUEST_ID_MAX 64
 #define RENEW_LOOK_MS (3600 * 1000)
+/* A node renews at half life and may lose an answer now and then; more than this is a fault or an attack on
+ * the size of the state. */
+#define NODE_CERTS_MAX 16
 
 /* ---- tokens ---- */
 
@@ -122,10 +125,14 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 	return 0;
 }
 
-/* A token bucket over all callers without a certificate. */
-static bool stranger_allowed(struct manager *m)
+/* Refuse a caller without a certificate when there were too many: true, and the call has been answered.
+ * The bucket is one for all of them: each may cost a signature and a write to the log. */
+static bool stranger_refused(struct manager *m, struct rpc_call *call)
 {
 	uint64_t now = uv_now(m->loop);
+
+	if (rpc_call_peer(call)->is_authenticated)
+		return false;
 
 	if (m->strangers_at_ms == 0)
 		m->strangers_left = STRANGERS_BURST;
@@ -134,10 +141,12 @@ static bool stranger_allowed(struct manager *m)
 	if (m->strangers_left > STRANGERS_BURST)
 		m->strangers_left = STRANGERS_BURST;
 	m->strangers_at_ms = now;
-	if (m->strangers_left < 1.0)
-		return false;
+	if (m->strangers_left < 1.0) {
+		manager_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
+		return true;
+	}
 	m->strangers_left -= 1.0;
-	return true;
+	return false;
 }
 
 unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
@@ -148,10 +157,7 @@ unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 		return ROLE_BIT_LOCAL;
 	if (peer->is_authenticated)
 		return ca_role(m->store, peer, e);
-	if (stranger_allowed(m))
-		return ROLE_BIT_NONE;
-	err_set(e, E_LIMIT, "too many calls without a certificate; try again in a second");
-	return 0;
+	return ROLE_BIT_NONE;
 }
 
 /* ---- issue ---- */
@@ -322,23 +328,27 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void
 	Gs__RootResponse resp = GS__ROOT_RESPONSE__INIT;
 	const Gs__Cluster *cluster = store_cluster(m->store);
 
-	if (manager_refuses(m, call))
+	if (manager_refuses(m, call) || stranger_refused(m, call))
 		return;
 	resp.ca_pem = cluster->ca_cert_pem;
 	resp.cluster_id = cluster->meta->id;
 	rpc_reply(call, &resp.base);
 }
 
-/* The barrier: a token that was rotated a moment ago on another manager must not pass here. */
+/* The barrier: a token that was rotated a moment ago on another manager must not pass here. It is a log
+ * entry, so a wrong token does not get that far. */
 static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct manager *m = arg;
+	const Gs__IssueRequest *req = (const Gs__IssueRequest *)msg;
 	struct err e = {0};
 	struct issue *is;
+	Gs__Role role;
 
-	if (manager_refuses(m, call))
+	if (manager_refuses(m, call) || stranger_refused(m, call))
 		return;
-	if (check_issue((const Gs__IssueRequest *)msg, &e)) {
+	if (check_issue(req, &e) ||
+	    ca_token_check(store_cluster(m->store), req->token, clock_wall_ms(m->clock), &role, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
@@ -351,13 +361,21 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	manager_fail(call, E_UNAVAILABLE, "the manager is busy; try again");
 }
 
-static void drop_expired(struct manager *m, struct tx *tx, const char *node_id)
+/* Rows of certificates that nobody can use any more go, also those of removed nodes. Returns how many the
+ * node has that still count. */
+static size_t drop_expired(struct manager *m, struct tx *tx, const char *node_id)
 {
+	int64_t now_ms = clock_wall_ms(m->clock);
 	const Gs__NodeCert *cert;
+	size_t alive = 0;
 
-	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++)
-		if (strcmp(cert->node_id, node_id) == 0 && cert->not_after_ms < clock_wall_ms(m->clock))
+	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++) {
+		if (cert->not_after_ms < now_ms)
 			tx_remove(tx, cert);
+		else
+			alive += strcmp(cert->node_id, node_id) == 0;
+	}
+	return alive;
 }
 
 static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -375,12 +393,15 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 		return;
 	cluster = store_cluster(m->store);
 	tx = tx_new(m->store);
-	if (ca_issue(tx, cluster, node_id, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e)) {
+	if (drop_expired(m, tx, node_id) >= NODE_CERTS_MAX)
+		err_set(&e, E_LIMIT, "node %s has %d valid certificates already", node_id, NODE_CERTS_MAX);
+	else
+		ca_issue(tx, cluster, node_id, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e);
+	if (e.code) {
 		tx_free(tx);
 		rpc_fail(call, &e);
 		return;
 	}
-	drop_expired(m, tx, node_id);
 	resp = obj_new(&gs__renew_response__descriptor);
 	obj_bytes_set(&resp->cert_pem, cert, strlen(cert));
 	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);

@@ -206,28 +206,78 @@ static void test_renew(void **state)
 	rig_free(r);
 }
 
+static void test_renew_is_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__RenewRequest req = GS__RENEW_REQUEST__INIT;
+	cleanup_free char *csr = NULL;
+	struct tls_identity *identity;
+	struct rpc_client *c;
+	struct err e = {0};
+	void *resp;
+	int n = 0;
+
+	assert_int_equal(tls_csr_new(r->key_pem, "", &csr, NULL), 0);
+	req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &identity, NULL), 0);
+	rig_dial(r, identity, &c);
+	for (; n < 50 && (resp = rig_call_on(r, c, RPC_CA, 2, &req, &e)); n++)
+		obj_free(resp);
+	assert_in_range(n, 4, 20);
+	assert_int_equal(e.code, E_LIMIT);
+	rig_hang_up(r, &c);
+	tls_identity_unref(identity);
+	rig_free(r);
+}
+
+/* Without a certificate: few calls, and a wrong token costs no log entry. */
 static void test_strangers_are_limited(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	struct rpc_peer peer = {0};
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	uint64_t before = r->m.engine->ops->last_applied(r->m.engine);
+	Gs__Empty empty = GS__EMPTY__INIT;
+	struct tls_identity *identity;
+	struct join_token parsed;
+	struct rpc_client *c;
 	struct err e = {0};
 	int allowed = 0;
+	void *resp;
 
-	for (int i = 0; i < 500; i++)
-		allowed += ca_authorise(&peer, &r->m, &e) != 0;
-	assert_in_range(allowed, 1, 70);
+	token[strlen(token) - 1] = token[strlen(token) - 1] == 'a' ? 'b' : 'a';
+	for (int i = 0; i < 20; i++)
+		assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
+	assert_int_equal(e.code, E_TOKEN);
+	assert_in_range(r->m.engine->ops->last_applied(r->m.engine), before, before + 10);
+	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
+	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
+	rig_dial(r, identity, &c);
+	for (int i = 0; i < 500; i++) {
+		resp = rig_call_on(r, c, RPC_CA, 0, &empty, &e);
+		allowed += resp != NULL;
+		obj_free(resp);
+	}
+	assert_in_range(allowed, 1, 100);
 	assert_int_equal(e.code, E_LIMIT);
+	rig_hang_up(r, &c);
+	tls_identity_unref(identity);
 	rig_free(r);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_before_init),  cmocka_unit_test(test_init_and_restart),
-		cmocka_unit_test(test_init_twice),   cmocka_unit_test(test_init_bad_input),
-		cmocka_unit_test(test_join),         cmocka_unit_test(test_join_refused),
-		cmocka_unit_test(test_token_expiry), cmocka_unit_test(test_roles),
-		cmocka_unit_test(test_renew),        cmocka_unit_test(test_strangers_are_limited),
+		cmocka_unit_test(test_before_init),
+		cmocka_unit_test(test_init_and_restart),
+		cmocka_unit_test(test_init_twice),
+		cmocka_unit_test(test_init_bad_input),
+		cmocka_unit_test(test_join),
+		cmocka_unit_test(test_join_refused),
+		cmocka_unit_test(test_token_expiry),
+		cmocka_unit_test(test_roles),
+		cmocka_unit_test(test_renew),
+		cmocka_unit_test(test_renew_is_bounded),
+		cmocka_unit_test(test_strangers_are_limited),
 	};
 
 	log_init("test", LOG_WARN, 2);
