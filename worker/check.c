@@ -122,8 +122,7 @@ static void check_cgroup(struct check *c)
 	static const char *const notes[] = {
 		[CGROUP_NONE] = "no control groups are mounted on /sys/fs/cgroup: limits cannot work",
 		[CGROUP_V1] = "v1",
-		[CGROUP_HYBRID] = "v1 with a v2 tree beside it: tasks are started in a mount namespace "
-				  "without the latter",
+		[CGROUP_HYBRID] = "v1 beside v2: tasks are started where the v2 tree is not mounted",
 		[CGROUP_V2] = "v2",
 	};
 
