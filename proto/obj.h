@@ -21,7 +21,8 @@ void *obj_new(const ProtobufCMessageDescriptor *d);
 /* Replace an owned sub-message by a copy of value (NULL: drop). */
 void obj_set(void *field_p, const void *value);
 bool obj_equal(const void *a, const void *b); /* same packed bytes; NULL equals NULL */
-/* Append a copy of the string / the (taken) message to a repeated field: obj_add_str(&m->n_env, &m->env, "K=V"). */
+/* Append a copy of the string / the (taken) message to a repeated field: obj_add_str(&m->n_env, &m->env,
+ * "K=V"). */
 void obj_add_str(size_t *n, char ***list, const char *text);
 void obj_add(size_t *n, void *list_p, void *take_message);
 void obj_bytes_set(ProtobufCBinaryData *field, const void *data, size_t len); /* frees the old */
@@ -29,37 +30,38 @@ bool obj_bytes_equal(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
 
 /* ---- the row behind any of the tables ---- */
 enum obj_kind { /* equal to StoreObject's oneof case */
-	OBJ_NONE = 0,
-	OBJ_CLUSTER,
-	OBJ_NODE,
-	OBJ_SERVICE,
-	OBJ_SLOT,
-	OBJ_TASK,
-	OBJ_NETWORK,
-	OBJ_ENDPOINT,
-	OBJ_VOLUME,
-	OBJ_SECRET,
-	OBJ_CONFIG,
-	OBJ_GALERA,
-	OBJ_VOLUME_INSTANCE,
-	OBJ_LEASE,
-	OBJ_NODE_CERT,
-	OBJ_EVENT,
-	OBJ_KINDS
+		OBJ_NONE = 0,
+		OBJ_CLUSTER,
+		OBJ_NODE,
+		OBJ_SERVICE,
+		OBJ_SLOT,
+		OBJ_TASK,
+		OBJ_NETWORK,
+		OBJ_ENDPOINT,
+		OBJ_VOLUME,
+		OBJ_SECRET,
+		OBJ_CONFIG,
+		OBJ_GALERA,
+		OBJ_VOLUME_INSTANCE,
+		OBJ_LEASE,
+		OBJ_NODE_CERT,
+		OBJ_EVENT,
+		OBJ_KINDS
 };
 const ProtobufCMessageDescriptor *obj_descriptor(enum obj_kind kind);
 enum obj_kind obj_kind_of(const void *message); /* by descriptor; OBJ_NONE if it is no row */
-const char *obj_kind_name(enum obj_kind kind);	/* "node", "service" */
-Gs__Meta *obj_meta(const void *row);		/* never NULL for a row made by obj_new_row or the store */
+const char *obj_kind_name(enum obj_kind kind);  /* "node", "service" */
+Gs__Meta *obj_meta(const void *row);            /* never NULL for a row made by obj_new_row or the store */
 void *obj_new_row(enum obj_kind kind, const char *id); /* obj_new plus meta with this id */
-/* The row inside a StoreObject (borrowed), and a StoreObject around a row (row borrowed: on the stack only). */
+/* The row inside a StoreObject (borrowed), and a StoreObject around a row (row borrowed: on the stack only).
+ */
 void *obj_unwrap(const Gs__StoreObject *o);
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row);
 
 /* ---- addresses: 4 or 16 bytes ---- */
-int addr_parse(const char *text, ProtobufCBinaryData *ret_ip, struct err *e);		      /* "10.0.0.1" */
-int addr_parse_cidr(const char *text, Gs__Addr **ret, struct err *e);			      /* "10.0.0.0/24", host bits must be 0 */
-const char *addr_format(const ProtobufCBinaryData *ip, char *buf, size_t n);		      /* "" when empty */
+int addr_parse(const char *text, ProtobufCBinaryData *ret_ip, struct err *e); /* "10.0.0.1" */
+int addr_parse_cidr(const char *text, Gs__Addr **ret, struct err *e); /* "10.0.0.0/24", host bits must be 0 */
+const char *addr_format(const ProtobufCBinaryData *ip, char *buf, size_t n); /* "" when empty */
 const char *addr_format_cidr(const Gs__Addr *a, char *buf, size_t n);
 bool addr_overlaps(const Gs__Addr *a, const Gs__Addr *b);
 bool addr_contains(const Gs__Addr *net, const ProtobufCBinaryData *ip);
@@ -67,7 +69,8 @@ bool addr_contains(const Gs__Addr *net, const ProtobufCBinaryData *ip);
 void addr_mac(const ProtobufCBinaryData *ip, uint8_t ret_mac[6]);
 const char *mac_format(const uint8_t mac[6], char buf[18]);
 /* "host:port" or "[v6]:port" or "host" (then default_port). host must be numeric. */
-int hostport_parse(const char *text, uint16_t default_port, char *ret_host, size_t n, uint16_t *ret_port, struct err *e);
+int hostport_parse(const char *text, uint16_t default_port, char *ret_host, size_t n, uint16_t *ret_port,
+		   struct err *e);
 
 /* ---- names of states, as the CLI shows them ---- */
 const char *task_state_name(Gs__TaskState s); /* "Running" */
