@@ -244,7 +244,8 @@ static bool is_over(struct pass *p, const Gs__Task *t, bool controlled)
 	return task_is_final(t) || (task_is_gone(p->tx, t) && !(controlled && task_wanted(t)));
 }
 
-/* A member that left may hold what the others have not applied yet: its volume stays until their view confirms. */
+/* A member that left may hold what the others have not applied yet: its volume stays until their view
+ * confirms. */
 static bool in_primary_view(struct pass *p, const Gs__Service *svc, const struct unit *u)
 {
 	const Gs__GaleraCluster *g = tx_get(p->tx, OBJ_GALERA, svc->galera_cluster_id);
