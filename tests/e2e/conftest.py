@@ -13,21 +13,6 @@ from swarm import Swarm  # noqa: E402
 SWARMS = []  # up now
 
 
-def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes more than half a minute; run with --slow")
-
-
-def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow, run with --slow"))
-
-
 def pytest_sessionstart(session):
     """Remove what an interrupted run of these tests has left (its prefix names the process)."""
     if os.geteuid():

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Five hosts: a cluster grows to five members and shrinks to three under load."""
-import pytest
-
 from swarm import Load
 
 HOSTS = 5
-pytestmark = pytest.mark.slow
 
 
 def test_grow_and_shrink_under_load(swarm):
