@@ -51,7 +51,7 @@ static char *replicas_text(const Gs__Service *s, const Gs__ListServicesResponse 
 	return xasprintf("%u/%u", running, wanted);
 }
 
-static char *ports_text(const Gs__ServiceSpec *s)
+static char *ports_text(const Gs__Service *s)
 {
 	struct buf b = {0};
 
@@ -88,7 +88,7 @@ static int check_filters(const struct opt_value *filters, struct err *e)
 
 static void ls_row(struct table *t, const Gs__Service *s, const char *replicas)
 {
-	cleanup_free char *ports = ports_text(s->spec);
+	cleanup_free char *ports = ports_text(s);
 	char id[ID_SHORT_LEN + 1];
 
 	table_row(t, (const char *[]){text_short_id(s->meta->id, id), s->spec->name, mode_word(s->spec),

@@ -233,6 +233,15 @@ static void print_pretty(const Gs__ServiceDetail *d)
 		       i + 1 < d->n_networks ? "" : "\n");
 	if (*s->spec->endpoint_mode)
 		printf("Endpoint Mode:\t%s\n", s->spec->endpoint_mode);
+	for (size_t i = 0; i < s->n_vips; i++) {
+		char text[64];
+
+		printf("%s%s\n", i ? "\t\t" : "Virtual IPs:\t",
+		       addr_format_cidr(s->vips[i]->addr, text, sizeof(text)));
+	}
+	for (size_t i = 0; i < s->n_ports; i++)
+		printf("%s%u->%u/%s\n", i ? "\t\t" : "Ports:\t\t", s->ports[i]->published,
+		       s->ports[i]->target, s->ports[i]->protocol);
 	printf("\n");
 }
 

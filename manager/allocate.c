@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/allocate_internal.h"
 
 #define VNI_FIRST 0x100000u /* below: Docker's, on the same UDP port */
 #define VNI_LAST 0xffffffu
@@ -26,13 +26,6 @@
 #define VXLAN_V6_BYTES 70
 #define MTU_MIN 576
 
-struct alloc {
-	struct store *s;
-	struct tx *tx;
-	struct reconcile_env *env;
-	int64_t wall_ms;
-};
-
 /* ---- leases ---- */
 
 static char *lease_id(Gs__LeaseKind kind, const char *scope, const char *value)
@@ -42,7 +35,7 @@ static char *lease_id(Gs__LeaseKind kind, const char *scope, const char *value)
 	return xasprintf("%s/%s/%s", names[kind], scope, value);
 }
 
-static bool lease_is_free(const struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value)
+bool lease_is_free(const struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value)
 {
 	cleanup_free char *id = lease_id(kind, scope, value);
 	const Gs__Lease *l = tx_get(a->tx, OBJ_LEASE, id);
@@ -50,8 +43,8 @@ static bool lease_is_free(const struct alloc *a, Gs__LeaseKind kind, const char 
 	return !l || (!*l->owner && l->free_after_ms <= a->wall_ms);
 }
 
-static void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value,
-		       const void *bytes, size_t n, const char *owner)
+void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value, const void *bytes,
+		size_t n, const char *owner)
 {
 	cleanup_free char *id = lease_id(kind, scope, value);
 	Gs__Lease *l = tx_edit(a->tx, OBJ_LEASE, id);
@@ -70,13 +63,23 @@ static void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, c
 
 static bool owner_exists(const struct alloc *a, const Gs__Lease *l)
 {
-	if (l->kind == GS__LEASE_KIND__LEASE_ADDRESS)
-		return tx_get(a->tx, OBJ_SLOT, l->owner);
+	if (l->kind == GS__LEASE_KIND__LEASE_ADDRESS) /* a slot's own, or a service's virtual one */
+		return tx_get(a->tx, OBJ_SLOT, l->owner) || tx_get(a->tx, OBJ_SERVICE, l->owner);
+	if (l->kind == GS__LEASE_KIND__LEASE_PORT)
+		return tx_get(a->tx, OBJ_SERVICE, l->owner);
 	if (l->kind == GS__LEASE_KIND__LEASE_VNI)
 		return tx_get(a->tx, OBJ_NETWORK, l->owner);
 	if (l->kind == GS__LEASE_KIND__LEASE_NODE_INDEX)
 		return tx_get(a->tx, OBJ_NODE, l->owner);
 	return true; /* other kinds are not ours to judge */
+}
+
+/* How long what others remember of it needs to end. */
+static int64_t lease_rest_ms(Gs__LeaseKind kind)
+{
+	if (kind == GS__LEASE_KIND__LEASE_PORT)
+		return 0;
+	return kind == GS__LEASE_KIND__LEASE_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
 }
 
 static void release_leases(struct alloc *a)
@@ -95,7 +98,7 @@ static void release_leases(struct alloc *a)
 		} else if (*l->owner && !owner_exists(a, l)) {
 			edit = tx_edit(a->tx, OBJ_LEASE, l->meta->id);
 			str_replace(&edit->owner, "");
-			edit->free_after_ms = a->wall_ms + (address ? ADDRESS_REST_MS : NODE_INDEX_REST_MS);
+			edit->free_after_ms = a->wall_ms + lease_rest_ms(l->kind);
 		}
 	}
 }
@@ -117,7 +120,7 @@ static bool overlaps_any(const struct alloc *a, const Gs__Addr *subnet, const ch
 }
 
 /* ip + n, in the last four bytes: no pool or subnet we cut is wider than that. */
-static void ip_add(uint8_t *ip, size_t len, uint32_t n)
+void ip_add(uint8_t *ip, size_t len, uint32_t n)
 {
 	uint32_t low;
 
@@ -278,7 +281,7 @@ static struct cursor *cursor_of(struct cursors *cs, const char *network_id)
 }
 
 /* The last number that is an address of a host; IPv4 keeps the broadcast address out. */
-static uint32_t last_host(const Gs__Addr *subnet)
+uint32_t subnet_last_host(const Gs__Addr *subnet)
 {
 	uint32_t bits = (uint32_t)subnet->ip.len * 8 - subnet->prefix;
 	uint32_t size = bits >= 20 ? HOSTS_MAX : 1u << bits;
@@ -290,7 +293,7 @@ static uint32_t last_host(const Gs__Addr *subnet)
 static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *owner)
 {
 	Gs__Addr *addr = obj_dup(net->subnet);
-	uint32_t last = last_host(net->subnet);
+	uint32_t last = subnet_last_host(net->subnet);
 	char text[64];
 
 	ip_add(addr->ip.data, addr->ip.len, c->next);
@@ -475,6 +478,7 @@ void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 	release_leases(&a);
 	allocate_networks(&a);
 	allocate_nodes(&a);
+	allocate_services(&a);
 	allocate_tasks(&a);
 	drop_endpoints(&a);
 	place_endpoints(&a);

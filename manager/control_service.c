@@ -174,6 +174,9 @@ void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	}
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
+	if (spec->n_ports)
+		str_replace(&resp->warning,
+			    "published ports are reserved only: no node answers on them in this version");
 	manager_commit(m, call, tx, resp, on_create_service, msg);
 }
 

@@ -124,7 +124,9 @@ static void service_error(struct tx *tx, const Gs__Service *svc)
 	cleanup_free const Gs__Task **tasks = NULL;
 	size_t n = tx_tasks_of_service(tx, svc->meta->id, &tasks);
 	const Gs__Task *t = svc->meta->deleting ? NULL : first_trouble(tasks, n);
-	cleanup_free char *text = t ? xasprintf("%s: %s", t->name, task_trouble(t)) : xstrdup("");
+	cleanup_free char *text = t ? xasprintf("%s: %s", t->name, task_trouble(t))
+				  : svc->meta->deleting || !svc->spec ? xstrdup("")
+								      : service_lack(tx, svc);
 	Gs__Service *edit;
 
 	if (strcmp(svc->error, text) == 0)

@@ -18,11 +18,12 @@
 /* How the Galera controller may behave; NULL in the environment means the defaults. */
 struct galera_rules {
 	unsigned join_parallel; /* joiners at once; 0 means 1 (GALERA.md: two at once form slower) */
-	bool no_prefetch;	/* joiners do not fetch the genesis archive before their turn */
-	/* Clients reach only the writer slot, so that its data directory holds every acknowledged write. Nothing
-	 * enforces that yet, so the rule that rests on it is off. */
+	bool no_prefetch;       /* joiners do not fetch the genesis archive before their turn */
+	/* Clients reach only the writer slot, so that its data directory holds every acknowledged write.
+	 * Nothing enforces that yet, so the rule that rests on it is off. */
 	bool single_writer;
-	unsigned broken; /* tests only: rules (enum galera_rule) that are left out, to see that a checker notices */
+	unsigned broken; /* tests only: rules (enum galera_rule) that are left out, to see that a checker
+			    notices */
 };
 
 /* What reconcilers may know besides the store: leader memory that is rebuilt from workers' sessions. */
@@ -35,7 +36,7 @@ struct reconcile_env {
 	int64_t (*task_seqno)(void *arg, const char *task_id);
 	void *arg;
 	void (*new_id)(void *arg, char ret_id[ID_LEN + 1]); /* seeded in the simulation */
-	const struct galera_rules *galera; /* NULL: defaults */
+	const struct galera_rules *galera;                  /* NULL: defaults */
 	int64_t wake_ms; /* out: earliest mono time at which a pass must run again; INT64_MAX: none */
 };
 static inline void reconcile_wake(struct reconcile_env *env, int64_t at_ms)

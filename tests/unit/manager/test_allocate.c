@@ -111,6 +111,59 @@ static void test_addresses_stay_and_rest(void **state)
 	c_free(c);
 }
 
+static Gs__Service *with_ports(const char *name, uint32_t first, uint32_t second)
+{
+	Gs__Service *svc = c_service(name, 1, "n1");
+	uint32_t numbers[] = {first, second};
+
+	str_replace(&svc->spec->endpoint_mode, "vip");
+	for (int i = 0; i < 2; i++) {
+		Gs__Port *p = obj_new(&gs__port__descriptor);
+
+		p->published = numbers[i];
+		p->target = 80;
+		obj_add(&svc->spec->n_ports, &svc->spec->ports, p);
+	}
+	return svc;
+}
+
+static void test_virtual_addresses_and_ports(void **state)
+{
+	struct cluster *c = c_new(2);
+	const Gs__Service *svc;
+	char text[64];
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, with_ports("web", 8080, 0));
+	c_work(c);
+	svc = store_service(c->s, "web");
+	assert_int_equal(svc->n_vips, 1);
+	assert_string_equal(addr_format(&svc->vips[0]->addr->ip, text, sizeof(text)), "10.9.0.254");
+	assert_int_equal(svc->n_ports, 2);
+	assert_int_equal(svc->ports[0]->published, 8080);
+	assert_int_equal(svc->ports[1]->published, 30000);
+	assert_string_equal(svc->error, "");
+	/* a taken number is refused by name, an automatic one goes on; slots keep clear of virtual addresses
+	 */
+	c_put(c, with_ports("two", 0, 8080));
+	c_work(c);
+	svc = store_service(c->s, "two");
+	assert_string_equal(addr_format(&svc->vips[0]->addr->ip, text, sizeof(text)), "10.9.0.253");
+	assert_int_equal(svc->n_ports, 1);
+	assert_int_equal(svc->ports[0]->published, 30001);
+	assert_string_equal(svc->error, "port 8080/tcp is published by another service");
+	assert_string_equal(address_of(c, "two", 1), "10.9.0.3");
+	/* what the first one gives back, the second one gets */
+	c_delete(c, "web");
+	c_work(c);
+	svc = store_service(c->s, "two");
+	assert_int_equal(svc->n_ports, 2);
+	assert_int_equal(svc->ports[1]->published, 8080);
+	assert_string_equal(svc->error, "");
+	c_free(c);
+}
+
 static void test_exhausted(void **state)
 {
 	struct cluster *c = c_new(1);
@@ -197,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_overlap_is_refused),
 		cmocka_unit_test(test_mtu_only_shrinks),
 		cmocka_unit_test(test_addresses_stay_and_rest),
+		cmocka_unit_test(test_virtual_addresses_and_ports),
 		cmocka_unit_test(test_exhausted),
 		cmocka_unit_test(test_node_index),
 		cmocka_unit_test(test_vtep_change_moves_endpoint),
