@@ -217,7 +217,7 @@ static void test_services_refused(void **state)
 	struct rig *r = rig_with_cluster();
 	Gs__ServiceSpec *s;
 	struct err e;
-	cleanup_free char *net = create_network(r, "dbnet", NULL, &e);
+	free(create_network(r, "dbnet", NULL, &e));
 
 	refused(r, plain_spec("bad name", 1), "service name");
 	s = plain_spec("web", 1);
