@@ -162,7 +162,7 @@ unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 
 /* ---- issue ---- */
 
-int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id,
+int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e)
 {
 	cleanup_free char *csr = ca_pem_text(csr_pem);
@@ -173,6 +173,7 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id,
 			       .csr_pem = csr,
 			       .node_id = node_id,
 			       .cluster_id = cluster->meta->id,
+			       .is_manager = is_manager,
 			       .now_ms = now_ms,
 			       .expiry_s = (int64_t)cluster->spec->cert_expiry_s};
 	char serial[33];
@@ -296,7 +297,7 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 			return err_set(e, E_TOKEN, "node %s was removed from the cluster; join anew", id);
 		add_node(m, tx, id, is->req);
 	}
-	rc = ca_issue(tx, cluster, id, &is->req->worker_csr_pem, clock_wall_ms(m->clock), &cert, e);
+	rc = ca_issue(tx, cluster, id, false, &is->req->worker_csr_pem, clock_wall_ms(m->clock), &cert, e);
 	if (rc == 0)
 		*ret_resp = issue_response(m, cluster, id, cert);
 	return rc;
@@ -396,7 +397,7 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	if (drop_expired(m, tx, node_id) >= NODE_CERTS_MAX)
 		err_set(&e, E_LIMIT, "node %s has %d valid certificates already", node_id, NODE_CERTS_MAX);
 	else
-		ca_issue(tx, cluster, node_id, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e);
+		ca_issue(tx, cluster, node_id, false, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e);
 	if (e.code) {
 		tx_free(tx);
 		rpc_fail(call, &e);
@@ -468,7 +469,7 @@ static int renew_own(struct manager *m, struct err *e)
 	r = xcalloc(1, sizeof(*r));
 	r->m = m;
 	tx = tx_new(m->store);
-	rc = ca_issue(tx, store_cluster(m->store), m->node_id, &csr_bytes, clock_wall_ms(m->clock),
+	rc = ca_issue(tx, store_cluster(m->store), m->node_id, true, &csr_bytes, clock_wall_ms(m->clock),
 		      &r->cert_pem, e);
 	if (rc == 0) {
 		store_commit(m->store, tx, on_renewed, r);

@@ -107,12 +107,12 @@ static int issue_all(struct init *in, struct err *e)
 	if (rc)
 		return rc;
 	own = (ProtobufCBinaryData){.data = (uint8_t *)csr, .len = strlen(csr)};
-	rc = ca_issue(in->tx, in->cluster, req->node_id, &own, now_ms, &in->own_cert_pem, e);
+	rc = ca_issue(in->tx, in->cluster, req->node_id, true, &own, now_ms, &in->own_cert_pem, e);
 	if (rc == 0)
-		rc = ca_issue(in->tx, in->cluster, req->node_id, &req->worker_csr_pem, now_ms,
+		rc = ca_issue(in->tx, in->cluster, req->node_id, false, &req->worker_csr_pem, now_ms,
 			      &in->worker_cert_pem, e);
 	if (rc == 0 && req->manager_csr_pem.len)
-		rc = ca_issue(in->tx, in->cluster, req->node_id, &req->manager_csr_pem, now_ms,
+		rc = ca_issue(in->tx, in->cluster, req->node_id, true, &req->manager_csr_pem, now_ms,
 			      &in->manager_cert_pem, e);
 	return rc;
 }
@@ -269,8 +269,9 @@ static void init_again(struct manager *m, struct rpc_call *call, const Gs__InitC
 		return;
 	}
 	tx = tx_new(m->store);
-	if (ca_issue(tx, cluster, m->node_id, &req->worker_csr_pem, clock_wall_ms(m->clock), &worker, &e) ||
-	    (req->manager_csr_pem.len && ca_issue(tx, cluster, m->node_id, &req->manager_csr_pem,
+	if (ca_issue(tx, cluster, m->node_id, false, &req->worker_csr_pem, clock_wall_ms(m->clock), &worker,
+		     &e) ||
+	    (req->manager_csr_pem.len && ca_issue(tx, cluster, m->node_id, true, &req->manager_csr_pem,
 						  clock_wall_ms(m->clock), &manager, &e))) {
 		tx_free(tx);
 		rpc_fail(call, &e);

@@ -121,6 +121,7 @@ struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_confi
 	memcpy(conn->node_id, config->node_id, sizeof(conn->node_id));
 	if (config->expect_node)
 		snprintf(conn->expect_node, sizeof(conn->expect_node), "%s", config->expect_node);
+	conn->expect_manager = config->expect_manager;
 	if (is_unix)
 		snprintf(c->target, sizeof(c->target), "%s", config->unix_path);
 	else

@@ -227,6 +227,10 @@ static int peer_from_cert(struct rpc_conn *c, struct err *e)
 	memcpy(c->peer.cluster_id, info.cluster_id, sizeof(c->peer.cluster_id));
 	memcpy(c->peer.serial, info.serial, sizeof(c->peer.serial));
 	c->peer.is_authenticated = true;
+	c->peer.is_manager = info.is_manager;
+	if (c->expect_manager && !info.is_manager)
+		return err_set(e, E_UNAUTHENTICATED, "%s is node %s, but no manager", c->peer.addr,
+			       info.node_id);
 	if (c->expect_node[0] && strcmp(c->expect_node, info.node_id) != 0)
 		return err_set(e, E_UNAUTHENTICATED, "%s is node %s, not node %s", c->peer.addr, info.node_id,
 			       c->expect_node);

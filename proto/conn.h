@@ -82,6 +82,7 @@ struct rpc_conn {
 	struct rpc_peer peer;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* ours, for Hello */
 	char expect_node[ID_LEN + 1];
+	bool expect_manager;
 
 	const struct conn_ops *ops;
 	void *owner;

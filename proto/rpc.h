@@ -46,7 +46,8 @@ unsigned rpc_method_roles(unsigned service, unsigned method); /* bit set; 0 for 
 
 struct rpc_peer {
 	bool is_local;         /* unix socket; uid/gid/pid from SO_PEERCRED */
-	bool is_authenticated; /* a client certificate of our CA */
+	bool is_authenticated; /* a certificate of our CA */
+	bool is_manager; /* that is a manager's own; what a caller may do is asked of the store instead */
 	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1], serial[33];
 	uid_t uid;
 	gid_t gid;
@@ -115,6 +116,7 @@ struct rpc_client_config {
 	uint16_t port;
 	struct tls_identity *identity; /* TCP: required */
 	const char *expect_node;       /* NULL, or the server's certificate must name this node */
+	bool expect_manager;           /* the server's certificate must be a manager's, not any node's */
 	const char *bind_ip;           /* NULL, or source address */
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* Hello; empty when joining */
 	uint64_t connect_timeout_ms;                      /* 0: 3000 for TCP, 1000 for unix */

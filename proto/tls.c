@@ -21,6 +21,8 @@
 #define PEM_MAX (64u << 10)
 #define BACKDATE_S 3600 /* clocks of two hosts may differ by that much */
 #define ROOT_DAYS (20 * 365)
+#define OU_MANAGER "gswarm-manager"
+#define OU_NODE "gswarm-node"
 
 int tls_fail(struct err *e, int code, const char *what)
 {
@@ -215,9 +217,9 @@ static bool leaf_fill(X509 *cert, EVP_PKEY *key, X509 *ca, const struct tls_issu
 
 	return X509_set_version(cert, X509_VERSION_3) && serial_set(cert, ret_serial) &&
 	       times_set(cert, in->now_ms / 1000, in->expiry_s) && name_add(name, "O", in->cluster_id) &&
-	       name_add(name, "OU", "gswarm-node") && name_add(name, "CN", in->node_id) &&
-	       X509_set_issuer_name(cert, X509_get_subject_name(ca)) && X509_set_pubkey(cert, key) &&
-	       ext_add(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
+	       name_add(name, "OU", in->is_manager ? OU_MANAGER : OU_NODE) &&
+	       name_add(name, "CN", in->node_id) && X509_set_issuer_name(cert, X509_get_subject_name(ca)) &&
+	       X509_set_pubkey(cert, key) && ext_add(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
 	       ext_add(cert, ca, NID_key_usage, "critical,digitalSignature") &&
 	       ext_add(cert, ca, NID_ext_key_usage, "serverAuth,clientAuth") &&
 	       ext_add(cert, ca, NID_authority_key_identifier, "keyid");
@@ -304,6 +306,10 @@ static void serial_get(X509 *cert, char ret_hex[33])
 
 void tls_info_of(X509 *cert, struct tls_cert_info *ret)
 {
+	char ou[32];
+
+	name_get(cert, NID_organizationalUnitName, ou, sizeof(ou));
+	ret->is_manager = strcmp(ou, OU_MANAGER) == 0;
 	name_get(cert, NID_commonName, ret->node_id, sizeof(ret->node_id));
 	name_get(cert, NID_organizationName, ret->cluster_id, sizeof(ret->cluster_id));
 	serial_get(cert, ret->serial);

@@ -21,6 +21,7 @@ struct tls_issue {
 	const char *ca_cert_pem, *ca_key_pem, *csr_pem;
 	const char *node_id, *cluster_id;
 	int64_t now_ms, expiry_s;
+	bool is_manager; /* for a manager's own key: workers obey only such a certificate */
 };
 /* Checks the CSR's signature; its subject is ignored. ret_serial: hex, 33 bytes. */
 int tls_issue(const struct tls_issue *in, char **ret_cert_pem, char ret_serial[33], int64_t *ret_not_after_ms,
@@ -29,6 +30,7 @@ int tls_issue(const struct tls_issue *in, char **ret_cert_pem, char ret_serial[3
 int tls_cert_digest(const char *cert_pem, char ret_digest[51], struct err *e);
 struct tls_cert_info {
 	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1], serial[33];
+	bool is_manager;
 	int64_t not_before_ms, not_after_ms;
 };
 int tls_cert_info(const char *cert_pem, struct tls_cert_info *ret, struct err *e);

@@ -378,8 +378,11 @@ static void dial(struct agent *a)
 	char host[64];
 	uint16_t port;
 	struct err e = {0};
-	struct rpc_client_config config = {
-		.ip = host, .identity = w->identity, .on_state = on_client_state, .arg = a};
+	struct rpc_client_config config = {.ip = host,
+					   .identity = w->identity,
+					   .expect_manager = true,
+					   .on_state = on_client_state,
+					   .arg = a};
 
 	if (w->n_managers == 0) {
 		snprintf(a->error, sizeof(a->error), "no manager is known");

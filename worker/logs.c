@@ -377,8 +377,11 @@ static void on_retry(void *arg)
 	struct logs *l = arg;
 	char host[64];
 	uint16_t port;
-	struct rpc_client_config config = {
-		.ip = host, .identity = l->w->identity, .on_state = on_state, .arg = l};
+	struct rpc_client_config config = {.ip = host,
+					   .identity = l->w->identity,
+					   .expect_manager = true,
+					   .on_state = on_state,
+					   .arg = l};
 
 	if (!l->wanted || l->client != NULL ||
 	    hostport_parse(l->manager, 2377, host, sizeof(host), &port, NULL) < 0)

@@ -282,6 +282,7 @@ void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 	config.ip = j->manager_ip;
 	config.port = j->manager_port;
 	config.identity = j->identity;
+	config.expect_manager = true;
 	config.arg = j;
 	j->client = rpc_client_new(n->w->loop, &config);
 }

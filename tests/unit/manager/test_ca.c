@@ -230,6 +230,44 @@ static void test_renew_is_bounded(void **state)
 	rig_free(r);
 }
 
+/* A worker on the way between another worker and the manager must not pass for a manager. */
+static void test_only_a_manager_passes_for_one(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct rpc_server_config none = {0};
+	struct tls_identity *worker;
+	struct rpc_server *impostor;
+	struct rpc_client_config config = {.ip = "127.0.0.1", .port = r->port, .expect_manager = true};
+	struct waited w = {0};
+	Gs__Empty empty = GS__EMPTY__INIT;
+	struct rpc_call_spec spec = {
+		.service = RPC_CA, .req = &empty.base, .deadline_ms = 5000, .done = rig_on_done, .arg = &w};
+	struct rpc_client *c;
+
+	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &worker, NULL), 0);
+	config.identity = worker;
+	c = rpc_client_new(&r->loop, &config);
+	rpc_call_start(c, &spec);
+	while (!w.done)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_int_equal(w.err.code, 0);
+	obj_free(w.resp);
+	rpc_client_close(c);
+	rpc_server_new(&r->loop, &none, &impostor);
+	assert_int_equal(rpc_server_listen_tcp(impostor, "127.0.0.2", r->port, worker, NULL), 0);
+	config.ip = "127.0.0.2";
+	w = (struct waited){0};
+	c = rpc_client_new(&r->loop, &config);
+	rpc_call_start(c, &spec);
+	while (!w.done)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_int_not_equal(w.err.code, 0);
+	assert_non_null(strstr(w.err.msg, "no manager"));
+	rpc_server_close(impostor, NULL, NULL);
+	tls_identity_unref(worker);
+	rig_free(r);
+}
+
 /* Without a certificate: few calls, and a wrong token costs no log entry. */
 static void test_strangers_are_limited(void **state)
 {
@@ -277,6 +315,7 @@ int main(void)
 		cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_renew),
 		cmocka_unit_test(test_renew_is_bounded),
+		cmocka_unit_test(test_only_a_manager_passes_for_one),
 		cmocka_unit_test(test_strangers_are_limited),
 	};
 
