@@ -52,6 +52,7 @@ const char *task_log_path(const struct task *t);
 const Gs__Secret *task_secret(const struct task *t, const char *name);
 /* A peer worker's Node row by id (from "peer/<node id>" items), NULL when unknown. */
 const char *task_blob_dir(const struct task *t); /* /var/lib/gswarm/worker/blobs */
+const char *task_exe_dir(const struct task *t);  /* where our executables are */
 struct tls_identity *task_identity(const struct task *t);
 struct peer;
 struct peer *task_peer(const struct task *t); /* this worker's Peer service (worker/galera/peer.h), or NULL */

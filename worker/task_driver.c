@@ -85,6 +85,11 @@ const char *task_blob_dir(const struct task *t)
 	return t->w->blob_dir;
 }
 
+const char *task_exe_dir(const struct task *t)
+{
+	return t->w->exe_dir;
+}
+
 struct tls_identity *task_identity(const struct task *t)
 {
 	return t->w->identity;

@@ -1,41 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path streams files through libarchive. A new InnoDB log is 96 MiB of nothing: zstd packs it to a
- * few bytes (lseek's SEEK_DATA was seen to miss data that the file system had not yet written out, so it is
- * not asked), and unpacking writes no zero pages. What can fail: a full disk (the half archive is removed),
- * an archive that another node made badly (every entry's path and type is checked, counts and sizes are
- * bounded, nothing is followed). */
+/* The happy path: gswarm-archive is started, its output pipe reaches its end, it is reaped with status 0; a
+ * packed file is hashed, synced and renamed to its hash. What can fail: the program tells why on its pipe
+ * (a full disk, a bad archive), it is missing, is killed, or is not done in time (then we kill it); a half
+ * archive is removed, a half unpacked folder is the caller's, who has marked it. */
 #include "worker/galera/archive.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
-#include <fts.h>
 #include <openssl/evp.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/mem.h"
 
 #define CHUNK (256u << 10)
-#define MAX_ENTRIES 100000
-
-static const char *const left_out[] = {"auto.cnf",   "gvwstate.dat",   "galera.cache", "gcache.page.*",
-				       "*.pem",      "*.pid",          "*.sock",       "gswarm.json",
-				       "lost+found", "ib_buffer_pool", "ibtmp1",       "*.log"};
-
-bool archive_leaves_out(const char *name)
-{
-	for (size_t i = 0; i < array_size(left_out); i++)
-		if (!fnmatch(left_out[i], name, 0))
-			return true;
-	return false;
-}
 
 bool sha256_is_valid(const char *text)
 {
@@ -67,93 +54,101 @@ int sha256_file(const char *path, char ret[SHA256_TEXT], uint64_t *ret_size, str
 	return 0;
 }
 
-/* ---- pack ---- */
+/* ---- the program ---- */
 
-static int archive_err(struct archive *a, const char *what, struct err *e)
+/* Its stdout is our pipe, stdin and stderr are nobody's; no variable of ours, no signal setting. */
+static int program_start(const char *const *argv, int out, pid_t *ret, struct err *e)
 {
-	return err_set(e, E_CORRUPT, "%s: %s", what, archive_error_string(a) ? archive_error_string(a) : "?");
-}
-
-static int pack_data(struct archive *a, int fd, const char *path, struct err *e)
-{
-	cleanup_free uint8_t *chunk = xmalloc(CHUNK);
-	ssize_t n;
-
-	while ((n = read(fd, chunk, CHUNK)) > 0)
-		if (archive_write_data(a, chunk, n) < 0)
-			return archive_err(a, path, e);
-	return n < 0 ? err_errno(e, errno, "read %s", path) : 0;
-}
-
-static int pack_entry(struct archive *a, const FTSENT *f, const char *name, struct err *e)
-{
-	bool is_file = f->fts_info == FTS_F;
-	cleanup_close int fd = is_file ? open(f->fts_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-	struct archive_entry *entry;
+	static char *const env[] = {NULL};
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
 	int r;
 
-	if (is_file && fd < 0)
-		return err_errno(e, errno, "read %s", f->fts_path);
-	entry = archive_entry_new();
-	archive_entry_set_pathname(entry, name);
-	archive_entry_set_filetype(entry, is_file ? AE_IFREG : AE_IFDIR);
-	archive_entry_set_perm(entry, f->fts_statp->st_mode & 0777);
-	archive_entry_set_size(entry, is_file ? f->fts_statp->st_size : 0);
-	r = archive_write_header(a, entry) == ARCHIVE_OK ? 0 : archive_err(a, name, e);
-	archive_entry_free(entry);
-	return r || !is_file ? r : pack_data(a, fd, f->fts_path, e);
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
+	posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	r = posix_spawn(ret, argv[0], &files, &attr, (char *const *)argv, env);
+	posix_spawn_file_actions_destroy(&files);
+	posix_spawnattr_destroy(&attr);
+	return r ? err_errno(e, r, "start %s", argv[0]) : 0;
 }
 
-static int by_name(const FTSENT **a, const FTSENT **b)
+/* What it says until its end; false when that has not come by the deadline. */
+static bool program_read(int fd, char *text, size_t size)
 {
-	return strcmp((*a)->fts_name, (*b)->fts_name);
-}
+	int64_t end = clock_mono_ms(&clock_real) + ARCHIVE_DEADLINE_MS;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	size_t used = 0;
 
-static int pack_tree(struct archive *a, const char *dir, struct err *e)
-{
-	char *const roots[] = {(char *)dir, NULL};
-	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, by_name);
-	size_t skip = strlen(dir) + 1;
-	FTSENT *f;
-	int r = 0;
+	for (;;) {
+		char rest[256];
+		int64_t left = end - clock_mono_ms(&clock_real);
+		ssize_t n;
 
-	if (!fts)
-		return err_errno(e, errno, "read %s", dir);
-	while (!r && (f = fts_read(fts))) {
-		if (f->fts_level == 0)
+		if (left <= 0)
+			return false;
+		if (poll(&p, 1, (int)left) <= 0)
 			continue;
-		if (archive_leaves_out(f->fts_name)) {
-			fts_set(fts, f, FTS_SKIP);
-			continue;
-		}
-		if (f->fts_info == FTS_F || f->fts_info == FTS_D)
-			r = pack_entry(a, f, f->fts_path + skip, e);
-		else if (f->fts_info != FTS_DP)
-			r = err_set(e, E_CORRUPT, "%s: cannot be packed", f->fts_path);
+		n = read(fd, rest, sizeof(rest));
+		if (n <= 0)
+			break;
+		if ((size_t)n > size - 1 - used)
+			n = (ssize_t)(size - 1 - used);
+		memcpy(text + used, rest, (size_t)n);
+		used += (size_t)n;
 	}
-	fts_close(fts);
-	return r;
+	text[used] = '\0';
+	return true;
 }
 
-static int pack_to(const char *dir, const char *path, struct err *e)
+/* "CODE MESSAGE" as it was told, else how it ended. */
+static int program_failed(const char *text, int status, struct err *e)
 {
-	struct archive *a = archive_write_new();
-	int r = 0;
+	int code = 0, at = 0;
 
-	if (archive_write_set_format_pax_restricted(a) || archive_write_add_filter_zstd(a) ||
-	    archive_write_set_filter_option(a, "zstd", "compression-level", "1") ||
-	    archive_write_open_filename(a, path))
-		r = archive_err(a, path, e);
-	if (!r)
-		r = pack_tree(a, dir, e);
-	if (!r && archive_write_close(a) != ARCHIVE_OK)
-		r = archive_err(a, path, e);
-	archive_write_free(a);
-	return r;
+	if (sscanf(text, "%d %n", &code, &at) == 1 && at && code < 0)
+		return err_set(e, code, "%.*s", (int)strcspn(text + at, "\n"), text + at);
+	if (WIFSIGNALED(status))
+		return err_set(e, E_UNAVAILABLE, "gswarm-archive ended by signal %d", WTERMSIG(status));
+	return err_set(e, E_UNAVAILABLE, "gswarm-archive ended with status %d", WEXITSTATUS(status));
 }
 
-int archive_pack(const char *dir, const char *blob_dir, char ret_sha256[SHA256_TEXT], uint64_t *ret_size,
-		 struct err *e)
+static int program_run(const char *const *argv, struct err *e)
+{
+	cleanup_close int in = -1;
+	char text[sizeof(e->msg) + 16] = "";
+	int pipes[2], status = 0, r;
+	bool ended;
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	in = pipes[0];
+	r = program_start(argv, pipes[1], &pid, e);
+	close(pipes[1]);
+	if (r)
+		return r;
+	ended = program_read(in, text, sizeof(text));
+	if (!ended)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!ended)
+		return err_set(e, E_DEADLINE, "gswarm-archive was not done after %d s",
+			       ARCHIVE_DEADLINE_MS / 1000);
+	return status ? program_failed(text, status, e) : 0;
+}
+
+int archive_pack(const char *program, const char *dir, const char *blob_dir, char ret_sha256[SHA256_TEXT],
+		 uint64_t *ret_size, struct err *e)
 {
 	char suffix[ID_LEN + 1];
 	cleanup_free char *tmp = NULL, *final = NULL;
@@ -163,7 +158,8 @@ int archive_pack(const char *dir, const char *blob_dir, char ret_sha256[SHA256_T
 		return r;
 	id_new(suffix);
 	tmp = xasprintf("%s/.pack-%s", blob_dir, suffix);
-	r = pack_to(dir, tmp, e);
+	const char *argv[] = {program, "pack", dir, tmp, NULL};
+	r = program_run(argv, e);
 	if (!r)
 		r = sha256_file(tmp, ret_sha256, ret_size, e);
 	if (!r) {
@@ -178,133 +174,13 @@ int archive_pack(const char *dir, const char *blob_dir, char ret_sha256[SHA256_T
 	return r ? r : fs_sync_dir(blob_dir, e);
 }
 
-/* ---- unpack ---- */
-
-static bool path_is_safe(const char *p)
+int archive_unpack(const char *program, const char *path, const char *dir, uid_t uid, gid_t gid,
+		   struct err *e)
 {
-	if (!p || !*p || *p == '/' || strlen(p) > 1024)
-		return false;
-	for (;;) {
-		size_t n = strcspn(p, "/");
+	char user[16], group[16];
+	const char *argv[] = {program, "unpack", path, dir, user, group, NULL};
 
-		if ((n == 2 && !memcmp(p, "..", 2)) || (n == 1 && *p == '.'))
-			return false;
-		if (!p[n])
-			return true;
-		p += n + 1;
-	}
-}
-
-#define PAGE 4096u
-
-static bool is_zero(const char *p, size_t n)
-{
-	return !n || (!*p && !memcmp(p, p + 1, n - 1));
-}
-
-/* Everything but pages of zeros: the file is extended to its size afterwards. */
-static int write_pages(int fd, const char *from, size_t n, int64_t at)
-{
-	while (n) {
-		size_t part = n < PAGE ? n : PAGE;
-
-		if (!is_zero(from, part) && pwrite(fd, from, part, at) != (ssize_t)part)
-			return -1;
-		from += part;
-		at += (int64_t)part;
-		n -= part;
-	}
-	return 0;
-}
-
-static int unpack_data(struct archive *a, int fd, int64_t size, const char *name, struct err *e)
-{
-	const void *data;
-	size_t n;
-	int64_t at;
-	int r;
-
-	while ((r = archive_read_data_block(a, &data, &n, &at)) == ARCHIVE_OK) {
-		if (at < 0 || at > size || (int64_t)n > size - at)
-			return err_set(e, E_CORRUPT, "%s: more data than its size", name);
-		if (write_pages(fd, data, n, at) < 0)
-			return err_errno(e, errno ? errno : EIO, "write %s", name);
-	}
-	if (r != ARCHIVE_EOF)
-		return archive_err(a, name, e);
-	return ftruncate(fd, size) < 0 ? err_errno(e, errno, "write %s", name) : 0;
-}
-
-struct unpack {
-	int dirfd;
-	uid_t uid;
-	gid_t gid;
-	uint64_t bytes;
-	unsigned entries;
-};
-
-static int unpack_file(struct unpack *u, struct archive *a, struct archive_entry *entry, struct err *e)
-{
-	const char *name = archive_entry_pathname(entry);
-	cleanup_close int fd =
-		openat(u->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (fd < 0 || fchown(fd, u->uid, u->gid) < 0 || fchmod(fd, archive_entry_perm(entry) & 0770) < 0)
-		return err_errno(e, errno, "write %s", name);
-	return unpack_data(a, fd, archive_entry_size(entry), name, e);
-}
-
-static int unpack_entry(struct unpack *u, struct archive *a, struct archive_entry *entry, struct err *e)
-{
-	const char *name = archive_entry_pathname(entry);
-	int64_t size = archive_entry_size(entry);
-
-	if (!path_is_safe(name))
-		return err_set(e, E_CORRUPT, "an entry leaves the folder");
-	if (++u->entries > MAX_ENTRIES || size < 0 || (u->bytes += (uint64_t)size) > ARCHIVE_MAX_UNPACKED)
-		return err_set(e, E_LIMIT, "more than %d entries or 8 GiB", MAX_ENTRIES);
-	if (archive_entry_hardlink(entry) || archive_entry_symlink(entry))
-		return err_set(e, E_CORRUPT, "%s: is a link", name);
-	if (archive_entry_filetype(entry) == AE_IFREG)
-		return unpack_file(u, a, entry, e);
-	if (archive_entry_filetype(entry) != AE_IFDIR)
-		return err_set(e, E_CORRUPT, "%s: neither file nor folder", name);
-	if (mkdirat(u->dirfd, name, 0700) < 0 ||
-	    fchownat(u->dirfd, name, u->uid, u->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_errno(e, errno, "make %s", name);
-	return 0;
-}
-
-static int unpack_all(struct unpack *u, struct archive *a, struct err *e)
-{
-	struct archive_entry *entry;
-	int r, n;
-
-	while ((n = archive_read_next_header(a, &entry)) == ARCHIVE_OK) {
-		r = unpack_entry(u, a, entry, e);
-		if (r)
-			return r;
-	}
-	return n == ARCHIVE_EOF ? 0 : archive_err(a, "archive", e);
-}
-
-int archive_unpack(const char *path, const char *dir, uid_t uid, gid_t gid, struct err *e)
-{
-	cleanup_close int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct unpack u = {.dirfd = dirfd, .uid = uid, .gid = gid};
-	struct archive *a;
-	int r;
-
-	if (dirfd < 0)
-		return err_errno(e, errno, "open %s", dir);
-	a = archive_read_new();
-	if (archive_read_support_format_tar(a) || archive_read_support_filter_zstd(a) ||
-	    archive_read_open_filename(a, path, CHUNK))
-		r = archive_err(a, path, e);
-	else
-		r = unpack_all(&u, a, e);
-	archive_read_free(a);
-	if (!r && syncfs(dirfd) < 0)
-		r = err_errno(e, errno, "sync %s", dir);
-	return r ? err_wrap(e, "unpack genesis") : 0;
+	snprintf(user, sizeof(user), "%u", (unsigned)uid);
+	snprintf(group, sizeof(group), "%u", (unsigned)gid);
+	return program_run(argv, e) ? err_wrap(e, "unpack genesis") : 0;
 }

@@ -24,7 +24,7 @@ struct genesis_job {
 	unsigned turn;
 	struct datadir dir; /* holds no lock: the driver does */
 	struct volume_mark mark;
-	char *blob_dir;
+	char *blob_dir, *archiver;
 	char sha256[SHA256_TEXT];
 	uint64_t size;
 	struct grastate state;
@@ -44,6 +44,7 @@ static struct genesis_job *job_new(struct galera *g)
 	j->turn = g->turn;
 	datadir_copy(&j->dir, &g->dir);
 	j->blob_dir = xstrdup(task_blob_dir(g->task));
+	j->archiver = xasprintf("%s/gswarm-archive", task_exe_dir(g->task));
 	j->epoch = g->permit->epoch;
 	j->mark = g->mark;
 	snprintf(j->mark.cluster, sizeof(j->mark.cluster), "%s", row->galera_cluster_id);
@@ -56,6 +57,7 @@ static void job_free(struct genesis_job *j)
 {
 	datadir_fini(&j->dir);
 	free(j->blob_dir);
+	free(j->archiver);
 	galera_unref(j->g);
 	free(j);
 }
@@ -86,7 +88,7 @@ static void pack_work(void *arg)
 	if (!j->result)
 		j->result = datadir_sync(&j->dir, &j->err);
 	if (!j->result)
-		j->result = archive_pack(j->dir.path, j->blob_dir, j->sha256, &j->size, &j->err);
+		j->result = archive_pack(j->archiver, j->dir.path, j->blob_dir, j->sha256, &j->size, &j->err);
 	if (j->result)
 		return;
 	j->mark.state = VOLUME_GENESIS;

@@ -23,6 +23,7 @@ struct start_job {
 	struct volume_mark mark;
 	Gs__GaleraPermit *permit;
 	char *blob; /* path of the genesis archive, NULL: none */
+	char *archiver;
 	int result;
 	struct err err;
 };
@@ -47,7 +48,7 @@ static int unpack(struct start_job *j)
 	if (!r)
 		r = datadir_wipe(&j->dir, &j->err);
 	if (!r)
-		r = archive_unpack(j->blob, j->dir.path, j->dir.uid, j->dir.gid, &j->err);
+		r = archive_unpack(j->archiver, j->blob, j->dir.path, j->dir.uid, j->dir.gid, &j->err);
 	snprintf(j->mark.genesis, sizeof(j->mark.genesis), "%s", j->permit->genesis_sha256);
 	return r;
 }
@@ -135,6 +136,7 @@ static void prepare_done(void *arg)
 	datadir_fini(&j->dir);
 	obj_free(j->permit);
 	free(j->blob);
+	free(j->archiver);
 	galera_unref(g);
 	free(j);
 }
@@ -152,6 +154,7 @@ static void prepare(struct galera *g, bool has_blob)
 	snprintf(j->mark.slot, sizeof(j->mark.slot), "%s", row->slot_id);
 	snprintf(j->mark.volume, sizeof(j->mark.volume), "%s", g->evidence->volume_id);
 	j->permit = obj_dup(g->permit);
+	j->archiver = xasprintf("%s/gswarm-archive", task_exe_dir(g->task));
 	if (has_blob)
 		j->blob = xasprintf("%s/%s", task_blob_dir(g->task), g->permit->genesis_sha256);
 	loop_work(g->loop, prepare_work, prepare_done, j);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 struct fix {
 	char root[64];
 	char *data;
+	const char *archiver; /* path of gswarm-archive, from meson */
 	struct evidence_input in;
 	Gs__GaleraEvidence *ev;
 	struct volume_mark mark;
@@ -39,6 +41,9 @@ static int set_up(void **state)
 		return -1;
 	f->data = xasprintf("%s/data", f->root);
 	mkdir(f->data, 0750);
+	f->archiver = getenv("GSWARM_ARCHIVE");
+	if (!f->archiver)
+		return -1;
 	datadir_init(&f->in.dir, f->data, getuid(), getgid());
 	strcpy(f->in.cluster, "cluster1");
 	strcpy(f->in.volume, "vol1");
@@ -240,13 +245,13 @@ static void archive_round_trip(void **state)
 	assert_int_equal(ftruncate(fd, 32 << 20), 0);
 	assert_int_equal(pwrite(fd, "tail", 4, 20 << 20), 4);
 	close(fd);
-	assert_int_equal(archive_pack(f->data, blobs, sha, &size, NULL), 0);
+	assert_int_equal(archive_pack(f->archiver, f->data, blobs, sha, &size, NULL), 0);
 	assert_true(size < 1 << 20);
-	assert_int_equal(archive_pack(f->data, blobs, again, &size, NULL), 0);
+	assert_int_equal(archive_pack(f->archiver, f->data, blobs, again, &size, NULL), 0);
 	assert_string_equal(sha, again);
 	blob = xasprintf("%s/%s", blobs, sha);
 	mkdir(to, 0700);
-	assert_int_equal(archive_unpack(blob, to, getuid(), getgid(), NULL), 0);
+	assert_int_equal(archive_unpack(f->archiver, blob, to, getuid(), getgid(), NULL), 0);
 	same = xasprintf("cmp %s %s/ib_logfile0 && cmp %s/mysql/a.frm %s/mysql/a.frm", big, to, f->data, to);
 	assert_int_equal(system(same), 0);
 	secret = xasprintf("%s/server-key.pem", to);
@@ -276,10 +281,25 @@ static void archive_never_climbs(void **state)
 		snprintf(command, sizeof(command), tars[i], f->data, f->root);
 #pragma GCC diagnostic pop
 		assert_int_equal(system(command), 0);
-		assert_int_equal(archive_unpack(bad, to, getuid(), getgid(), &e), E_CORRUPT);
+		assert_int_equal(archive_unpack(f->archiver, bad, to, getuid(), getgid(), &e), E_CORRUPT);
 	}
 	fs_write(bad, "no archive at all", 17, 0600, NULL);
-	assert_int_not_equal(archive_unpack(bad, to, getuid(), getgid(), &e), 0);
+	assert_int_not_equal(archive_unpack(f->archiver, bad, to, getuid(), getgid(), &e), 0);
+}
+
+static void archive_tells_how_it_ended(void **state)
+{
+	struct fix *f = *state;
+	char sha[SHA256_TEXT];
+	uint64_t size;
+	struct err e;
+
+	assert_int_equal(archive_unpack("/nonexistent", "a", "b", 0, 0, &e), -ENOENT);
+	assert_int_equal(archive_unpack("/bin/false", "a", "b", 0, 0, &e), E_UNAVAILABLE);
+	assert_non_null(strstr(e.msg, "status 1"));
+	assert_int_equal(archive_unpack(f->archiver, "/nonexistent", f->data, 0, 0, &e), E_CORRUPT);
+	assert_non_null(strstr(e.msg, "/nonexistent"));
+	assert_int_equal(archive_pack(f->archiver, "/nonexistent", f->root, sha, &size, &e), -ENOENT);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -298,6 +318,7 @@ int main(void)
 		T(quarantine_keeps_the_first_copy),
 		T(archive_round_trip),
 		T(archive_never_climbs),
+		T(archive_tells_how_it_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
