@@ -26,7 +26,8 @@ struct task_driver_ops {
 	void *(*attach)(struct task *t); /* driver state of this task, once, before the first hold */
 	void (*detach)(void *d);         /* no answer is given after this */
 	void (*hold)(void *d, uint32_t attempt);
-	/* A permit with a new serial, or mode PC_BOOTSTRAP while the process runs. borrowed */
+	/* A permit with a new serial: while HELD (with mode NONE: to prefetch), and while the process runs
+	 * PC_BOOTSTRAP or NONE to withdraw. borrowed */
 	void (*permit)(void *d, const Gs__GaleraPermit *permit);
 	void (*running)(void *d, bool adopted);
 	void (*exited)(void *d);
@@ -66,6 +67,8 @@ void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evide
 void task_start(struct task *t, uint32_t attempt, const char *const *argv);           /* copied */
 void task_failed(struct task *t, uint32_t attempt,
 		 const struct err *e); /* this attempt failed before a start */
+/* End this attempt's process: not a crash, the next attempt follows at once. */
+void task_restart(struct task *t, uint32_t attempt, const char *why);
 void task_genesis_done(struct task *t, uint32_t attempt,
 		       const Gs__GenesisResult *r);         /* copied; task goes back to HELD by hold() */
 void task_view(struct task *t, const Gs__GaleraView *view); /* copied; reported when it changed */

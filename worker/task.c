@@ -172,7 +172,7 @@ static void attempt_reset(struct task *t)
 	t->container = NULL;
 	argv_free(t);
 	t->started = t->exited = t->attempt_failed = t->held = t->start_wanted = false;
-	t->launch_done = t->drained = t->stop_sent = t->kill_sent = false;
+	t->withdrawn = t->launch_done = t->drained = t->stop_sent = t->kill_sent = false;
 	t->exit = (struct container_exit){0};
 	err_clear(&t->attempt_err);
 	obj_set(&t->status->view, NULL);
@@ -185,10 +185,11 @@ static void attempt_reset(struct task *t)
 static void attempt_over(struct task *t)
 {
 	char text[320];
+	const char *why;
 	Gs__TaskState final;
 	uint64_t wait;
 
-	if (t->attempt_failed && !t->exited)
+	if (t->withdrawn || (t->attempt_failed && !t->exited))
 		snprintf(text, sizeof(text), "%s", t->attempt_err.msg);
 	else
 		exit_text(t, text, sizeof(text));
@@ -196,24 +197,28 @@ static void attempt_over(struct task *t)
 	str_replace(&t->status->err, text);
 	if (t->driver_state != NULL && t->started)
 		t->driver->exited(t->driver_state);
-	if (exit_is_final(t, &final)) {
+	if (!t->withdrawn && exit_is_final(t, &final)) {
 		finish(t, final, final == GS__TASK_STATE__TASK_COMPLETE ? "finished" : text);
 		return;
 	}
 	if (t->started && clock_mono_ms(&clock_real) - t->started_mono_ms >= STABLE_MS)
 		t->crashes = 0;
-	t->crashes++;
-	wait = backoff_ms(t);
+	if (t->withdrawn) {
+		wait = 0;
+	} else {
+		t->crashes++;
+		wait = backoff_ms(t);
+	}
 	log_info("task %s: %s, attempt %u in %llu ms id=%s", t->row->name, text, t->attempt + 1,
 		 (unsigned long long)wait, t->id);
+	why = t->withdrawn ? "waits for its turn again" : "restarts after a crash";
 	attempt_reset(t);
 	task_set_attempt(t, t->attempt + 1);
 	t->step = STEP_BACKOFF;
 	t->timer_due = wait == 0;
 	/* Told at once: within an attempt a report only moves forward, and a held task has HELD before it. */
 	t->status->pid = 0;
-	task_report(t, t->driver ? GS__TASK_STATE__TASK_PREPARING : GS__TASK_STATE__TASK_STARTING,
-		    "restarts after a crash");
+	task_report(t, t->driver ? GS__TASK_STATE__TASK_PREPARING : GS__TASK_STATE__TASK_STARTING, why);
 	if (wait > 0)
 		loop_timer_set(&t->timer, wait);
 	task_move(t);
@@ -345,27 +350,41 @@ static void move_adopting(struct task *t)
 	}
 }
 
+/* Each permit is for one attempt: an old JOIN would let a host that comes back after a power cut start on the
+ * word of a Primary that is gone. */
 static const Gs__GaleraPermit *permit_due(const struct task *t)
 {
 	const Gs__GaleraPermit *p = t->row->permit;
-	bool once = p != NULL && (p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP ||
-				  p->mode == GS__PERMIT_MODE__PERMIT_GENESIS);
 
-	if (p == NULL || p->mode == GS__PERMIT_MODE__PERMIT_NONE || p->serial <= t->permit_serial)
+	if (p == NULL || p->serial <= t->permit_serial || p->attempt != t->attempt)
 		return NULL;
-	return once && p->attempt != t->attempt ? NULL : p;
+	if (p->mode == GS__PERMIT_MODE__PERMIT_NONE && !p->prefetch && !p->withdraw)
+		return NULL;
+	return p;
+}
+
+static void permit_hand_over(struct task *t, const Gs__GaleraPermit *p)
+{
+	t->permit_serial = p->serial;
+	t->driver->permit(t->driver_state, p);
+}
+
+static bool is_withdrawal(const Gs__GaleraPermit *p)
+{
+	return p->mode == GS__PERMIT_MODE__PERMIT_NONE && p->withdraw;
 }
 
 static void move_held(struct task *t)
 {
 	const Gs__GaleraPermit *p = permit_due(t);
 
-	if (p == NULL || p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP)
+	if (p == NULL || p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP || is_withdrawal(p))
 		return;
-	t->permit_serial = p->serial;
-	t->step = STEP_PERMITTED;
-	t->start_wanted = false;
-	t->driver->permit(t->driver_state, p);
+	if (p->mode != GS__PERMIT_MODE__PERMIT_NONE) { /* else to fetch ahead, it stays held */
+		t->step = STEP_PERMITTED;
+		t->start_wanted = false;
+	}
+	permit_hand_over(t, p);
 }
 
 static void move_permitted(struct task *t)
@@ -423,10 +442,8 @@ static void move_running(struct task *t)
 	if (t->driver == NULL)
 		return;
 	p = permit_due(t);
-	if (p != NULL && p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP) {
-		t->permit_serial = p->serial;
-		t->driver->permit(t->driver_state, p);
-	}
+	if (p != NULL && (p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP || is_withdrawal(p)))
+		permit_hand_over(t, p);
 }
 
 static void move_backoff(struct task *t)

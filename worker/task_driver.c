@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a driver may ask of its task and tell it (worker/driver.h). The happy path is a field stored and the
  * machine moved; an answer for an older attempt is dropped. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -141,6 +142,15 @@ void task_failed(struct task *t, uint32_t attempt, const struct err *e)
 	t->attempt_failed = true;
 	t->attempt_err = *e;
 	task_move(t);
+}
+
+void task_restart(struct task *t, uint32_t attempt, const char *why)
+{
+	if (is_stale(t, attempt) || t->step != STEP_RUNNING || t->exited)
+		return;
+	t->withdrawn = true;
+	err_set(&t->attempt_err, E_UNAVAILABLE, "%s", why);
+	container_signal(t->container, SIGKILL);
 }
 
 void task_genesis_done(struct task *t, uint32_t attempt, const Gs__GenesisResult *r)

@@ -88,6 +88,7 @@ struct task {
 	char **argv;            /* what the driver wants started */
 	bool held, start_wanted, launch_done, drained, stop_sent, kill_sent;
 	bool attempt_failed; /* the driver or the runtime gave this attempt up */
+	bool withdrawn;      /* ended at the driver's wish */
 	struct err attempt_err;
 
 	struct container *container;

@@ -221,7 +221,8 @@ struct blob_fetch *blob_fetch_start(uv_loop_t *loop, const struct blob_fetch_spe
 	f->cluster_id = xstrdup(spec->galera_cluster_id);
 	f->node_id = xstrdup(spec->node_id);
 	f->final = xasprintf("%s/%s", spec->blob_dir, spec->sha256);
-	f->tmp = xasprintf("%s/.fetch-%s", spec->blob_dir, spec->sha256);
+	/* Its own name: one that was cancelled a moment ago removes its file later. */
+	f->tmp = xasprintf("%s/.fetch-%p", spec->blob_dir, (void *)f);
 	f->peers = xcalloc(spec->n_peers + 1, sizeof(*f->peers));
 	for (size_t i = 0; i < spec->n_peers && sha256_is_valid(f->sha256); i++)
 		f->peers[f->n_peers++] = xstrdup(spec->peers[i]);

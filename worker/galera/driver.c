@@ -33,6 +33,7 @@ void galera_unref(struct galera *g)
 	obj_free(g->evidence);
 	obj_free(g->permit);
 	obj_free(g->view);
+	obj_free(g->primary);
 	free(g);
 }
 
@@ -253,8 +254,13 @@ static void op_permit(void *d, const Gs__GaleraPermit *permit)
 			watch_pc_bootstrap(g, permit);
 		return;
 	}
-	if (permit && permit->mode == GS__PERMIT_MODE__PERMIT_NONE)
+	if (permit && permit->mode == GS__PERMIT_MODE__PERMIT_NONE) {
+		if (permit->withdraw && g->step == GA_RUNNING)
+			watch_withdraw(g);
+		else if (permit->prefetch && g->step == GA_HELD)
+			start_prefetch(g, permit);
 		return;
+	}
 	if (permit && g->step != GA_EVIDENCE && g->step != GA_HELD)
 		return; /* the next hold asks again */
 	if (permit) {

@@ -41,7 +41,9 @@ struct galera {
 	struct blob_fetch *fetch;
 	struct probe *probe;
 	struct sql *admin;
-	Gs__GaleraView *view; /* last one reported */
+	Gs__GaleraView *view;    /* last one reported */
+	Gs__GaleraView *primary; /* newest Primary one of this process */
+	bool log_read;           /* the server's log was asked for it since it was last Primary */
 	int64_t seqno_sent, seqno_sent_ms, synced_since_ms;
 	bool settled, was_synced; /* in this run of the server */
 	struct loop_timer tick;   /* progress, seqno, settling; also the delayed answer to stopping() */
@@ -73,7 +75,10 @@ const char *galera_datadir(const struct galera *g); /* as the host sees it, or N
 void hold_start(struct galera *g);
 void genesis_start(struct galera *g);
 void start_start(struct galera *g);
+void start_prefetch(struct galera *g, const Gs__GaleraPermit *permit);
 void watch_start(struct galera *g);
 void watch_stop(struct galera *g);
 void watch_tick(struct galera *g); /* each second */
 void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit);
+/* End the process if it was never in a Primary view. */
+void watch_withdraw(struct galera *g);

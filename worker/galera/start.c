@@ -173,24 +173,53 @@ static void on_fetched(const struct err *e, void *arg)
 	prepare(g, !e);
 }
 
-void start_start(struct galera *g)
+static void fetch(struct galera *g, const Gs__GaleraPermit *permit,
+		  void (*done)(const struct err *e, void *arg))
 {
-	struct blob_fetch_spec spec;
+	struct blob_fetch_spec spec = {.sha256 = permit->genesis_sha256,
+				       .galera_cluster_id = task_row(g->task)->galera_cluster_id,
+				       .blob_dir = task_blob_dir(g->task),
+				       .peers = permit->genesis_peers,
+				       .n_peers = permit->n_genesis_peers,
+				       .identity = task_identity(g->task),
+				       .node_id = task_row(g->task)->node_id,
+				       .done = done,
+				       .arg = g};
 
-	g->step = GA_PREPARING;
+	g->fetch = blob_fetch_start(g->loop, &spec);
+}
+
+static void fetch_or_prepare(struct galera *g)
+{
 	if (!wants_genesis(g)) {
 		prepare(g, false);
 		return;
 	}
 	task_progress(g->task, "fetching genesis");
-	spec = (struct blob_fetch_spec){.sha256 = g->permit->genesis_sha256,
-					.galera_cluster_id = task_row(g->task)->galera_cluster_id,
-					.blob_dir = task_blob_dir(g->task),
-					.peers = g->permit->genesis_peers,
-					.n_peers = g->permit->n_genesis_peers,
-					.identity = task_identity(g->task),
-					.node_id = task_row(g->task)->node_id,
-					.done = on_fetched,
-					.arg = g};
-	g->fetch = blob_fetch_start(g->loop, &spec);
+	fetch(g, g->permit, on_fetched);
+}
+
+void start_start(struct galera *g)
+{
+	g->step = GA_PREPARING;
+	if (!g->fetch) /* else the one that runs ahead goes on from here */
+		fetch_or_prepare(g);
+}
+
+/* Whether it came or not: the start looks for it, and asks again. */
+static void on_prefetched(const struct err *e, void *arg)
+{
+	struct galera *g = arg;
+
+	g->fetch = NULL;
+	if (e)
+		log_warn("task %s: genesis not fetched ahead: %s", task_row(g->task)->name, e->msg);
+	if (g->step == GA_PREPARING)
+		fetch_or_prepare(g);
+}
+
+void start_prefetch(struct galera *g, const Gs__GaleraPermit *permit)
+{
+	if (!g->fetch && sha256_is_valid(permit->genesis_sha256))
+		fetch(g, permit, on_prefetched);
 }

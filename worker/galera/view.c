@@ -82,16 +82,32 @@ const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was
 	return v->recv_queue > LAGGING_QUEUE ? "LAGGING" : "READY";
 }
 
+void view_set_primary(Gs__GaleraView *v, const Gs__GaleraView *primary)
+{
+	if (!primary || !strcmp(v->status, "Primary"))
+		return;
+	v->prim_conf_id = primary->conf_id;
+	for (size_t i = 0; i < primary->n_members; i++)
+		obj_add_str(&v->n_prim_members, &v->prim_members, primary->members[i]);
+}
+
+static bool same_list(size_t n, char *const *a, size_t m, char *const *b)
+{
+	if (n != m)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(a[i], b[i]))
+			return false;
+	return true;
+}
+
 bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b)
 {
-	if (a->n_members != b->n_members)
-		return false;
-	for (size_t i = 0; i < a->n_members; i++)
-		if (strcmp(a->members[i], b->members[i]))
-			return false;
-	return !strcmp(a->status, b->status) && a->local_state == b->local_state && a->ready == b->ready &&
-	       a->connected == b->connected && a->cluster_size == b->cluster_size &&
-	       a->conf_id == b->conf_id && !strcmp(a->cluster_uuid, b->cluster_uuid) &&
-	       !strcmp(a->gcomm_uuid, b->gcomm_uuid) && !strcmp(a->health, b->health) &&
-	       a->sql_open == b->sql_open;
+	return same_list(a->n_members, a->members, b->n_members, b->members) &&
+	       same_list(a->n_prim_members, a->prim_members, b->n_prim_members, b->prim_members) &&
+	       a->prim_conf_id == b->prim_conf_id && !strcmp(a->status, b->status) &&
+	       a->local_state == b->local_state && a->ready == b->ready && a->connected == b->connected &&
+	       a->cluster_size == b->cluster_size && a->conf_id == b->conf_id &&
+	       !strcmp(a->cluster_uuid, b->cluster_uuid) && !strcmp(a->gcomm_uuid, b->gcomm_uuid) &&
+	       !strcmp(a->health, b->health) && a->sql_open == b->sql_open;
 }

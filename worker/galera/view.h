@@ -14,5 +14,7 @@ enum view_doubt {
 /* STARTING READY DONOR LAGGING ISOLATED BROKEN. was_synced: this run of the server has been Synced once;
  * before that a non-Primary member is on its way, not cut off. */
 const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was_synced);
+/* While it is not Primary a view names the last Primary one its process was in (NULL: none known). */
+void view_set_primary(Gs__GaleraView *v, const Gs__GaleraView *primary);
 /* Equal in what the managers act on: last_committed, cached_downto and counters may differ. */
 bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b);

@@ -3,16 +3,15 @@
  * timers once the cluster is whole, and pc.bootstrap when a permit says so. What can fail is SQL: a poll
  * without an answer is a view with sql_open false; an administrative statement that fails is logged and, for
  * pc.bootstrap, left to the manager, who sees no Primary and decides again. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/progress.h"
+#include "worker/galera/server_log.h"
 
 #define TICK_MS 1000
 #define SETTLE_MS 10000 /* whole for this long: forming is over */
@@ -40,6 +39,84 @@ static enum view_doubt judge(struct galera *g, const Gs__GaleraView *v)
 	addr_format(&row->addresses[0]->addr->ip, ip, sizeof(ip));
 	snprintf(address, sizeof(address), strchr(ip, ':') ? "[%s]:3306" : "%s:3306", ip);
 	return peer_doubt(peer, row->galera_cluster_id, row->slot_id, address, v, suspect_ms(row));
+}
+
+/* ---- the last Primary view ---- */
+
+struct log_job {
+	struct galera *g;
+	unsigned turn;
+	char *path;
+	struct log_primary seen;
+	int result;
+	void (*done)(struct galera *g, const struct log_primary *seen);
+};
+
+static void log_work(void *arg)
+{
+	struct log_job *j = arg;
+
+	j->result = log_primary_read(j->path, &j->seen, &(struct err){0});
+}
+
+/* The polls are half a second apart: the log may know a newer one. */
+static void primary_merge(struct galera *g, const struct log_primary *seen)
+{
+	Gs__GaleraView *v;
+
+	if (!seen->n_members || (g->primary && g->primary->conf_id >= seen->conf_id))
+		return;
+	v = obj_new(&gs__galera_view__descriptor);
+	v->conf_id = seen->conf_id;
+	for (size_t i = 0; i < seen->n_members; i++)
+		obj_add_str(&v->n_members, &v->members, seen->members[i]);
+	obj_free(g->primary);
+	g->primary = v;
+}
+
+static void log_done(void *arg)
+{
+	struct log_job *j = arg;
+	struct galera *g = j->g;
+
+	if (galera_is_current(g, j->turn) && g->step == GA_RUNNING) {
+		if (j->result)
+			log_warn("task %s: its log cannot be read", task_row(g->task)->name);
+		primary_merge(g, &j->seen);
+		if (j->done)
+			j->done(g, &j->seen);
+	}
+	log_primary_fini(&j->seen);
+	free(j->path);
+	galera_unref(g);
+	free(j);
+}
+
+static void log_read(struct galera *g, void (*done)(struct galera *g, const struct log_primary *seen))
+{
+	struct log_job *j = xcalloc(1, sizeof(*j));
+
+	j->g = galera_ref(g);
+	j->turn = g->turn;
+	j->path = xstrdup(task_log_path(g->task));
+	j->done = done;
+	loop_work(g->loop, log_work, log_done, j);
+}
+
+static void note_primary(struct galera *g, Gs__GaleraView *v)
+{
+	if (!v->sql_open)
+		return;
+	if (!strcmp(v->status, "Primary")) {
+		if (!g->primary || v->conf_id > g->primary->conf_id)
+			obj_set(&g->primary, v);
+		g->log_read = false;
+		return;
+	}
+	if (!g->log_read)
+		log_read(g, NULL);
+	g->log_read = true;
+	view_set_primary(v, g->primary);
 }
 
 static void report(struct galera *g, Gs__GaleraView *v)
@@ -83,6 +160,7 @@ static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 		g->synced_since_ms = 0;
 	else if (!g->synced_since_ms)
 		g->synced_since_ms = clock_mono_ms(&clock_real);
+	note_primary(g, v);
 	report(g, v);
 	report_seqno(g, v);
 }
@@ -99,17 +177,13 @@ struct progress_job {
 static void progress_work(void *arg)
 {
 	struct progress_job *j = arg;
-	cleanup_close int fd = open(j->log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	cleanup_free char *tail = xmalloc(LOG_TAIL);
+	cleanup_free char *tail = NULL;
 	enum start_phase phase;
-	off_t end;
-	ssize_t n;
+	size_t n;
 
-	if (fd < 0)
+	if (log_tail_read(j->log_path, LOG_TAIL, &tail, &n, &(struct err){0}))
 		return;
-	end = lseek(fd, 0, SEEK_END);
-	n = pread(fd, tail, LOG_TAIL, end > (off_t)LOG_TAIL ? end - (off_t)LOG_TAIL : 0);
-	phase = progress_phase(tail, n > 0 ? (size_t)n : 0);
+	phase = progress_phase(tail, n);
 	progress_format(phase, phase == PHASE_SST ? datadir_bytes(j->dir) : 0, j->text, sizeof(j->text));
 }
 
@@ -202,7 +276,8 @@ struct epoch_job {
 	struct galera *g;
 	unsigned turn;
 	struct datadir dir;
-	uint64_t epoch;
+	char *log_path;
+	uint64_t epoch, prim_conf_id, newest_conf_id;
 	int result;
 	struct err err;
 };
@@ -210,8 +285,21 @@ struct epoch_job {
 static void epoch_work(void *arg)
 {
 	struct epoch_job *j = arg;
+	struct log_primary seen = {0};
 	struct volume_mark m;
 
+	log_primary_read(j->log_path, &seen, &(struct err){0});
+	if (seen.conf_id > j->newest_conf_id)
+		j->newest_conf_id = seen.conf_id;
+	log_primary_fini(&seen);
+	if (j->prim_conf_id && j->newest_conf_id > j->prim_conf_id) {
+		j->result =
+			err_set(&j->err, E_STALE_VERSION,
+				"pc.bootstrap refused: ordered after view %llu, this member has been in "
+				"view %llu",
+				(unsigned long long)j->prim_conf_id, (unsigned long long)j->newest_conf_id);
+		return;
+	}
 	j->result = datadir_mark_load(&j->dir, &m, &j->err);
 	if (!j->result && j->epoch < m.epoch)
 		j->result = err_set(&j->err, E_STALE_VERSION, "pc.bootstrap of an older epoch");
@@ -227,31 +315,54 @@ static void epoch_done(void *arg)
 	struct galera *g = j->g;
 
 	if (galera_is_current(g, j->turn) && j->result) {
-		log_error("task %s: %s", task_row(g->task)->name, j->err.msg);
+		log_warn("task %s: %s", task_row(g->task)->name, j->err.msg);
 	} else if (galera_is_current(g, j->turn) && admin_open(g)) {
 		g->mark.epoch = j->epoch;
 		sql_run(g->admin, NULL, "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
 			ADMIN_TIMEOUT_MS, on_pc_bootstrap, g);
 	}
 	datadir_fini(&j->dir);
+	free(j->log_path);
 	galera_unref(g);
 	free(j);
 }
 
 /* The epoch is durable before the statement is sent: a member that dies in between knows which history it is
- * of. */
+ * of. The order comes again until the member is seen Primary: then it means nothing any more. */
 void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit)
 {
 	struct epoch_job *j;
 
-	if (!g->dir.path)
+	if (!g->dir.path || (g->view && !strcmp(g->view->status, "Primary")))
 		return;
 	j = xcalloc(1, sizeof(*j));
 	j->g = galera_ref(g);
 	j->turn = g->turn;
 	j->epoch = permit->epoch;
+	j->prim_conf_id = permit->prim_conf_id;
+	j->newest_conf_id = g->primary ? g->primary->conf_id : 0;
+	j->log_path = xstrdup(task_log_path(g->task));
 	datadir_copy(&j->dir, &g->dir);
 	loop_work(g->loop, epoch_work, epoch_done, j);
+}
+
+/* ---- a joiner without a Primary ---- */
+
+static void on_withdraw(struct galera *g, const struct log_primary *seen)
+{
+	const Gs__Task *row = task_row(g->task);
+
+	if (g->primary || seen->was_primary || !seen->has_start) {
+		log_info("task %s: not withdrawn, it has been in a Primary view", row->name);
+		return;
+	}
+	log_info("task %s: withdrawn, the Primary it was to join is gone", row->name);
+	task_restart(g->task, g->attempt, "the Primary it was to join is gone");
+}
+
+void watch_withdraw(struct galera *g)
+{
+	log_read(g, on_withdraw);
 }
 
 /* ---- start, tick, stop ---- */
@@ -287,7 +398,9 @@ void watch_start(struct galera *g)
 {
 	watch_stop(g);
 	probe_start(g);
-	g->settled = g->was_synced = false;
+	g->settled = g->was_synced = g->log_read = false;
+	obj_free(g->primary);
+	g->primary = NULL;
 	g->synced_since_ms = 0;
 	g->seqno_sent = -1;
 	loop_timer_every(&g->tick, TICK_MS, TICK_MS);

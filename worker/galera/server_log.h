@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a server's log tells about the Primary views its process was in. SQL shows only the present one, opens
+ * late, and a worker that was restarted has not seen the earlier ones; the log has them all. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct log_primary {
+	bool has_start;   /* the process's first lines are in the text: nothing before them counts */
+	bool was_primary; /* it has been in a Primary view, perhaps before its state transfer */
+	uint64_t conf_id; /* the newest one, as in wsrep_cluster_conf_id; 0: none */
+	size_t n_members; /* node names (task names) of that view, when it was printed whole */
+	char *members[64];
+};
+/* Pure. log: lines of the container's log, of several attempts perhaps; only the last one counts. */
+void log_primary_parse(const char *log, size_t len, struct log_primary *ret);
+void log_primary_fini(struct log_primary *p);
+/* The same of the end of a file. Blocking. */
+int log_primary_read(const char *path, struct log_primary *ret, struct err *e);
+/* The last up to max bytes of a file. Blocking. *ret_text is the caller's. */
+int log_tail_read(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err *e);
