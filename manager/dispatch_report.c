@@ -43,27 +43,6 @@ static void keep_seqno(struct dispatcher *d, const char *node_id, const Gs__Seqn
 	s->last_committed = r->last_committed;
 }
 
-/* A node may speak of the instances on itself, of volumes that exist. */
-static void put_instance(struct manager *m, struct tx *tx, const char *node_id, const Gs__VolumeInstance *v)
-{
-	cleanup_free char *id = xasprintf("%s.%s", v->volume_id, node_id);
-	const Gs__VolumeInstance *old = tx_get(tx, OBJ_VOLUME_INSTANCE, id);
-	Gs__VolumeInstance *row;
-
-	if (!store_get(m->store, OBJ_VOLUME, v->volume_id))
-		return;
-	row = old ? obj_dup(old) : obj_new_row(OBJ_VOLUME_INSTANCE, id);
-	str_replace(&row->volume_id, v->volume_id);
-	str_replace(&row->node_id, node_id);
-	row->generation = v->generation;
-	row->state = v->state;
-	obj_set(&row->position, v->position);
-	if (old)
-		tx_update(tx, row);
-	else
-		tx_create(tx, row);
-}
-
 static void apply_report(struct dispatcher *d, struct tx *tx, const struct report *r)
 {
 	struct err e = {0};
@@ -78,7 +57,7 @@ static void apply_report(struct dispatcher *d, struct tx *tx, const struct repor
 			log_warn("report of node %s refused: %s", r->node_id, e.msg);
 	}
 	for (size_t i = 0; i < r->req->n_volumes; i++)
-		put_instance(d->m, tx, r->node_id, r->req->volumes[i]);
+		report_volume(tx, r->node_id, r->req->volumes[i]);
 }
 
 static void answer_all(struct batch *b, const struct err *e)

@@ -58,3 +58,6 @@ void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env);
  * refused report changes nothing. */
 int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__TaskReport *report,
 		 struct reconcile_env *env, struct err *e);
+/* The same for a volume's data on the node. The managers made the row when they placed the slot there; what a
+ * node says of other volumes, of an older generation or of retired data is left out. */
+void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeInstance *v);

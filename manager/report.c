@@ -8,6 +8,9 @@
 #include "manager/reconcile_internal.h"
 
 #define TEXT_MAX 512
+/* Evidence, a view of all members and texts are far below; one node's report must not make the commit of
+ * everybody's reports too large. */
+#define STATUS_MAX (16u << 10)
 
 static bool worker_may_say(Gs__TaskState s)
 {
@@ -66,6 +69,9 @@ static int check(const Gs__Task *t, const char *node_id, const Gs__TaskReport *r
 	if (!now || !worker_may_say(now->state))
 		return err_set(e, E_INVALID, "task %s: a worker cannot report state %d", t->name,
 			       now ? (int)now->state : 0);
+	if (gs__task_status__get_packed_size(now) > STATUS_MAX)
+		return err_set(e, E_LIMIT, "task %s: a status of %zu bytes", t->name,
+			       gs__task_status__get_packed_size(now));
 	if (now->evidence && *now->evidence->volume_id && !owns_volume(t, now->evidence->volume_id))
 		return err_set(e, E_FORBIDDEN, "task %s: evidence of foreign volume %.64s", t->name,
 			       now->evidence->volume_id);
@@ -117,4 +123,20 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 	}
 	obj_free(now);
 	return 0;
+}
+
+void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeInstance *v)
+{
+	cleanup_free char *id = xasprintf("%s.%s", v->volume_id, node_id);
+	const Gs__VolumeInstance *old = tx_get(tx, OBJ_VOLUME_INSTANCE, id);
+	Gs__VolumeInstance *row;
+
+	if (!old || old->state == GS__VOLUME_STATE__VOL_RETIRED || v->generation < old->generation ||
+	    v->state > GS__VOLUME_STATE__VOL_STALE || gs__volume_instance__get_packed_size(v) > STATUS_MAX)
+		return;
+	row = obj_dup(old);
+	row->generation = v->generation;
+	row->state = v->state;
+	obj_set(&row->position, v->position);
+	tx_update(tx, row);
 }

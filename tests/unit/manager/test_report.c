@@ -108,12 +108,68 @@ static void test_facts(void **state)
 	c_free(c);
 }
 
+static void report_instance(struct cluster *c, const char *node, const char *volume, uint64_t generation,
+			    Gs__VolumeState state)
+{
+	Gs__VolumeInstance v = GS__VOLUME_INSTANCE__INIT;
+	struct tx *tx = tx_new(c->s);
+
+	v.volume_id = (char *)(uintptr_t)volume;
+	v.generation = generation;
+	v.state = state;
+	report_volume(tx, node, &v);
+	assert_int_equal(c_commit(c, tx), 0);
+}
+
+static void test_volumes(void **state)
+{
+	char task[64], volume[64], id[96];
+	struct cluster *c = one_task(task);
+	const Gs__VolumeInstance *row;
+
+	(void)state;
+	snprintf(volume, sizeof(volume), "%s", c_slot(c, "db", 1)->volumes[0]->volume_id);
+	report_instance(c, "node02", volume, 9, GS__VOLUME_STATE__VOL_CURRENT); /* never was there */
+	assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), 1);
+	snprintf(id, sizeof(id), "%s.node01", volume);
+	report_instance(c, "node01", volume, 5, GS__VOLUME_STATE__VOL_STALE);
+	report_instance(c, "node01", volume, 4, GS__VOLUME_STATE__VOL_CURRENT);
+	row = store_get(c->s, OBJ_VOLUME_INSTANCE, id);
+	assert_int_equal(row->generation, 5);
+	assert_int_equal(row->state, GS__VOLUME_STATE__VOL_STALE);
+	c_free(c);
+}
+
+static void test_huge_status(void **state)
+{
+	char id[64];
+	struct cluster *c = one_task(id);
+	Gs__TaskStatus st = GS__TASK_STATUS__INIT;
+	Gs__TaskReport r = GS__TASK_REPORT__INIT;
+	cleanup(obj_free_p) Gs__GaleraView *view = obj_new(&gs__galera_view__descriptor);
+	struct tx *tx = tx_new(c->s);
+	struct err e = {0};
+
+	(void)state;
+	for (int i = 0; i < 5000; i++)
+		obj_add_str(&view->n_members, &view->members, "10.0.0.1:3306");
+	st.state = S(RUNNING);
+	st.attempt = 1;
+	st.view = view;
+	r.task_id = id;
+	r.status = &st;
+	assert_int_equal(report_apply(c->s, tx, "node01", &r, &c->env, &e), E_LIMIT);
+	assert_int_equal(tx_len(tx), 0);
+	tx_free(tx);
+	c_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forward_only),
-		cmocka_unit_test(test_foreign_and_impossible),
-		cmocka_unit_test(test_facts),
+		cmocka_unit_test(test_forward_only), cmocka_unit_test(test_foreign_and_impossible),
+		cmocka_unit_test(test_facts),        cmocka_unit_test(test_volumes),
+		cmocka_unit_test(test_huge_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
