@@ -119,6 +119,21 @@ static bool overlaps_any(const struct alloc *a, const Gs__Addr *subnet, const ch
 	return false;
 }
 
+/* Tasks on a network that holds a host's own address could not reach that host. */
+static bool holds_node(const struct alloc *a, const Gs__Addr *subnet)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_NODE, &rows);
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__NodeDescription *d = ((const Gs__Node *)rows[i])->description;
+
+		if (d && (addr_contains(subnet, &d->advertise_ip) || addr_contains(subnet, &d->vtep_ip)))
+			return true;
+	}
+	return false;
+}
+
 /* ip + n, in the last four bytes: no pool or subnet we cut is wider than that. */
 void ip_add(uint8_t *ip, size_t len, uint32_t n)
 {
@@ -153,7 +168,7 @@ static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
 	cut->prefix = mask;
 	obj_free(pool);
 	for (uint32_t i = 0; i < count; i++, ip_add(cut->ip.data, cut->ip.len, step))
-		if (!overlaps_any(a, cut, but))
+		if (!overlaps_any(a, cut, but) && !holds_node(a, cut))
 			return cut;
 	obj_free(cut);
 	return NULL;

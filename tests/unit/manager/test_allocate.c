@@ -40,6 +40,25 @@ static void test_networks(void **state)
 	c_free(c);
 }
 
+/* Hosts with addresses inside the default pool: their own subnet is not given away. */
+static void test_pool_spares_hosts(void **state)
+{
+	struct cluster *c = c_new(1);
+	uint8_t ip[4] = {10, 0, 0, 5}, vtep[4] = {10, 0, 1, 5};
+	Gs__Node *n = c_edit(c, OBJ_NODE, "node01");
+	char text[64];
+
+	(void)state;
+	obj_bytes_set(&n->description->advertise_ip, ip, 4);
+	obj_bytes_set(&n->description->vtep_ip, vtep, 4);
+	c_save(c, n);
+	c_add_network(c, "n1", NULL);
+	c_settle(c);
+	addr_format_cidr(net_of(c, "n1")->subnet, text, sizeof(text));
+	assert_string_equal(text, "10.0.2.0/24");
+	c_free(c);
+}
+
 static void test_overlap_is_refused(void **state)
 {
 	struct cluster *c = c_new(1);
@@ -247,6 +266,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_pool_spares_hosts),
 		cmocka_unit_test(test_overlap_is_refused),
 		cmocka_unit_test(test_mtu_only_shrinks),
 		cmocka_unit_test(test_addresses_stay_and_rest),
