@@ -16,6 +16,7 @@
 #define REPLICAS_MAX 1000u
 #define ENV_MAX_BYTES (128u << 10)
 #define LIST_MAX 256u
+#define POOL_MASK 24u
 
 int check_name(const char *what, const char *name, struct err *e)
 {
@@ -53,6 +54,7 @@ static int check_range(const char *what, uint64_t value, uint64_t min, uint64_t 
 int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e)
 {
 	Gs__Addr *pool = NULL;
+	uint32_t mask = spec->default_addr_pool_mask;
 	int rc = 0;
 
 	if (check_range("heartbeat (ms)", spec->heartbeat_ms, 100, 60000, e) ||
@@ -65,6 +67,9 @@ int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e)
 		return e->code;
 	if (*spec->default_addr_pool)
 		rc = addr_parse_cidr(spec->default_addr_pool, &pool, e);
+	if (pool && (pool->ip.len != 4 || pool->prefix > (mask ? mask : POOL_MASK)))
+		rc = err_set(e, E_INVALID, "'%s' holds no IPv4 subnet with a prefix of %u",
+			     spec->default_addr_pool, mask ? mask : POOL_MASK);
 	obj_free(pool);
 	return rc ? err_wrap(e, "--default-addr-pool") : 0;
 }
@@ -82,7 +87,7 @@ void cluster_spec_defaults(Gs__ClusterSpec *spec)
 	DEFAULT(cert_expiry_s, 90ull * 86400);
 	DEFAULT(raft_heartbeat_ms, 100);
 	DEFAULT(raft_election_ms, 1000);
-	DEFAULT(default_addr_pool_mask, 24);
+	DEFAULT(default_addr_pool_mask, POOL_MASK);
 	DEFAULT(data_path_port, 4789);
 	if (!*spec->default_addr_pool)
 		str_replace(&spec->default_addr_pool, "10.0.0.0/8");

@@ -54,6 +54,7 @@ static struct node_mem *node_need(struct dispatcher *d, const char *node_id)
 		return n;
 	n = xcalloc(1, sizeof(*n));
 	snprintf(n->id, sizeof(n->id), "%s", node_id);
+	n->last_seen_ms = -1; /* until its session is open */
 	HASH_ADD_STR(d->nodes, id, n);
 	return n;
 }
@@ -228,12 +229,24 @@ static void drop_node(struct dispatcher *d, struct node_mem *n)
 	free(n);
 }
 
+static void drop_seqnos(struct dispatcher *d)
+{
+	struct seqno_mem *q, *tmp;
+
+	HASH_ITER (hh, d->seqnos, q, tmp)
+		if (!store_task(d->m->store, q->task_id)) {
+			HASH_DEL(d->seqnos, q);
+			free(q);
+		}
+}
+
 static void on_push(void *arg)
 {
 	struct dispatcher *d = arg;
 	struct node_mem *n, *tmp;
 
 	d->push_armed = false;
+	drop_seqnos(d);
 	HASH_ITER (hh, d->nodes, n, tmp) {
 		if (!store_node(d->m->store, n->id))
 			drop_node(d, n);

@@ -12,6 +12,7 @@
  * libraft trips over once (started again, once), a disk that does not write (raft_guard.c). */
 #include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -190,6 +191,8 @@ int raft_engine_bootstrap(uv_loop_t *loop, const char *dir, struct err *e)
 	instance_abandon(in);
 	if (rc == 0 && rename(pending, dir) < 0)
 		rc = err_errno(e, errno, "rename %s", pending);
+	if (rc == 0) /* or a power cut takes the whole log that was acknowledged since */
+		rc = fs_sync_dir(dirname(pending), e);
 	return rc;
 }
 

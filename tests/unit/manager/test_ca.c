@@ -3,6 +3,7 @@
 #include "daemon_rig.h"
 
 #include "manager/ca.h"
+#include "manager/control_check.h"
 
 #define REQUEST_A "0123456789abcdef-a"
 #define REQUEST_B "0123456789abcdef-b"
@@ -71,6 +72,20 @@ static void test_init_bad_input(void **state)
 	assert_non_null(strstr(e.msg, "--advertise-addr"));
 	assert_int_equal(r->m.state, MANAGER_EMPTY);
 	rig_free(r);
+}
+
+static void test_pool_too_small(void **state)
+{
+	Gs__ClusterSpec spec = GS__CLUSTER_SPEC__INIT;
+	struct err e = {0};
+
+	spec.default_addr_pool = "10.20.30.0/25"; /* the default mask is 24 */
+	assert_int_equal(check_cluster_spec(&spec, &e), E_INVALID);
+	assert_non_null(strstr(e.msg, "--default-addr-pool"));
+	spec.default_addr_pool_mask = 26;
+	assert_int_equal(check_cluster_spec(&spec, &e), 0);
+	spec.default_addr_pool = "fd00::/16";
+	assert_int_equal(check_cluster_spec(&spec, &e), E_INVALID);
 }
 
 static void test_join(void **state)
@@ -315,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_renew),
 		cmocka_unit_test(test_renew_is_bounded),
+		cmocka_unit_test(test_pool_too_small),
 		cmocka_unit_test(test_only_a_manager_passes_for_one),
 		cmocka_unit_test(test_strangers_are_limited),
 	};
