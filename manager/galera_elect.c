@@ -399,6 +399,17 @@ static void wait_or_block(struct galera *g, const struct tally *t)
 		galera_wake_at(g, since + g->wait_recover_ms);
 }
 
+/* Members merge by themselves only when all of the last Primary view meet again. A process that ended does
+ * not: it comes back under a new name (pc.recovery is off). */
+static bool is_never_whole_again(const struct galera *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		if (g->m[i].in_v && is_dead(&g->m[i]))
+			return true;
+	}
+	return false;
+}
+
 /* No Primary answers. Called again on every pass, in NOPRIM, RECOVERING and BLOCKED alike: new evidence can
  * decide at any time, the phases only tell the user how long it has taken. */
 void galera_recover(struct galera *g)
@@ -409,7 +420,8 @@ void galera_recover(struct galera *g)
 
 	if (galera_try_consent(g))
 		return;
-	if (t.running > 0 && g->c->phase == GS__GALERA_PHASE__GP_NOPRIM && waited < g->grace_ms) {
+	if (t.running > 0 && g->c->phase == GS__GALERA_PHASE__GP_NOPRIM && waited < g->grace_ms &&
+	    !is_never_whole_again(g)) {
 		galera_wake_at(g, since + g->grace_ms);
 		return;
 	}

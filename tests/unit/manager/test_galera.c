@@ -427,14 +427,30 @@ static void test_survivor_bootstraps_in_place(void **state)
 	held(&w, 2, GS__GALERA_CLASS__GC_CRASHED, UUID, 5, 1, true);
 	held(&w, 3, GS__GALERA_CLASS__GC_CRASHED, UUID, 5, 1, true);
 	runs(&w, 1, "non-Primary", 0, UINT64_MAX, 5, "db.1");
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_NOPRIM);
-	wait_ms(&w, 8000);
 	assert_int_equal(mode_of(&w, 1), GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	assert_int_equal(cluster(&w)->group_epoch, 1);
 	runs(&w, 1, "Primary", 4, 4, 5, "db.1");
 	assert_int_equal(cluster(&w)->token->state, GS__TOKEN_STATE__TOKEN_CONFIRMED);
 	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_JOIN);
+	world_down(&w);
+}
+
+/* All live on: they may find each other by themselves, so they get time for it. */
+static void test_survivors_may_merge(void **state)
+{
+	struct world w;
+
+	form_three(&w);
+	for (unsigned i = 1; i <= 3; i++)
+		runs(&w, i, "non-Primary", 0, UINT64_MAX, 5, "db.1");
+	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_NOPRIM);
+	wait_ms(&w, 3000);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_not_equal(mode_of(&w, i), GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+	wait_ms(&w, 5000);
+	assert_int_equal(cluster(&w)->epoch, 2);
+	assert_int_equal(cluster(&w)->group_epoch, 1);
 	world_down(&w);
 }
 
@@ -517,6 +533,7 @@ int main(void)
 		cmocka_unit_test(test_empty_and_torn_are_no_source),
 		cmocka_unit_test(test_foreign_is_left_alone),
 		cmocka_unit_test(test_survivor_bootstraps_in_place),
+		cmocka_unit_test(test_survivors_may_merge),
 		cmocka_unit_test(test_minority_waits),
 		cmocka_unit_test(test_leaves_one_at_a_time),
 		cmocka_unit_test(test_lost_genesis_host),
