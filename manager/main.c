@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/settle.h"
 #include "manager/manager.h"
 
 static const char usage[] =
@@ -26,6 +27,7 @@ static const char usage[] =
 
 struct daemon {
 	struct manager manager;
+	struct settle *settle;
 	uv_signal_t signals[2];
 	enum log_level level;
 };
@@ -84,6 +86,7 @@ static void on_stopped(void *arg)
 {
 	struct daemon *d = arg;
 
+	settle_free(d->settle);
 	for (size_t i = 0; i < array_size(d->signals); i++)
 		uv_close((uv_handle_t *)&d->signals[i], on_signal_closed);
 }
@@ -128,6 +131,7 @@ int main(int argc, char **argv)
 		log_error("%s", e.msg);
 		return 1;
 	}
+	d.settle = settle_new(&loop);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	manager_fini(&d.manager);
 	uv_loop_close(&loop);

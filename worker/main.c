@@ -18,6 +18,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/settle.h"
 #include "worker/manager_proc.h"
 #include "worker/node.h"
 #include "worker/spawner.h"
@@ -127,6 +128,7 @@ static void process_limits(void)
 
 struct stop {
 	struct worker *w;
+	struct settle *settle;
 	uv_signal_t term, interrupt;
 };
 
@@ -143,6 +145,7 @@ static void on_signal(uv_signal_t *h, int signum)
 	manager_proc_free(s->w->manager);
 	spawner_free(s->w->spawner);
 	s->w->spawner = NULL;
+	settle_free(s->settle);
 	uv_close((uv_handle_t *)&s->term, NULL);
 	uv_close((uv_handle_t *)&s->interrupt, NULL);
 }
@@ -167,6 +170,7 @@ static int worker_run(struct worker *w, struct err *e)
 		if (worker_member_start(w, e) < 0)
 			return e->code;
 	}
+	stop.settle = settle_new(w->loop);
 	log_info("ready node=%s", w->state.is_member ? w->state.node_id : "none");
 	uv_run(w->loop, UV_RUN_DEFAULT);
 	return 0;
