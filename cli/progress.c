@@ -143,7 +143,9 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 			    !(spec->mode == GS__MODE__MODE_GLOBAL && !live);
 	if (*d->service->error)
 		ret->note = xstrdup(d->service->error);
-	if (d->galera && d->galera->phase == GS__GALERA_PHASE__GP_BLOCKED && !ret->failure)
+	/* Consent is in the row until the controller has acted on it. */
+	if (d->galera && d->galera->phase == GS__GALERA_PHASE__GP_BLOCKED && !d->galera->force_bootstrap &&
+	    !ret->failure)
 		ret->failure = xasprintf("%s (see 'gswarm galera status %s')",
 					 *d->galera->blocked_reason ? d->galera->blocked_reason
 								    : "the cluster is blocked",

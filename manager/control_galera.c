@@ -71,12 +71,8 @@ static int check_recover(struct manager *m, const Gs__Service *svc, const Gs__Ga
 		return err_set(e, E_UNSAFE_BOOTSTRAP,
 			       "service %s: the cluster has a Primary component; nothing to recover",
 			       svc->spec->name);
-	if (!req->force)
-		return err_set(e, E_UNSAFE_BOOTSTRAP,
-			       "service %s: recovery without every member may lose transactions; look at "
-			       "'gswarm galera "
-			       "status %s', then repeat with --force and --slot",
-			       svc->spec->name, svc->spec->name);
+	if (!req->force) /* the controller looks again at every report: there is nothing to record */
+		return 0;
 	if (!*req->slot)
 		return err_set(e, E_INVALID, "service %s: say with --slot which member's data is to be kept",
 			       svc->spec->name);
@@ -93,6 +89,7 @@ void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	const Gs__Service *svc;
 	const Gs__Slot *slot = NULL;
 	Gs__GaleraCluster *changed;
+	Gs__Empty empty = GS__EMPTY__INIT;
 	struct err e = {0};
 	struct tx *tx;
 
@@ -101,6 +98,10 @@ void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	svc = store_find(m->store, OBJ_SERVICE, req->ref, &e);
 	if (!svc || check_recover(m, svc, req, &slot, &e)) {
 		rpc_fail(call, &e);
+		return;
+	}
+	if (!req->force) {
+		rpc_reply(call, &empty.base);
 		return;
 	}
 	changed = obj_dup(store_galera(m->store, svc->galera_cluster_id));
