@@ -316,12 +316,12 @@ int manager_start(struct manager *m, struct err *e)
 	loop_timer_init(&m->lag, m->loop, on_lag, m);
 	on_lag(m);
 	m->state = raft_engine_exists(raft) ? MANAGER_LOADING : MANAGER_EMPTY;
-	if (m->state == MANAGER_EMPTY)
-		manager_wipe(m);
-	else
+	if (m->state == MANAGER_LOADING)
 		rc = manager_load_identity(m, e);
 	if (rc == 0)
-		rc = make_server(m, e);
+		rc = make_server(m, e); /* also proves that no other manager works in these folders */
+	if (rc == 0 && m->state == MANAGER_EMPTY)
+		manager_wipe(m);
 	if (rc == 0 && m->state == MANAGER_LOADING)
 		rc = manager_open_engine(m, e);
 	if (rc == 0)

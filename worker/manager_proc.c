@@ -12,7 +12,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -191,7 +193,8 @@ static void start(struct manager_proc *m)
 	spawner_run(w->spawner, &spec);
 }
 
-static bool adopt(struct manager_proc *m)
+/* 0: the file is not there or names another process by now. */
+static int pid_from_file(struct manager_proc *m)
 {
 	cleanup_free char *text = NULL;
 	uint64_t start_time = 0;
@@ -199,14 +202,40 @@ static bool adopt(struct manager_proc *m)
 
 	if (fs_read(m->pidfile, 128, &text, NULL, NULL) < 0 ||
 	    sscanf(text, "%d %" SCNu64, &pid, &start_time) != 2)
-		return false;
-	if (start_time == 0 || pid_start_time(pid) != start_time)
+		return 0;
+	return start_time != 0 && pid_start_time(pid) == start_time ? pid : 0;
+}
+
+/* Who listens on the manager's socket: a worker that was killed right after the start has left no pid file.
+ */
+static int pid_from_socket(struct manager_proc *m)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ucred cred;
+	socklen_t n = sizeof(cred);
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/manager.sock", m->w->run_dir);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0)
+		return 0;
+	return cred.pid;
+}
+
+bool manager_proc_adopt(struct manager_proc *m)
+{
+	int pid = pid_from_file(m);
+
+	if (pid == 0)
+		pid = pid_from_socket(m);
+	if (pid == 0)
 		return false;
 	watch(m, pid, pid_open(pid), false);
 	if (m->watch == NULL) {
 		m->pid = 0;
 		return false;
 	}
+	pidfile_write(m);
 	log_info("manager adopted pid=%d", pid);
 	return true;
 }
@@ -216,7 +245,7 @@ void manager_proc_want(struct manager_proc *m)
 	if (m->wanted)
 		return;
 	m->wanted = true;
-	if (m->pid == 0 && !m->starting && !adopt(m))
+	if (m->pid == 0 && !m->starting && !manager_proc_adopt(m))
 		start(m);
 }
 

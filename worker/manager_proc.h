@@ -10,6 +10,8 @@ struct manager_proc;
 struct manager_proc *manager_proc_new(struct worker *w);
 /* Have it running from now on. Adopts one that already runs. */
 void manager_proc_want(struct manager_proc *m);
+/* Take over one that runs, without wanting it. false: none runs. */
+bool manager_proc_adopt(struct manager_proc *m);
 /* Stop it (TERM, KILL after 5 s), then done. */
 void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg);
 int manager_proc_pid(const struct manager_proc *m); /* 0: none */

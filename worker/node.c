@@ -174,7 +174,10 @@ int node_new(struct worker *w, struct node **ret, struct err *e)
 		return err_set(e, -ENOMEM, "worker.sock");
 	rpc_server_add(n->server, RPC_NODE_LOCAL, handlers, array_size(handlers), n);
 	*ret = n;
-	return rpc_server_listen_unix(n->server, path, e);
+	if (rpc_server_listen_unix(n->server, path, e) < 0)
+		return e->code;
+	node_init_recover(n);
+	return 0;
 }
 
 static void on_closed(void *arg)

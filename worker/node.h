@@ -14,6 +14,8 @@ struct node {
 	bool busy; /* an init, join or leave is under way */
 };
 void on_init(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
+/* At start: end what an init of a killed worker has left. */
+void node_init_recover(struct node *n);
 void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 void on_leave(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 void on_check(struct rpc_call *call, const ProtobufCMessage *req, void *arg);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Making, entering and leaving a swarm, and the words that must not work."""
+import os
 import re
 import socket
 import subprocess
@@ -31,6 +32,22 @@ def test_usage_errors(fresh, refused):
     refused(a, "service", "create", "--topology", "ring", "host", says="none\\|galera", code=2)
     refused(a, "join", fresh.hosts[1].address, says="--token", code=2)
     refused(a, "init", "--default-addr-pool", "10.0.0.300/8", says="--default-addr-pool", code=2)
+
+
+def test_init_cut_off(fresh):
+    """The worker is killed after the manager has made the cluster and before it knows: the next init works."""
+    a = fresh.manager
+    a.gswarm("init", "--advertise-addr", a.address)
+    a.kill_worker()
+    manager = a.manager_pid()
+    for name in ("state.json", "node.crt", "node.key", "ca.crt"):
+        os.unlink(a.path("/var/lib/gswarm/worker/" + name))
+    with open(a.path("/var/lib/gswarm/worker/init"), "w", encoding="utf-8") as f:
+        f.write("x")
+    a.start_worker()
+    wait_for("the end of the half-made manager", lambda: not is_alive(manager))
+    wait_for("an init", lambda: a.gswarm("init", "--advertise-addr", a.address, check=False).returncode == 0)
+    assert a.gswarm("node", "ls", "-q").stdout.count("\n") == 1
 
 
 def test_worker_not_running(fresh, refused):
