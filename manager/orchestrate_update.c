@@ -90,15 +90,25 @@ static void set_removing(struct pass *p, const Gs__Slot *slot, bool removing)
 	((Gs__Slot *)tx_edit(p->tx, OBJ_SLOT, slot->meta->id))->removing = removing;
 }
 
+/* Nothing was stopped yet, or all has stopped and the volume is still kept (the last member of a cluster that
+ * was scaled to 0, or one that no Primary view has let go): they changed their mind. */
+static bool may_stay(const struct view *v, const struct unit *u)
+{
+	if (!u->slot->removing || !service_is_galera(v->svc))
+		return false;
+	for (size_t i = 0; i < u->n && !u->current; i++)
+		if (!task_is_final(u->tasks[i]))
+			return false;
+	return true;
+}
+
 /* A number that is still being removed is waited for, so that numbers stay 1..n. */
 static void scale_up(struct pass *p, const struct view *v, size_t missing)
 {
 	for (size_t i = 0; i < v->n && missing > 0; i++) {
-		const struct unit *u = &v->units[i];
-
-		if (!u->slot->removing || !service_is_galera(v->svc) || !u->current)
+		if (!may_stay(v, &v->units[i]))
 			continue;
-		set_removing(p, u->slot, false); /* nothing was stopped yet: changed their mind */
+		set_removing(p, v->units[i].slot, false);
 		missing--;
 	}
 	for (uint32_t number = 1; number <= v->svc->spec->replicas && missing > 0; number++) {

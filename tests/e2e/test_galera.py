@@ -127,6 +127,16 @@ def test_scale_down_and_up(db):
     assert db.sql("db", 3, "SET SESSION wsrep_sync_wait = 1; SELECT COUNT(*) FROM shop.t") == count
 
 
+def test_scaled_to_zero_and_back(db):
+    """The last member's data stays, and is what the cluster starts from again."""
+    count = db.sql("db", 1, "SELECT COUNT(*) FROM shop.t")
+    db.gswarm("service", "scale", "db=0", timeout=120)
+    assert not db.running("db")
+    db.gswarm("service", "scale", "db=1", timeout=120)
+    db.wait_synced("db", 1)
+    assert db.sql("db", 1, "SELECT COUNT(*) FROM shop.t") == count
+
+
 def test_rm(db):
     db.gswarm("service", "rm", "db", timeout=120)
     assert not db.lines("service", "ls")

@@ -443,6 +443,47 @@ static void test_galera_scale_down_marks_one(void **state)
 	c_free(c);
 }
 
+/* The last volume of a cluster stays when it is scaled to 0; scaled up, its slot is taken back, not replaced.
+ */
+static void test_galera_comes_back_from_zero(void **state)
+{
+	struct cluster *c = c_new(2);
+	Gs__GaleraCluster *g;
+	const Gs__Slot *slot;
+
+	(void)state;
+	c_add_network(c, "net", NULL);
+	c_put(c, galera_service(c, 1));
+	c_settle(c);
+	slot = c_slot(c, "db", 1);
+	cleanup_free char *slot_id = xstrdup(slot->meta->id);
+	cleanup_free char *volume = xstrdup(slot->volumes[0]->volume_id);
+	g = c_edit(c, OBJ_GALERA, "gc");
+	g->last_primary = obj_new(&gs__primary_view__descriptor);
+	obj_add_str(&g->last_primary->n_slots, &g->last_primary->slots, slot_id);
+	c_save(c, g);
+	c_scale(c, "db", 0);
+	c_settle(c);
+	assert_true(c_slot(c, "db", 1)->removing);
+	const Gs__Task *t = store_at(c->s, OBJ_TASK, 0);
+	assert_int_equal(t->desired, GS__TASK_STATE__TASK_SHUTDOWN);
+	assert_int_equal(c_report(c, t->node_id, t->meta->id, 1, GS__TASK_STATE__TASK_SHUTDOWN), 0);
+	c_settle(c);
+	assert_int_equal(store_count(c->s, OBJ_SLOT), 1);
+	c_scale(c, "db", 2);
+	c_settle(c);
+	slot = c_slot(c, "db", 1);
+	assert_false(slot->removing);
+	assert_string_equal(slot->meta->id, slot_id);
+	assert_string_equal(slot->volumes[0]->volume_id, volume);
+	assert_int_equal(store_count(c->s, OBJ_SLOT), 2);
+	size_t wanted = 0;
+	for (size_t i = 0; (t = store_at(c->s, OBJ_TASK, i)); i++)
+		wanted += t->desired == C_RUNNING;
+	assert_int_equal(wanted, 2);
+	c_free(c);
+}
+
 /* The answer to every commit is lost, applied or not, and leadership changes: it converges all the same. */
 static void test_lost_commits(void **state)
 {
@@ -577,6 +618,7 @@ int main(void)
 		cmocka_unit_test(test_restart_conditions),
 		cmocka_unit_test(test_galera_members_apart),
 		cmocka_unit_test(test_galera_scale_down_marks_one),
+		cmocka_unit_test(test_galera_comes_back_from_zero),
 		cmocka_unit_test(test_lost_commits),
 		cmocka_unit_test(test_cut_between_entries),
 		cmocka_unit_test(test_events_bounded),
