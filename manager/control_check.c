@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -35,6 +36,36 @@ int check_name(const char *what, const char *name, struct err *e)
 				       "'_', '.' and '-'",
 				       what, name);
 	return 0;
+}
+
+/* "db.1" is the name of a member of db, in /etc/hosts and in 'service logs'. */
+static int check_service_name(const char *name, struct err *e)
+{
+	if (check_name("service", name, e))
+		return e->code;
+	return strchr(name, '.')
+		       ? err_set(e, E_INVALID,
+				 "service name '%s' holds a dot, which stands between a service and its "
+				 "task's number: use '-' or '_'",
+				 name)
+		       : 0;
+}
+
+static int check_stop_signal(const char *name, struct err *e)
+{
+	static const char *const known[] = {"HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "WINCH"};
+	const char *word = strncmp(name, "SIG", 3) == 0 ? name + 3 : name;
+
+	for (size_t i = 0; i < array_size(known); i++)
+		if (!*name || strcmp(word, known[i]) == 0)
+			return 0;
+	if (isdigit((unsigned char)*name) && strspn(name, "0123456789") == strlen(name) && strlen(name) < 3 &&
+	    atoi(name) >= 1 && atoi(name) <= 64)
+		return 0;
+	return err_set(e, E_INVALID,
+		       "stop signal '%.40s' is none of HUP INT QUIT KILL USR1 USR2 TERM WINCH and no number "
+		       "of 1 to 64",
+		       name);
 }
 
 int check_hostname(const char *name, struct err *e)
@@ -295,8 +326,9 @@ static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, stru
 
 	if (check_image(t->image, e) || check_strings("arguments", t->args, t->n_args, e) ||
 	    check_strings("environment", t->env, t->n_env, e) || check_mounts(t, e) ||
-	    check_resources(t, e) || check_labels(spec->labels, spec->n_labels, "labels", e) ||
-	    resolve_networks(s, t, e) || check_ports(s, spec, e))
+	    check_stop_signal(t->stop_signal, e) || check_resources(t, e) ||
+	    check_labels(spec->labels, spec->n_labels, "labels", e) || resolve_networks(s, t, e) ||
+	    check_ports(s, spec, e))
 		return e->code;
 	for (size_t i = 0; i < t->n_env; i++)
 		if (!strchr(t->env[i], '=') || t->env[i][0] == '=')
@@ -319,7 +351,7 @@ static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, stru
 
 int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e)
 {
-	if (check_name("service", spec->name, e))
+	if (check_service_name(spec->name, e))
 		return e->code;
 	if (!spec->task)
 		return err_set(e, E_INVALID, "service %s: no image given", spec->name);
@@ -374,6 +406,12 @@ int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint3
 
 /* ---- networks ---- */
 
+/* RFC 6890: what never is a host's own unicast address on a network. */
+static bool is_reserved(uint8_t first, uint8_t second)
+{
+	return first == 0 || first == 127 || first >= 224 || (first == 169 && second == 254);
+}
+
 static int check_subnet(const struct store *s, const Gs__NetworkSpec *spec, struct err *e)
 {
 	char text[64], other_text[64];
@@ -381,6 +419,11 @@ static int check_subnet(const struct store *s, const Gs__NetworkSpec *spec, stru
 	const Gs__Node *node;
 
 	addr_format_cidr(spec->subnet, text, sizeof(text));
+	if (spec->subnet->ip.len == 4 && is_reserved(spec->subnet->ip.data[0], spec->subnet->ip.data[1]))
+		return err_set(e, E_INVALID,
+			       "subnet %s is reserved (loopback, link-local, multicast ...): choose another "
+			       "one, like 10.20.0.0/24",
+			       text);
 	if (spec->subnet->ip.len != 4 || spec->subnet->prefix < 8 || spec->subnet->prefix > 29)
 		return err_set(e, E_INVALID, "subnet %s: IPv4 with a prefix of 8 to 29 is needed", text);
 	for (size_t i = 0; (net = store_at(s, OBJ_NETWORK, i)); i++) {

@@ -191,7 +191,10 @@ def test_bad_input(web, refused):
     subnet = json.loads(web.gswarm("network", "inspect", "mynet").stdout)[0]["network"]["subnet"]
     refused(m, "network", "create", "--subnet", subnet, "x", says="overlap")
     refused(m, "network", "create", "--subnet", "10.1.2.3/24", "x", says="10.1.2.3/24")
+    refused(m, "network", "create", "--subnet", "127.1.0.0/16", "x", says="127.1.0.0/16")
     refused(m, "galera", "status", "web", says="galera")
+    refused(m, "service", "create", "--name", "web.1", "host", "true", says="dot")  # the name of a task of web
+    refused(m, "service", "create", "--name", "x", "--stop-signal", "SIGFOO", "host", "true", says="SIGFOO")
     names = {n["name"] for n in web.lines("service", "ls")}
     assert names == {"web"}, "refused commands must leave nothing behind"
 
