@@ -174,9 +174,9 @@ struct slot_line {
 struct progress {
 	struct slot_line *lines;
 	size_t n, done, wanted;
-	bool is_converged;
-	char *failure; /* it will not get there by itself: why; or NULL */
-	char *note;    /* what the service as a whole waits for, or NULL */
+	bool is_converged, is_blocked; /* is_blocked: failure is a Galera cluster that waits for somebody */
+	char *failure;                 /* it will not get there by itself: why; or NULL */
+	char *note;                    /* what the service as a whole waits for, or NULL */
 };
 /* What the screen should say. Pure: tested without a daemon. */
 void progress_of(const Gs__ServiceDetail *d, struct progress *ret);
@@ -185,6 +185,12 @@ enum wait_for { WAIT_CONVERGED, WAIT_GONE };
 /* 0: reached, or detached by Ctrl-C; 1: failed, said why. Quiet: only the outcome counts. */
 int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool quiet, struct err *e);
 
-/* ---- shared by node ps, service ps ---- */
+/* ---- shared by the nouns ---- */
+/* `known`: the keys, each with a blank before and behind. */
+int check_filters(const struct opt_value *filters, const char *known, struct err *e);
+#define TASK_FILTERS " id name node desired-state "
+/* Do `one` for every argument; what the managers refuse is told and does not keep the others from being done.
+ * 1: something was refused. */
+int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struct err *e), struct err *e);
 void tasks_print(struct cmd *c, const Gs__ServiceDetail *d, bool with_galera);
 const char *node_name_of(const Gs__ServiceDetail *d, const char *node_id);

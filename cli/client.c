@@ -116,6 +116,29 @@ int client_stream(struct cmd *c, const char *method, const void *req,
 			       on_event, tick, arg, e);
 }
 
+static bool is_refusal(int code)
+{
+	return code == E_NOT_FOUND || code == E_IN_USE || code == E_INVALID || code == E_EXISTS;
+}
+
+int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struct err *e), struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < c->n_args; i++) {
+		int r = one(c, c->args[i], e);
+
+		if (r < 0 && (!is_refusal(r) || i + 1 == c->n_args))
+			return r;
+		if (r < 0) {
+			fprintf(stderr, "gswarm: %s\n", e->msg);
+			err_clear(e);
+		}
+		rc = rc || r;
+	}
+	return rc;
+}
+
 void client_close(struct cmd *c)
 {
 	if (c->worker)

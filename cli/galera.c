@@ -5,6 +5,7 @@
  * no Galera cluster, and a bootstrap that the managers find unsafe (they say which slots are missing). */
 #include "cli/cli.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -54,8 +55,9 @@ static void print_head(const Gs__ServiceDetail *d)
 	cleanup_free char *hwm = position_text(g->hwm);
 	char span[48];
 
-	printf("Cluster:     %s\nPhase:       %s for %s\n", g->name, galera_phase_name(g->phase),
-	       text_span(wall_now_ms() - g->phase_since_ms, span, sizeof(span)));
+	text_span(wall_now_ms() - g->phase_since_ms, span, sizeof(span));
+	span[0] = (char)tolower((unsigned char)span[0]); /* "Less than a second" */
+	printf("Cluster:     %s\nPhase:       %s for %s\n", g->name, galera_phase_name(g->phase), span);
 	printf("Epoch:       %llu\nUUID:        %s\n", (unsigned long long)g->epoch,
 	       *g->cluster_uuid ? g->cluster_uuid : "-");
 	printf("Writer:      %s\nHighest:     %s (%s)\n", slot_title(d, g->writer_slot), hwm,

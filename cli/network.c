@@ -121,20 +121,23 @@ static int inspect_run(struct cmd *c, struct err *e)
 	return rc;
 }
 
+static int rm_one(struct cmd *c, const char *network, struct err *e)
+{
+	Gs__RefRequest req = GS__REF_REQUEST__INIT;
+
+	req.ref = (char *)network;
+	int r = client_call(c, DAEMON_MANAGER, "RemoveNetwork", &req, NULL, e);
+	if (r == E_NOT_FOUND && opt_is_set(c, "force"))
+		return 0;
+	if (r < 0)
+		return r;
+	puts(network);
+	return 0;
+}
+
 static int rm_run(struct cmd *c, struct err *e)
 {
-	for (size_t i = 0; i < c->n_args; i++) {
-		Gs__RefRequest req = GS__REF_REQUEST__INIT;
-
-		req.ref = (char *)c->args[i];
-		int r = client_call(c, DAEMON_MANAGER, "RemoveNetwork", &req, NULL, e);
-		if (r == E_NOT_FOUND && opt_is_set(c, "force"))
-			continue;
-		if (r < 0)
-			return r;
-		puts(c->args[i]);
-	}
-	return 0;
+	return for_each_arg(c, rm_one, e);
 }
 
 static const struct verb verbs[] = {

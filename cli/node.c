@@ -10,8 +10,7 @@
 #include "base/mem.h"
 
 static const struct opt ls_options[] = {
-	{'f', "filter", OPT_LIST, "key=value", "Show only nodes with this id, name, role or membership",
-	 NULL},
+	{'f', "filter", OPT_LIST, "key=value", "Show only nodes with this id, name or role", NULL},
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
 	{'q', "quiet", OPT_FLAG, NULL, "Print ids only", NULL},
 	OPT_END,
@@ -60,7 +59,7 @@ static bool node_passes(const Gs__Node *n, const struct opt_value *filters)
 	return true;
 }
 
-static int check_filters(const struct opt_value *filters, const char *known, struct err *e)
+int check_filters(const struct opt_value *filters, const char *known, struct err *e)
 {
 	for (size_t i = 0; i < filters->n_list; i++) {
 		size_t n = strcspn(filters->list[i], "=");
@@ -182,24 +181,29 @@ static int inspect_run(struct cmd *c, struct err *e)
 	return rc;
 }
 
+static int rm_one(struct cmd *c, const char *node, struct err *e)
+{
+	Gs__RefRequest req = GS__REF_REQUEST__INIT;
+
+	req.ref = (char *)node;
+	req.force = opt_is_set(c, "force");
+	if (client_call(c, DAEMON_MANAGER, "RemoveNode", &req, NULL, e) < 0)
+		return e->code;
+	puts(node);
+	return 0;
+}
+
 static int rm_run(struct cmd *c, struct err *e)
 {
-	for (size_t i = 0; i < c->n_args; i++) {
-		Gs__RefRequest req = GS__REF_REQUEST__INIT;
-
-		req.ref = (char *)c->args[i];
-		req.force = opt_is_set(c, "force");
-		if (client_call(c, DAEMON_MANAGER, "RemoveNode", &req, NULL, e) < 0)
-			return e->code;
-		puts(c->args[i]);
-	}
-	return 0;
+	return for_each_arg(c, rm_one, e);
 }
 
 static int ps_run(struct cmd *c, struct err *e)
 {
 	size_t n = c->n_args ? c->n_args : 1;
 
+	if (check_filters(opt_list(c, "filter"), TASK_FILTERS, e) < 0)
+		return e->code;
 	for (size_t i = 0; i < n; i++) {
 		Gs__ListTasksRequest req = GS__LIST_TASKS_REQUEST__INIT;
 		cleanup_message Gs__ServiceDetail *d = NULL;

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#define BLOCKED_MOMENT_S 5
 #define RETRY_MS 15000 /* a manager that was killed is back, or replaced, well within */
 
 /* ---- judging ---- */
@@ -122,6 +123,19 @@ static int by_name(const void *a, const void *b)
 	return strverscmp(((const struct slot_line *)a)->name, ((const struct slot_line *)b)->name);
 }
 
+/* The service's error mostly is "db.1: " and what the line of db.1 ends with. */
+static bool is_told(const struct progress *p, const char *error)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		size_t n = strlen(p->lines[i].name);
+
+		if (!strncmp(error, p->lines[i].name, n) && error[n] == ':' && error[n + 1] == ' ' &&
+		    strstr(p->lines[i].text, error + n + 2))
+			return true;
+	}
+	return false;
+}
+
 void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 {
 	const Gs__ServiceSpec *spec = d->service->spec;
@@ -141,15 +155,18 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 	/* A slot that goes away still has a line until its task has ended. */
 	ret->is_converged = ret->done == ret->wanted && ret->n == ret->wanted && live == ret->wanted &&
 			    !(spec->mode == GS__MODE__MODE_GLOBAL && !live);
-	if (*d->service->error)
+	if (*d->service->error && !is_told(ret, d->service->error))
 		ret->note = xstrdup(d->service->error);
 	/* Consent is in the row until the controller has acted on it. */
 	if (d->galera && d->galera->phase == GS__GALERA_PHASE__GP_BLOCKED && !d->galera->force_bootstrap &&
-	    !ret->failure)
-		ret->failure = xasprintf("%s (see 'gswarm galera status %s')",
-					 *d->galera->blocked_reason ? d->galera->blocked_reason
-								    : "the cluster is blocked",
-					 spec->name);
+	    !ret->failure) {
+		const char *why =
+			*d->galera->blocked_reason ? d->galera->blocked_reason : "the cluster is blocked";
+
+		ret->failure = xasprintf("%.*s (see 'gswarm galera status %s')", (int)strcspn(why, "\n"), why,
+					 spec->name); /* below its first line is a table */
+		ret->is_blocked = true;
+	}
 	if (ret->is_converged) {
 		free(ret->failure);
 		ret->failure = NULL;
@@ -262,6 +279,12 @@ static void tell(struct wait *w)
 	fflush(stdout);
 }
 
+/* What was just asked for may be what unblocks the cluster: it gets a moment to show. */
+static bool is_hopeless_now(const struct wait *w)
+{
+	return w->now.failure && (!w->now.is_blocked || elapsed(w) > BLOCKED_MOMENT_S);
+}
+
 static bool on_detail(const ProtobufCMessage *event, void *arg)
 {
 	const Gs__ServiceDetail *d = (const Gs__ServiceDetail *)event;
@@ -282,7 +305,7 @@ static bool on_detail(const ProtobufCMessage *event, void *arg)
 	if (w->what == WAIT_GONE)
 		return !interrupted;
 	w->is_reached = w->now.is_converged;
-	return !w->is_reached && !w->now.failure && !interrupted;
+	return !w->is_reached && !is_hopeless_now(w) && !interrupted;
 }
 
 static bool on_tick(void *arg)
@@ -291,7 +314,7 @@ static bool on_tick(void *arg)
 
 	if (w->is_live && !w->is_quiet && w->drawn)
 		draw(w); /* the seconds go on */
-	return !interrupted;
+	return !interrupted && (w->what == WAIT_GONE || !is_hopeless_now(w));
 }
 
 static int conclude(struct wait *w, const char *service)

@@ -76,16 +76,6 @@ static bool service_passes(const Gs__Service *s, const struct opt_value *filters
 	return true;
 }
 
-static int check_filters(const struct opt_value *filters, struct err *e)
-{
-	for (size_t i = 0; i < filters->n_list; i++)
-		if (strncmp(filters->list[i], "id=", 3) && strncmp(filters->list[i], "name=", 5) &&
-		    strncmp(filters->list[i], "mode=", 5))
-			return err_set(e, CLI_USAGE,
-				       "--filter: '%s' is none of id=, name=, mode=", filters->list[i]);
-	return 0;
-}
-
 static void ls_row(struct table *t, const Gs__Service *s, const char *replicas)
 {
 	cleanup_free char *ports = ports_text(s);
@@ -102,7 +92,7 @@ static int ls_run(struct cmd *c, struct err *e)
 	bool json = !strcmp(opt_text(c, "format", "table"), "json"), quiet = opt_is_set(c, "quiet");
 	struct table *t;
 
-	if (check_filters(opt_list(c, "filter"), e) < 0 ||
+	if (check_filters(opt_list(c, "filter"), " id name mode ", e) < 0 ||
 	    client_call(c, DAEMON_MANAGER, "ListServices", &req, &r, e) < 0)
 		return e->code;
 	t = table_new((const char *[]){"ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS", NULL});
@@ -163,24 +153,25 @@ static int scale_run(struct cmd *c, struct err *e)
 	return rc < 0 ? rc : rc > 0;
 }
 
+static int rm_one(struct cmd *c, const char *service, struct err *e)
+{
+	Gs__RefRequest req = GS__REF_REQUEST__INIT;
+	cleanup_message Gs__ServiceDetail *d = NULL;
+
+	req.ref = (char *)service;
+	if (client_call(c, DAEMON_MANAGER, "InspectService", &req, &d, e) < 0)
+		return e->code;
+	req.ref = d->service->meta->id; /* its name may be taken again at once */
+	if (client_call(c, DAEMON_MANAGER, "RemoveService", &req, NULL, e) < 0)
+		return e->code;
+	puts(service);
+	fflush(stdout);
+	return opt_is_set(c, "detach") ? 0 : progress_wait(c, req.ref, WAIT_GONE, !isatty(1), e);
+}
+
 static int rm_run(struct cmd *c, struct err *e)
 {
-	for (size_t i = 0; i < c->n_args; i++) {
-		Gs__RefRequest req = GS__REF_REQUEST__INIT;
-		cleanup_message Gs__ServiceDetail *d = NULL;
-
-		req.ref = (char *)c->args[i];
-		if (client_call(c, DAEMON_MANAGER, "InspectService", &req, &d, e) < 0)
-			return e->code;
-		req.ref = d->service->meta->id; /* its name may be taken again at once */
-		if (client_call(c, DAEMON_MANAGER, "RemoveService", &req, NULL, e) < 0)
-			return e->code;
-		puts(c->args[i]);
-		fflush(stdout);
-		if (!opt_is_set(c, "detach") && progress_wait(c, req.ref, WAIT_GONE, !isatty(1), e) < 0)
-			return e->code;
-	}
-	return 0;
+	return for_each_arg(c, rm_one, e);
 }
 
 static const struct verb verbs[] = {

@@ -45,6 +45,14 @@ const char *node_name_of(const Gs__ServiceDetail *d, const char *node_id)
 	return node_id;
 }
 
+static const char *network_name_of(const Gs__ServiceDetail *d, const char *id)
+{
+	for (size_t i = 0; i < d->n_networks; i++)
+		if (!strcmp(d->networks[i]->meta->id, id))
+			return d->networks[i]->spec->name;
+	return id;
+}
+
 static const char *task_error(const Gs__Task *t)
 {
 	if (t->status && *t->status->err)
@@ -152,6 +160,8 @@ void tasks_print(struct cmd *c, const Gs__ServiceDetail *d, bool with_galera)
 
 int service_ps_run(struct cmd *c, struct err *e)
 {
+	if (check_filters(opt_list(c, "filter"), TASK_FILTERS, e) < 0)
+		return e->code;
 	for (size_t i = 0; i < c->n_args; i++) {
 		Gs__RefRequest req = GS__REF_REQUEST__INIT;
 		cleanup_message Gs__ServiceDetail *d = NULL;
@@ -228,9 +238,10 @@ static void print_pretty(const Gs__ServiceDetail *d)
 		printf("Error:\t\t%s\n", s->error);
 	print_list("Placement:\n Constraints:\t", s->spec->n_constraints, s->spec->constraints);
 	print_container(s->spec->task);
-	for (size_t i = 0; i < d->n_networks; i++)
-		printf("%s%s%s", i ? " " : "Networks:\t", d->networks[i]->spec->name,
-		       i + 1 < d->n_networks ? "" : "\n");
+	for (size_t i = 0; i < s->spec->task->n_networks; i++)
+		printf("%s%s%s", i ? " " : "Networks:\t",
+		       network_name_of(d, s->spec->task->networks[i]->network_id),
+		       i + 1 < s->spec->task->n_networks ? "" : "\n");
 	if (*s->spec->endpoint_mode)
 		printf("Endpoint Mode:\t%s\n", s->spec->endpoint_mode);
 	for (size_t i = 0; i < s->n_vips; i++) {

@@ -174,6 +174,23 @@ static void failures_are_told(void **state)
 	progress_fini(&p);
 }
 
+static void a_reason_is_told_once(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d =
+		detail(1, GS__TASK_STATE__TASK_PENDING, GS__TOPOLOGY__TOPO_NONE);
+	struct progress p;
+
+	str_replace(&d->tasks[0]->pending_reason, "no suitable node");
+	str_replace(&d->service->error, "db.1: no suitable node");
+	progress_of(d, &p);
+	assert_null(p.note);
+	progress_fini(&p);
+	str_replace(&d->service->error, "db: out of addresses");
+	progress_of(d, &p);
+	assert_string_equal(p.note, "db: out of addresses");
+	progress_fini(&p);
+}
+
 static void a_blocked_cluster_names_the_way_out(void **state)
 {
 	cleanup(obj_free_p) Gs__ServiceDetail *d =
@@ -182,9 +199,11 @@ static void a_blocked_cluster_names_the_way_out(void **state)
 
 	d->galera = obj_new_row(OBJ_GALERA, "cluster");
 	d->galera->phase = GS__GALERA_PHASE__GP_BLOCKED;
-	str_replace(&d->galera->blocked_reason, "2 of 3 members are missing");
+	str_replace(&d->galera->blocked_reason, "2 of 3 members are missing\n  SLOT  HOST\n");
 	progress_of(d, &p);
 	assert_non_null(p.failure);
+	assert_true(p.is_blocked);
+	assert_null(strchr(p.failure, '\n')); /* one line; the table is what 'galera status' shows */
 	assert_non_null(strstr(p.failure, "2 of 3 members are missing"));
 	assert_non_null(strstr(p.failure, "gswarm galera status db"));
 	progress_fini(&p);
@@ -203,6 +222,7 @@ int main(void)
 		cmocka_unit_test(zero_replicas_are_reached_when_none_runs),
 		cmocka_unit_test(an_older_task_does_not_count),
 		cmocka_unit_test(failures_are_told),
+		cmocka_unit_test(a_reason_is_told_once),
 		cmocka_unit_test(a_blocked_cluster_names_the_way_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
