@@ -3,10 +3,13 @@
  *
  * The happy path is: noun, verb, options -> the verb runs -> exit 0. What can fail: the words (exit 2, one
  * line and a hint at --help) or the deed (exit 1, one line). */
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -57,6 +60,30 @@ static int global_options(struct cmd *c, int n, char **words, int *ret_rc)
 	return i;
 }
 
+/* What was printed must have arrived; a reader that went away (| head) needs no telling. */
+static int finish_output(const struct cmd *c, int rc)
+{
+	struct err e = {0};
+
+	if (!fflush(stdout) && !ferror(stdout))
+		return rc;
+	if (errno != EPIPE && !rc)
+		fail(c, (err_set(&e, -errno, "write to stdout: %s", strerror(errno)), &e));
+	return rc ? rc : 1;
+}
+
+/* With stdin, stdout or stderr closed, the first socket would be taken for it. */
+static void open_missing_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 static int run_verb(struct cmd *c, int n, char **words)
 {
 	struct err e = {0};
@@ -69,9 +96,7 @@ static int run_verb(struct cmd *c, int n, char **words)
 	rc = r < 0 ? fail(c, &e) : r;
 	client_close(c);
 	opt_fini(c);
-	if (fflush(stdout) || ferror(stdout))
-		return rc ? rc : 1;
-	return rc;
+	return finish_output(c, rc);
 }
 
 static int dispatch(struct cmd *c, int n, char **words)
@@ -118,6 +143,7 @@ int main(int argc, char **argv)
 	struct cmd c = {.run_dir = run_dir && *run_dir ? run_dir : "/run/gswarm"};
 	int rc, used;
 
+	open_missing_streams();
 	setlocale(LC_ALL, "");
 	signal(SIGPIPE, SIG_IGN);
 	used = global_options(&c, argc - 1, argv + 1, &rc);

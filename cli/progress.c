@@ -9,6 +9,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -211,37 +212,70 @@ static double elapsed(const struct wait *w)
 	return (double)(clock_mono_ms(&clock_real) - w->start_ms) / 1000;
 }
 
-static void draw_line(const struct slot_line *l, int name_width, int node_width)
+static struct winsize screen_size(void)
 {
-	cleanup_free char *text = text_cut(l->text, 100);
+	struct winsize s = {0};
 
-	printf("\r\x1b[K%s %-*s  %-*s  %s\n",
-	       l->is_done     ? "✓"
-	       : l->is_failed ? "✗"
-			      : "·",
-	       name_width, l->name, node_width, l->node, text);
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &s) < 0 || !s.ws_col || !s.ws_row)
+		s = (struct winsize){.ws_row = 24, .ws_col = 80};
+	return s;
+}
+
+/* A line never wraps, or the next drawing would not find the way back up. */
+static void draw_text(const char *mark, const char *text, size_t columns)
+{
+	cleanup_free char *cut = text_cut(text, columns > 12 ? columns - 4 : 8);
+
+	printf("\r\x1b[K%s%s\n", mark, cut);
+}
+
+static void draw_line(const struct slot_line *l, int name_width, int node_width, size_t columns)
+{
+	cleanup_free char *text =
+		xasprintf("%-*s  %-*s  %s", name_width, l->name, node_width, l->node, l->text);
+
+	draw_text(l->is_done ? "✓ " : l->is_failed ? "✗ " : "· ", text, columns);
+}
+
+/* What the screen has no room for is counted; what is done goes first. Returns the lines drawn. */
+static int draw_slots(const struct progress *p, size_t room, size_t columns)
+{
+	int name_width = 4, node_width = 0;
+	bool is_crowded = p->n > room;
+	size_t shown = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		int name = (int)strlen(p->lines[i].name), node = (int)strlen(p->lines[i].node);
+
+		name_width = name > name_width ? name : name_width;
+		node_width = node > node_width ? node : node_width;
+	}
+	for (size_t i = 0; i < p->n && shown + is_crowded < room; i++) {
+		if (is_crowded && p->lines[i].is_done)
+			continue;
+		draw_line(&p->lines[i], name_width, node_width, columns);
+		shown++;
+	}
+	if (is_crowded)
+		printf("\r\x1b[K  and %zu more\n", p->n - shown);
+	return (int)shown + is_crowded;
 }
 
 static void draw(struct wait *w)
 {
 	const struct progress *p = &w->now;
-	int name_width = 4, node_width = 0;
+	struct winsize s = screen_size();
+	size_t room = s.ws_row > 5 ? (size_t)s.ws_row - 4 : 1;
+	cleanup_free char *head =
+		xasprintf("overall progress: %zu out of %zu tasks, %.1f s", p->done, p->wanted, elapsed(w));
 
-	for (size_t i = 0; i < p->n; i++) {
-		name_width = (int)strlen(p->lines[i].name) > name_width ? (int)strlen(p->lines[i].name)
-									: name_width;
-		node_width = (int)strlen(p->lines[i].node) > node_width ? (int)strlen(p->lines[i].node)
-									: node_width;
-	}
 	if (w->drawn)
 		printf("\x1b[%dA", w->drawn);
-	printf("\r\x1b[Koverall progress: %zu out of %zu tasks, %.1f s\n", p->done, p->wanted, elapsed(w));
-	for (size_t i = 0; i < p->n; i++)
-		draw_line(&p->lines[i], name_width, node_width);
+	draw_text("", head, s.ws_col);
+	w->drawn = 1 + draw_slots(p, room, s.ws_col) + !!p->note;
 	if (p->note)
-		printf("\r\x1b[K%s\n", p->note);
+		draw_text("", p->note, s.ws_col);
 	printf("\x1b[J");
-	w->drawn = 1 + (int)p->n + !!p->note;
 	fflush(stdout);
 }
 
