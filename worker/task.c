@@ -226,11 +226,14 @@ static void attempt_over(struct task *t)
 
 /* ---- steps ---- */
 
+/* No other task uses the slot's volumes and addresses, or the network namespace, which has the task's name: a
+ * service that was removed and made again at once has other slots, but the same names. */
 static bool slot_is_free(const struct task *t)
 {
 	for (const struct task *o = t->all->list; o != NULL; o = o->next)
-		if (o != t && o->step != STEP_CLEAN && strcmp(o->row->slot_id, t->row->slot_id) == 0 &&
-		    o->step != STEP_NEW)
+		if (o != t && o->step != STEP_CLEAN && o->step != STEP_NEW &&
+		    (strcmp(o->row->slot_id, t->row->slot_id) == 0 ||
+		     strcmp(o->row->name, t->row->name) == 0))
 			return false;
 	return true;
 }
