@@ -219,7 +219,8 @@ static bool may_replace_unborn(const struct galera *g, const struct galera_membe
 		return false;
 	if (!m || !holder || !m->task || m->leaving || m->stopping)
 		return true;
-	return m->life == GL_LOST || (m->task == holder && !m->ready) ||
+	/* A new leader has heard of nobody yet: silence counts from the node's own grace on. */
+	return (!m->ready && (m->life == GL_LOST || m->task == holder)) ||
 	       (task_state_is_final(holder->status->state) && strcmp(m->task->meta->id, holder->meta->id));
 }
 
