@@ -155,7 +155,9 @@ class Host:
         sw, ns = self.bed.switch, self.netns
         run(["ip", "netns", "add", ns])
         run(["ip", "-n", ns, "link", "set", "lo", "up"])
-        run(["ip", "-n", ns, "link", "add", "eth0", "type", "veth", "peer", "name", self.port, "netns", sw])
+        # A machine keeps its MAC over a power cut; the others' neighbour entries stay right.
+        mac = "02:00:" + ":".join(f"{int(x):02x}" for x in self.address.split("."))
+        run(["ip", "-n", ns, "link", "add", "eth0", "address", mac, "type", "veth", "peer", "name", self.port, "netns", sw])
         run(["ip", "-n", sw, "link", "set", self.port, "master", "br0", "up"])
         run(["ip", "-n", ns, "addr", "add", f"{self.address}/24", "dev", "eth0"])
         run(["ip", "-n", ns, "link", "set", "eth0", "up"])
