@@ -13,6 +13,21 @@ from swarm import Swarm  # noqa: E402
 SWARMS = []  # up now
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests marked long as well (power cuts, minutes of waiting)")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes more than 20 seconds; run with --long")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="long, run with --long"))
+
+
 def pytest_sessionstart(session):
     """Remove what an interrupted run of these tests has left (its prefix names the process)."""
     if os.geteuid():
