@@ -103,6 +103,7 @@ static bool permit_waits(const Gs__Task *t)
 static void check_leaves(struct sim *s, const Gs__Task *const *tasks, size_t n)
 {
 	unsigned going = 0, staying = 0;
+	bool decided = false; /* by this commit: an old decision can come to light again with its node */
 
 	for (size_t i = 0; i < n; i++) {
 		const Gs__Slot *slot = store_slot(s->m.store, tasks[i]->slot_id);
@@ -111,14 +112,15 @@ static void check_leaves(struct sim *s, const Gs__Task *const *tasks, size_t n)
 		/* its end may have been committed after the pass had read the store */
 		bool just_now = tasks[i]->meta->version + 10 > s->n_log;
 
-		if (goes)
-			going += answers_primary(s, tasks[i]);
-		else
+		if (goes && answers_primary(s, tasks[i])) {
+			going++;
+			decided |= just_now;
+		} else if (!goes)
 			staying += answers_primary(s, tasks[i]) || just_now;
 	}
 	if (going > 1)
 		fail(s, "%u members of a Primary were told to leave at once", going);
-	bool begins = going > s->leaving;
+	bool begins = going > s->leaving && decided;
 	s->leaving = going;
 	if (begins && !staying)
 		fail(s, "the last member of a Primary was told to leave");
