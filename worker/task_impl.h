@@ -104,7 +104,8 @@ struct task {
 };
 
 struct task *task_new(struct tasks *ts, const Gs__Task *row);
-void task_free(struct task *t); /* at once, or when its job is back */
+void task_free(struct task *t);   /* at once, or when its job is back */
+void task_forget(struct task *t); /* remove its folder of the state */
 /* The one function that moves the step; call it after storing a result. */
 void task_move(struct task *t);
 bool task_stop_wanted(const struct task *t);

@@ -512,6 +512,8 @@ static void clean_back(void *arg)
 	struct clean *c = arg;
 	struct task *t = c->t;
 
+	if (c->final != NULL && !t->assigned) /* that came while we cleaned */
+		task_forget(t);
 	if (c->plan != NULL)
 		net_plan_free(c->plan);
 	obj_free(c->final);
@@ -542,7 +544,8 @@ void task_clean_start(struct task *t)
 	c->cgroup = xstrdup(t->cgroup_path);
 	c->crun = xstrdup(CRUN);
 	c->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
-	c->alive = t->container != NULL && !t->exited;
+	/* Of one that was adopted as final nobody knows how far the clean-up had come. */
+	c->alive = t->container != NULL ? !t->exited : t->adopt;
 	if (t->plan == NULL && t->w->net != NULL)
 		t->plan = net_plan_new(t->w->net, t->row);
 	c->plan = steal(t->plan);

@@ -101,7 +101,8 @@ static void load_one(struct tasks *ts, const char *id)
 	if (i.final != NULL) {
 		obj_free(t->status);
 		t->status = steal(i.final);
-		t->step = STEP_CLEAN;
+		/* killed while it was cleaned up: once more */
+		t->step = fs_exists(t->run_dir) ? STEP_FINAL : STEP_CLEAN;
 		task_touch(t);
 	}
 	obj_free(i.task);
@@ -225,16 +226,19 @@ static void forget_back(void *arg)
 	free(arg);
 }
 
+void task_forget(struct task *t)
+{
+	struct forget *f = xcalloc(1, sizeof(*f));
+
+	f->path = xstrdup(t->state_dir);
+	loop_work(t->w->loop, forget_work, forget_back, f);
+}
+
 static void unassign(struct task *t)
 {
-	struct forget *f;
-
 	t->assigned = false;
-	if (t->step == STEP_CLEAN) {
-		f = xcalloc(1, sizeof(*f));
-		f->path = xstrdup(t->state_dir);
-		loop_work(t->w->loop, forget_work, forget_back, f);
-	}
+	if (t->step == STEP_CLEAN)
+		task_forget(t);
 	task_move(t);
 }
 

@@ -206,7 +206,7 @@ def test_missing_image_is_told(swarm):
 
 
 def test_rm_leaves_nothing(web):
-    """The last of this module: everything goes."""
+    """The last of those with web: everything goes."""
     pids = web.pids("web").values()
     web.gswarm("service", "rm", "web")
     assert not any(is_alive(p) for p in pids)
@@ -219,3 +219,21 @@ def test_rm_leaves_nothing(web):
                 left = [d for d in os.listdir(folder) if d != "manager" and os.path.isdir(f"{folder}/{d}")] \
                     if os.path.isdir(folder) else []
                 assert not left, f"{folder}: {left}"
+
+
+def folders_left(swarm):
+    """What the workers keep of tasks, on disk and in /run."""
+    return [x for h in swarm.hosts for d in ("/var/lib/gswarm/worker/tasks", "/run/gswarm/tasks") for x in os.listdir(h.path(d))]
+
+
+def test_removed_tasks_leave_no_folders(swarm):
+    """Also when the managers forget a task while its worker still cleans up, and when that worker is killed then."""
+    swarm.gswarm("service", "create", "--name", "many", "--replicas", "18", *SLEEP)
+    swarm.gswarm("service", "rm", "many")
+    wait_for("no folder of a task", lambda: not folders_left(swarm))
+    swarm.gswarm("service", "create", "--name", "many", "--replicas", "18", *SLEEP)
+    swarm.gswarm("service", "rm", "many")
+    for h in swarm.hosts:
+        h.kill_worker()
+        h.start_worker()
+    wait_for("no folder of a task", lambda: not folders_left(swarm), 15)
