@@ -226,6 +226,10 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 		failed = e != NULL ? *e : failed;
 		if (failed.code == 0)
 			err_set(&failed, E_CLOSED, "connection lost");
+		if (failed.code == E_UNAUTHENTICATED && strstr(failed.msg, "certificate"))
+			err_set(&failed, E_UNAUTHENTICATED,
+				"it is not of the swarm that this token is for: run 'gswarm join-token "
+				"worker' there");
 		err_wrap(&failed, "manager %s:%u", j->manager_ip, j->manager_port);
 		join_fail(j, &failed);
 	}

@@ -430,7 +430,7 @@ static void adopt(struct container *c)
 			exit_wait(c);
 			return;
 		}
-		err_set(&e, E_NOT_FOUND, "the runtime does not know container %s", c->id);
+		err_set(&e, E_NOT_FOUND, "it was gone when the worker came back, as after a reboot");
 		fail(c, &e);
 		return;
 	}
