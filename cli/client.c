@@ -35,8 +35,8 @@ static int connect_worker(struct cmd *c, struct err *e)
 		return 0;
 	if (is_absent(e->code))
 		return err_set(e, E_UNAVAILABLE,
-			       "gswarm-worker is not running on this host (%s): start it with 'systemctl "
-			       "start gswarm-worker'",
+			       "gswarm-worker is not running on this host (%s): start it as root with "
+			       "'gswarm-worker', or its service",
 			       path);
 	return e->code;
 }

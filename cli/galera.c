@@ -90,6 +90,14 @@ static char *view_text(const Gs__Task *t)
 	return xasprintf("%s/%u", v->status, v->cluster_size);
 }
 
+static bool node_is_down(const Gs__ServiceDetail *d, const char *node_id)
+{
+	for (size_t i = 0; i < d->n_nodes; i++)
+		if (!strcmp(d->nodes[i]->meta->id, node_id))
+			return d->nodes[i]->status && d->nodes[i]->status->state == GS__NODE_STATE__NODE_DOWN;
+	return false;
+}
+
 static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot *s)
 {
 	const Gs__Task *task = current_task(d, s->meta->id);
@@ -99,6 +107,11 @@ static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot
 	cleanup_free char *seqno = seqno_text(task), *view = view_text(task);
 	const Gs__TaskStatus *st = task ? task->status : NULL;
 	char addr[64] = "-", queue[16] = "-", attempt[16] = "-";
+
+	if (task && node_is_down(d, task->node_id)) { /* what it said last is not what is */
+		str_replace(&galera, "? (node down)");
+		str_replace(&view, "-");
+	}
 
 	if (s->n_addresses && s->addresses[0]->addr)
 		addr_format(&s->addresses[0]->addr->ip, addr, sizeof(addr));

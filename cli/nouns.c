@@ -15,7 +15,7 @@ const struct opt no_options[] = {OPT_END};
 	 NULL,   init_run},                                                                                  \
 		{"join",                                                                                     \
 		 "[OPTIONS] HOST[:PORT]",                                                                    \
-		 "Enter a swarm as a worker or, by its token, a manager",                                    \
+		 "Enter a swarm with a token from its manager",                                              \
 		 join_options,                                                                               \
 		 1,                                                                                          \
 		 1,                                                                                          \

@@ -6,6 +6,8 @@
  * this host's. */
 #include "cli/cli.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -101,9 +103,32 @@ int init_run(struct cmd *c, struct err *e)
 	printf("Swarm initialized: current node (%s) is now a manager.\n\n"
 	       "To add a worker to this swarm, run the following command:\n\n"
 	       "    gswarm join --token %s %s%s\n\n"
-	       "To add a manager to this swarm, run 'gswarm join-token manager' and follow the "
-	       "instructions.\n",
+	       "This version has one manager: this node. A node that joins is a worker.\n",
 	       r->node_id, r->worker_token, r->advertise_addr, strchr(r->advertise_addr, ':') ? "" : ":2377");
+	return 0;
+}
+
+/* "docker1.local:2377" -> "192.168.55.111:2377". An address stays what it is: the worker knows its forms. */
+static int resolve(const char *text, char **ret, struct err *e)
+{
+	const struct addrinfo want = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+	const char *colon = strrchr(text, ':');
+	cleanup_free char *host = colon ? strndup(text, (size_t)(colon - text)) : xstrdup(text);
+	struct addrinfo *found = NULL;
+	char ip[INET_ADDRSTRLEN];
+	int r;
+
+	if (!strpbrk(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") || strchr(host, ':')) {
+		*ret = xstrdup(text);
+		return 0;
+	}
+	r = getaddrinfo(host, NULL, &want, &found);
+	if (r)
+		return err_set(e, E_NOT_FOUND, "manager %s: %s: give its address, like 192.168.55.111:2377",
+			       host, gai_strerror(r));
+	inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)found->ai_addr)->sin_addr, ip, sizeof(ip));
+	freeaddrinfo(found);
+	*ret = xasprintf("%s%s", ip, colon ? colon : "");
 	return 0;
 }
 
@@ -111,11 +136,14 @@ int join_run(struct cmd *c, struct err *e)
 {
 	Gs__NodeJoinRequest req = GS__NODE_JOIN_REQUEST__INIT;
 	cleanup_message Gs__NodeJoinResponse *r = NULL;
+	cleanup_free char *where = NULL;
 
 	if (!*opt_text(c, "token", ""))
 		return err_set(e, CLI_USAGE,
 			       "--token is missing: 'gswarm join-token worker' on a manager shows it");
-	req.manager_addr = (char *)c->args[0];
+	if (resolve(c->args[0], &where, e) < 0)
+		return e->code;
+	req.manager_addr = where;
 	req.token = (char *)opt_text(c, "token", "");
 	req.advertise_addr = (char *)opt_text(c, "advertise-addr", "");
 	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
@@ -161,6 +189,9 @@ int join_token_run(struct cmd *c, struct err *e)
 	}
 	if (opt_is_set(c, "rotate"))
 		printf("Successfully rotated %s join token.\n\n", role);
+	if (is_manager)
+		fprintf(stderr,
+			"gswarm: this version runs one manager; nothing can join by this token yet\n");
 	printf("To add a %s to this swarm, run the following command:\n\n    gswarm join --token %s %s\n\n",
 	       role, is_manager ? r->manager : r->worker, r->addr);
 	return 0;
