@@ -84,6 +84,7 @@ int opt_choice(const struct cmd *c, const char *name, int fallback);
 void help_verb(FILE *out, const struct noun *noun, const struct verb *v);
 void help_noun(FILE *out, const struct noun *noun);
 void help_root(FILE *out);
+void man_page(FILE *out); /* gswarm.1 */
 
 /* ---- the nouns ---- */
 extern const struct noun *const nouns[]; /* NULL ends it; [0] is "" */

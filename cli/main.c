@@ -111,6 +111,10 @@ static int dispatch(struct cmd *c, int n, char **words)
 		complete_words(stdout, c->run_dir, n - 1, words + 1);
 		return 0;
 	}
+	if (!strcmp(words[0], "__man")) {
+		man_page(stdout);
+		return 0;
+	}
 	c->verb = verb_find(nouns[0], words[0]);
 	if (c->verb) {
 		c->noun = nouns[0];

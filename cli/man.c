@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/* gswarm.1, from the same tables as --help: 'gswarm __man' prints it, the build installs it.
+ *
+ * The happy path is printing; nothing can fail. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+/* man(7) text: what roff would take for a request, an escape or a hyphen is none. */
+static void put(FILE *out, const char *text)
+{
+	if (*text == '.' || *text == '\'')
+		fputs("\\&", out);
+	for (const char *p = text; *p; p++) {
+		if (*p == '-')
+			fputs("\\-", out);
+		else if (*p == '\\')
+			fputs("\\e", out);
+		else
+			fputc(*p, out);
+	}
+}
+
+static void put_line(FILE *out, const char *text)
+{
+	put(out, text);
+	fputc('\n', out);
+}
+
+static void print_option(FILE *out, const struct opt *o)
+{
+	static const char *const words[] = {"", "string", "list", "uint", "duration", "bytes", "decimal"};
+
+	fputs(".TP\n", out);
+	if (o->letter)
+		fprintf(out, "\\fB\\-%c\\fR, ", o->letter);
+	fputs("\\fB\\-\\-", out);
+	put(out, o->name);
+	fputs("\\fR", out);
+	if (o->type != OPT_FLAG) {
+		fputs(" \\fI", out);
+		put(out, o->arg ? o->arg : words[o->type]);
+		fputs("\\fR", out);
+	}
+	fputc('\n', out);
+	put(out, o->help);
+	if (o->choices) {
+		fputs(" (", out);
+		put(out, o->choices);
+		fputc(')', out);
+	}
+	fputs(".\n", out);
+}
+
+static void print_verb(FILE *out, const struct noun *n, const struct verb *v)
+{
+	fputs(".SS \"gswarm ", out);
+	if (*n->name)
+		fprintf(out, "%s ", n->name);
+	put(out, v->name);
+	fputc(' ', out);
+	put(out, v->usage);
+	fputs("\"\n", out);
+	put(out, v->summary);
+	fputs(".\n", out);
+	for (const struct opt *o = v->options; o->name; o++)
+		print_option(out, o);
+}
+
+static void print_noun(FILE *out, const struct noun *n)
+{
+	fputs(".SH ", out);
+	for (const char *p = *n->name ? n->name : "commands"; *p; p++)
+		fputc(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p, out);
+	fputc('\n', out);
+	if (*n->name) {
+		put(out, n->summary);
+		fputs(".\n", out);
+	}
+	if (n == &swarm_noun) {
+		put_line(out, "Its verbs are also commands without a noun, see there.");
+		return;
+	}
+	for (size_t i = 0; i < n->n_verbs; i++)
+		if (n->verbs[i].summary)
+			print_verb(out, n, &n->verbs[i]);
+}
+
+void man_page(FILE *out)
+{
+	fprintf(out, ".TH GSWARM 1 \"\" \"gswarm %s\" \"User Commands\"\n", GSWARM_VERSION);
+	fputs(".SH NAME\ngswarm \\- a swarm of hosts that runs Galera clusters and plain services\n"
+	      ".SH SYNOPSIS\n\\fBgswarm\\fR [\\fB\\-\\-run\\-dir\\fR \\fIDIR\\fR] [\\fINOUN\\fR] "
+	      "\\fIVERB\\fR "
+	      "[\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]\n"
+	      ".SH DESCRIPTION\nNode verbs (init, join, leave, system) go to the worker of this host, all "
+	      "others "
+	      "to its manager.\nVerbs and options mean what they mean for Docker Swarm.\n",
+	      out);
+	for (size_t i = 0; nouns[i]; i++)
+		print_noun(out, nouns[i]);
+	fputs(".SH ENVIRONMENT\n.TP\nGSWARM_RUN_DIR\nFolder of the daemons' sockets, as with "
+	      "\\fB\\-\\-run\\-dir\\fR.\n"
+	      ".SH EXIT STATUS\n0: done. 1: it failed, or a check did; one line says what, where and what to "
+	      "do. "
+	      "2: the words on the command line were wrong.\n"
+	      ".SH FILES\n.TP\n/run/gswarm/worker.sock, /run/gswarm/manager.sock\nFor root and members of "
+	      "the "
+	      "group gswarm, who are as powerful as root.\n"
+	      ".SH SEE ALSO\n.BR gswarm\\-worker (8),\n.BR gswarm\\-manager (8)\n",
+	      out);
+}
