@@ -12,6 +12,8 @@
 #include "base/mem.h"
 #include "worker/bundle.h"
 
+#define NOBODY_ID "65534"
+
 static bool parse_id(const char *text, unsigned *ret)
 {
 	char *end;
@@ -78,13 +80,18 @@ static int group_find(const char *root, const char *name, gid_t *ret_gid, struct
 int user_resolve(const char *root, const char *text, const char *fallback, uid_t *ret_uid, gid_t *ret_gid,
 		 char **ret_home, struct err *e)
 {
-	cleanup_free char *name = xstrdup(text != NULL && *text ? text : fallback);
+	bool is_asked = text != NULL && *text;
+	cleanup_free char *name = xstrdup(is_asked ? text : fallback);
 	char *colon = strchr(name, ':');
 	int rc;
 
 	if (colon != NULL)
 		*colon++ = '\0';
 	rc = passwd_find(root, name, ret_uid, ret_gid, ret_home, e);
+	if (rc < 0 && !is_asked && strcmp(name, "nobody") == 0) { /* a small image need not have one */
+		err_clear(e);
+		rc = passwd_find(root, NOBODY_ID, ret_uid, ret_gid, ret_home, e);
+	}
 	if (rc == 0 && colon != NULL)
 		rc = group_find(root, colon, ret_gid, e);
 	return rc;

@@ -191,6 +191,12 @@ static void users(void **s)
 	free(home);
 	assert_int_equal(user_resolve(dir, "nosuch", "nobody", &uid, &gid, &home, &e), E_INVALID);
 	assert_non_null(strstr(e.msg, "nosuch"));
+	assert_int_equal(user_resolve(dir, "nobody", "nobody", &uid, &gid, &home, &e), E_INVALID);
+	assert_int_equal(user_resolve(dir, "", "nobody", &uid, &gid, &home, &e),
+			 0); /* a small image has none */
+	assert_int_equal(uid, 65534);
+	assert_int_equal(gid, 65534);
+	free(home);
 }
 
 int main(void)
