@@ -98,13 +98,29 @@ static bool node_is_down(const Gs__ServiceDetail *d, const char *node_id)
 	return false;
 }
 
+/* Why it does not run, and what to do where only the operator can. heap */
+static char *error_text(const Gs__Task *t)
+{
+	const Gs__TaskStatus *s = t ? t->status : NULL;
+	const Gs__GaleraEvidence *v = s ? s->evidence : NULL;
+
+	if (!s)
+		return xstrdup("");
+	if (s->state != GS__TASK_STATE__TASK_HELD || !v || v->class_ != GS__GALERA_CLASS__GC_FOREIGN)
+		return xstrdup(s->err);
+	return xasprintf(
+		"not this cluster's data (%s), left alone: move .../volumes/%s/data away there, then "
+		"restart its gswarm-worker",
+		v->reason, v->volume_id);
+}
+
 static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot *s)
 {
 	const Gs__Task *task = current_task(d, s->meta->id);
 	cleanup_free char *name = xasprintf("%s%s", task ? task->name : "-",
 					    !strcmp(d->galera->writer_slot, s->meta->id) ? " *" : "");
 	cleanup_free char *galera = task ? text_galera(task) : xstrdup("");
-	cleanup_free char *seqno = seqno_text(task), *view = view_text(task);
+	cleanup_free char *seqno = seqno_text(task), *view = view_text(task), *error = error_text(task);
 	const Gs__TaskStatus *st = task ? task->status : NULL;
 	char addr[64] = "-", queue[16] = "-", attempt[16] = "-";
 
@@ -121,7 +137,7 @@ static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot
 		snprintf(attempt, sizeof(attempt), "%u", st->attempt);
 	table_row(t, (const char *[]){name, task ? node_name_of(d, task->node_id) : "-", addr,
 				      st ? task_state_name(st->state) : "-", *galera ? galera : "-", view,
-				      seqno, queue, attempt, st && *st->err ? st->err : ""});
+				      seqno, queue, attempt, error});
 }
 
 static int by_number(const void *a, const void *b)
