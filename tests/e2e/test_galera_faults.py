@@ -274,14 +274,14 @@ def test_joiner_killed_again_and_again(db, load):
     """Each new attempt dies on its way in; the last one is let in. The others serve on."""
     epoch, killed = db.galera()["epoch"], set()
     db.kill(db.o)
-    for delay in (0, 0.2, 0.4, 0.8):
+    for delay in (0, 0.3, 0.8):
         pid = wait_for("the next attempt", lambda: (lambda p: p if p not in killed else None)(db.pid(db.o)), 30, 0.01)
         time.sleep(delay)
         killed.add(pid)
         os.kill(pid, 9)
         wait_for("it ends", lambda p=pid: not is_alive(p), 10, 0.01)
     load.wait(load.count + 20)
-    db.recover("joiner killed four times", load)
+    db.recover("joiner killed three times", load)
     assert db.galera()["epoch"] == epoch
 
 
