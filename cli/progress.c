@@ -369,7 +369,8 @@ static int conclude(struct wait *w, const char *service)
 		return 0;
 	}
 	fprintf(stderr, "gswarm: service %s: %s\n", name,
-		w->now.failure ? w->now.failure : "the wait ended early");
+		w->now.failure ? w->now.failure
+			       : "it was removed meanwhile" /* a lost manager is another error */);
 	return 1;
 }
 
