@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -301,21 +302,31 @@ int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, s
 	return 0;
 }
 
-/* A socket file nobody answers on is left over from a crash. */
-static int remove_stale_socket(const char *path, struct err *e)
+static bool socket_answers(const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	cleanup_close int fd = -1;
+	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	strcpy(sa.sun_path, path);
+	return fd >= 0 && (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN);
+}
+
+/* A socket file nobody answers on is left over from a crash. Right after a kill it may answer yet: a child
+ * between fork and exec still has the dead daemon's descriptors. */
+static int remove_stale_socket(const char *path, struct err *e)
+{
+	struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(e, E_EXISTS, "%s is in the way: it is no socket", path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	strcpy(sa.sun_path, path);
-	if (fd >= 0 && (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN))
-		return err_set(e, E_IN_USE, "another daemon already serves %s", path);
+	for (int i = 0; socket_answers(path); i++) {
+		if (i == 25)
+			return err_set(e, E_IN_USE, "another daemon already serves %s", path);
+		nanosleep(&pause, NULL);
+	}
 	return fs_unlink(path, e);
 }
 
