@@ -91,7 +91,13 @@ static void rotate_one(struct task *t, const char *path, void *arg)
 	struct stat st;
 	cleanup_free char *old = xasprintf("%s.1", path);
 
-	if (stat(path, &st) < 0 || st.st_size < ROTATE_BYTES)
+	if (stat(path, &st) < 0) {
+		/* A worker that was killed right after the rename has not told conmon. */
+		if (errno == ENOENT && stat(old, &st) == 0)
+			task_log_reopen(t);
+		return;
+	}
+	if (st.st_size < ROTATE_BYTES)
 		return;
 	if (rename(path, old) < 0) {
 		log_warn("rotate %s: %s", path, strerror(errno));
