@@ -66,6 +66,8 @@ int intent_load(const char *task_dir, struct intent *ret, struct err *e)
 	}
 	if (fs_read(path, 64, &text, NULL, NULL) == 0)
 		i.attempt = (uint32_t)strtoul(text, NULL, 10);
+	if (i.attempt == 0)
+		i.attempt = 1;
 	i.final = message_load(task_dir, "final", &gs__task_status__descriptor);
 	*ret = i;
 	return 0;

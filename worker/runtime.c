@@ -22,6 +22,9 @@
 
 #define CREATE_DEADLINE_MS 30000
 #define EXIT_FILE_WAIT_MS 50 /* between two looks whether conmon still lives */
+#define EXIT_FILE_WAITS (10000 / EXIT_FILE_WAIT_MS)
+#define CREATE_WAITS (CREATE_DEADLINE_MS / EXIT_FILE_WAIT_MS)
+#define LOG_BYTES_MAX "67108864" /* rotation is at 10 MiB; conmon starts over here if that is too slow */
 #define SYNC_MAX 65536
 
 struct runtime {
@@ -46,6 +49,7 @@ struct container {
 	struct loop_timer timer; /* create's deadline; then the wait for the exit file; adoption's answer */
 	struct pid_watch *watch;
 	int pid;
+	unsigned waits; /* looks at conmon so far */
 	bool sync_open, adopting, process_gone, dead, spawning;
 	unsigned handles;
 	void (*timer_does)(struct container *c);
@@ -107,32 +111,20 @@ static bool exit_read(struct container *c)
 	return true;
 }
 
-static pid_t conmon_pid(const char *bundle_dir)
-{
-	cleanup_free char *path = xasprintf("%s/conmon.pid", bundle_dir);
-	cleanup_free char *text = NULL;
-	pid_t pid;
-	char link[64], exe[256] = "";
-
-	if (fs_read(path, 64, &text, NULL, NULL) < 0 || (pid = atoi(text)) <= 0)
-		return 0;
-	/* The number may have been used again by another program. */
-	snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
-	if (readlink(link, exe, sizeof(exe) - 1) <= 0 || strstr(exe, "conmon") == NULL)
-		return 0;
-	return pid;
-}
-
 /* The process is gone. conmon writes the exit file within milliseconds; if conmon is gone too, nobody will.
- */
+ * One that hangs is ended, or the task would never be tried again. */
 static void exit_wait(struct container *c)
 {
 	struct container_exit x = {.known = false, .code = -1};
 	const struct container_ops *ops = c->ops;
+	pid_t monitor;
 
 	if (exit_read(c))
 		return;
-	if (conmon_pid(c->bundle_dir) != 0) {
+	monitor = runtime_monitor(c->bundle_dir, c->id);
+	if (monitor != 0) {
+		if (++c->waits == EXIT_FILE_WAITS && pid_start_time(c->pid) == 0)
+			kill(monitor, SIGKILL);
 		c->timer_does = exit_wait;
 		loop_timer_set(&c->timer, EXIT_FILE_WAIT_MS);
 		return;
@@ -217,7 +209,7 @@ static void running(struct container *c, int pid)
 	}
 	if (c->ops != NULL)
 		c->ops->started(pid, c->arg);
-	if (c->watch == NULL && !c->process_gone)
+	if (c->watch == NULL && !c->process_gone && !c->dead)
 		exit_wait(c); /* it ended before we could watch it */
 }
 
@@ -263,6 +255,14 @@ static void create_timed_out(struct container *c)
 	struct err e = {0};
 
 	err_set(&e, E_DEADLINE, "the container runtime did not answer in %d s", CREATE_DEADLINE_MS / 1000);
+	fail(c, &e);
+}
+
+static void create_refused(struct container *c)
+{
+	struct err e = {0};
+
+	err_set(&e, -EMFILE, "no descriptor is free for a pipe to the container's monitor");
 	fail(c, &e);
 }
 
@@ -340,6 +340,8 @@ static void container_spawn(struct container *c, const struct container_spec *sp
 			      conmon_pidfile,
 			      "-l",
 			      log,
+			      "--log-size-max",
+			      LOG_BYTES_MAX,
 			      "--exit-dir",
 			      r->exits,
 			      "-0",
@@ -379,14 +381,34 @@ static void container_spawn(struct container *c, const struct container_spec *sp
 	spawner_run(r->spawner, &spawn);
 }
 
+/* conmon ends when nobody reads its answer, and leaves a created container behind. Open for both, the pipe
+ * has a reader in conmon itself, so that a start goes on when the worker is killed. */
+static int own_reader(int take_fd)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", take_fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		fcntl(take_fd, F_SETFL, 0);
+		return take_fd;
+	}
+	close(take_fd);
+	return fd;
+}
+
 struct container *container_start(struct runtime *r, const struct container_spec *spec)
 {
 	struct container *c = container_new(r, spec);
 	int pipe_fds[2];
 
-	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
-		abort(); /* no descriptors left: the worker's limit is far above its use */
-	fcntl(pipe_fds[1], F_SETFL, 0);
+	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0) {
+		c->timer_does = create_refused;
+		loop_timer_set(&c->timer, 0);
+		return c;
+	}
+	pipe_fds[1] = own_reader(pipe_fds[1]);
 	c->sync_fd = pipe_fds[0];
 	uv_poll_init(r->loop, &c->sync, c->sync_fd);
 	c->sync.data = c;
@@ -425,7 +447,12 @@ static void adopt(struct container *c)
 	if (pid == 0) {
 		cleanup_free char *pidfile = xasprintf("%s/pidfile", c->bundle_dir);
 
-		/* It ran (there is a pid file) and ended while conmon was dead or is about to tell. */
+		/* It is being created, or its end is about to be told. */
+		if (runtime_monitor(c->bundle_dir, c->id) != 0 && ++c->waits < CREATE_WAITS) {
+			loop_timer_set(&c->timer, EXIT_FILE_WAIT_MS);
+			return;
+		}
+		/* It ran (there is a pid file) and ended while conmon was dead. */
 		if (fs_exists(pidfile)) {
 			exit_wait(c);
 			return;
@@ -434,8 +461,15 @@ static void adopt(struct container *c)
 		fail(c, &e);
 		return;
 	}
-	/* Created but not started: the worker died in between. */
+	c->waits = 0;
+	/* Created but not started: the worker died in between. If it was about to give this container up, the
+	 * monitor is gone already, and nobody would ever tell how the task ended. */
 	c->adopting = !fs_exists(fifo);
+	if (!c->adopting && runtime_monitor(c->bundle_dir, c->id) == 0) {
+		err_set(&e, E_NOT_FOUND, "container %s has no monitor", c->id);
+		fail(c, &e);
+		return;
+	}
 	running(c, pid);
 }
 

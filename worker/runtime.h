@@ -62,6 +62,7 @@ void container_free(struct container *c);
 
 /* Remove what an ended container left: crun's state, cgroups, exit file. Blocking: on the pool. */
 void runtime_clean(const char *run_dir, const char *id, const char *cgroup_path);
+/* The monitor (conmon) of this container, 0: it is gone or has not said its number yet. */
+pid_t runtime_monitor(const char *bundle_dir, const char *id);
 /* Kill and remove whatever runs under this id, known or not. Blocking: on the pool. */
-void runtime_reap(const char *run_dir, const char *crun, const char *id, const char *bundle_dir,
-		  const char *cgroup_path);
+void runtime_reap(const char *run_dir, const char *crun, const char *id, const char *cgroup_path);

@@ -41,28 +41,51 @@ static pid_t pid_in(const char *bundle_dir, const char *name)
 	return fs_read(path, 64, &text, NULL, NULL) == 0 ? (pid_t)atoi(text) : 0;
 }
 
-static bool is_conmon_of(pid_t pid, const char *id)
+/* The id is an argument of its own; the process of the container itself has other words. */
+static bool is_maker_of(pid_t pid, const char *id)
 {
 	cleanup_free char *path = xasprintf("/proc/%d/cmdline", (int)pid);
 	cleanup_free char *line = NULL;
 	size_t len;
 
 	return pid > 0 && fs_read(path, 8192, &line, &len, NULL) == 0 &&
-	       memmem(line, len, "conmon", 6) != NULL && memmem(line, len, id, strlen(id)) != NULL;
+	       (memmem(line, len, "conmon", 6) != NULL || memmem(line, len, "crun", 4) != NULL) &&
+	       memmem(line, len, id, strlen(id) + 1) != NULL;
 }
 
-void runtime_reap(const char *run_dir, const char *crun, const char *id, const char *bundle_dir,
-		  const char *cgroup_path)
+pid_t runtime_monitor(const char *bundle_dir, const char *id)
+{
+	pid_t pid = pid_in(bundle_dir, "conmon.pid");
+
+	return is_maker_of(pid, id) ? pid : 0;
+}
+
+/* A conmon or crun that is still creating would make the container after we looked. Its pid file may not be
+ * there yet, so all processes are asked; this is rare. */
+static void kill_makers(const char *id)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *entry;
+
+	while (d != NULL && (entry = readdir(d)) != NULL) {
+		pid_t pid = (pid_t)atoi(entry->d_name);
+
+		if (is_maker_of(pid, id))
+			kill(pid, SIGKILL);
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
+void runtime_reap(const char *run_dir, const char *crun, const char *id, const char *cgroup_path)
 {
 	cleanup_free char *state = xasprintf("%s/crun", run_dir);
 	cleanup_free char *known = xasprintf("%s/%s", state, id);
 	const char *argv[] = {crun, "--root", state, "delete", "--force", id, NULL};
-	pid_t monitor = bundle_dir != NULL ? pid_in(bundle_dir, "conmon.pid") : 0, pid;
+	pid_t pid;
 	int status;
 
-	/* A conmon that is still creating would make the container after we looked. */
-	if (is_conmon_of(monitor, id))
-		kill(monitor, SIGKILL);
+	kill_makers(id);
 	if (fs_exists(known) && posix_spawn(&pid, crun, NULL, NULL, (char *const *)argv, environ) == 0)
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;

@@ -133,41 +133,12 @@ static uint64_t backoff_ms(const struct task *t)
 	return ms < BACKOFF_LAST_MS ? ms : BACKOFF_LAST_MS;
 }
 
-struct tidy {
-	char *run_dir, *id, *cgroup;
-};
-
-static void tidy_work(void *arg)
-{
-	struct tidy *d = arg;
-
-	runtime_clean(d->run_dir, d->id, d->cgroup);
-}
-
-static void tidy_back(void *arg)
-{
-	struct tidy *d = arg;
-
-	free(d->run_dir);
-	free(d->id);
-	free(d->cgroup);
-	free(d);
-}
-
-/* Leftovers of the ended attempt, off the path of the next one. Its exit file goes too, so this is called
- * once the next attempt's number is on disk. */
-static void tidy_previous(struct task *t)
-{
-	struct tidy *d = xcalloc(1, sizeof(*d));
-
-	d->run_dir = xstrdup(t->w->run_dir);
-	d->id = xasprintf("%s.%u", t->id, t->attempt - 1);
-	d->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, d->id);
-	loop_work(t->w->loop, tidy_work, tidy_back, d);
-}
-
 static void attempt_reset(struct task *t)
 {
+	if (t->container != NULL) {
+		t->untidy = t->attempt;
+		t->untidy_alive = !t->exited;
+	}
 	container_free(t->container);
 	t->container = NULL;
 	argv_free(t);
@@ -179,6 +150,15 @@ static void attempt_reset(struct task *t)
 	obj_set(&t->status->evidence, NULL);
 	obj_set(&t->status->genesis, NULL);
 	str_replace(&t->status->progress, "");
+}
+
+/* Only attempts that were launched are on disk, so a worker that died may have told the managers a higher
+ * number. They take no report of an older attempt. */
+static uint32_t attempt_next(const struct task *t)
+{
+	const Gs__TaskStatus *told = t->row->status;
+
+	return (told != NULL && told->attempt > t->attempt ? told->attempt : t->attempt) + 1;
 }
 
 /* The attempt is over and nobody wanted it stopped. */
@@ -213,7 +193,7 @@ static void attempt_over(struct task *t)
 		 (unsigned long long)wait, t->id);
 	why = t->withdrawn ? "waits for its turn again" : "restarts after a crash";
 	attempt_reset(t);
-	task_set_attempt(t, t->attempt + 1);
+	task_set_attempt(t, attempt_next(t));
 	t->step = STEP_BACKOFF;
 	t->timer_due = wait == 0;
 	/* Told at once: within an attempt a report only moves forward, and a held task has HELD before it. */
@@ -338,10 +318,13 @@ static void move_adopting(struct task *t)
 	} else if (t->exited || t->attempt_failed) {
 		bool ready = t->w->net == NULL || netglue_ready(t->w->net, t->row);
 
-		if (!ready || !secrets_are_here(t))
-			return; /* a new attempt needs what only the manager can tell */
-		if (!t->exited && !t->reaped) {
-			/* A create may still be under way: two servers on one volume must never be. */
+		/* A new attempt needs what only the manager can tell: that it is wanted, secrets, addresses.
+		 */
+		if (!t->confirmed || !ready || !secrets_are_here(t))
+			return;
+		if (!t->reaped) {
+			/* A create or a tool may still be under way: two servers on one volume must never be.
+			 */
 			task_reap_start(t);
 			return;
 		}
@@ -415,8 +398,7 @@ static void move_launching(struct task *t)
 	}
 	if (!t->launch_done)
 		return;
-	if (t->attempt > 1)
-		tidy_previous(t);
+	task_tidy_start(t);
 	t->step = STEP_STARTING;
 	task_report(t, GS__TASK_STATE__TASK_STARTING, NULL);
 	start_container(t);
@@ -478,7 +460,7 @@ static int stop_signal(const struct task *t)
 	for (size_t i = 0; i < array_size(known); i++)
 		if (strcmp(known[i].name, name) == 0)
 			return known[i].number;
-	return *name >= '1' && *name <= '9' ? atoi(name) : SIGTERM;
+	return atoi(name) > 0 && atoi(name) < NSIG ? atoi(name) : SIGTERM;
 }
 
 /* A task's first process is the init of its pid namespace: the kernel drops a signal for which it has no
@@ -699,7 +681,8 @@ struct task *task_new(struct tasks *ts, const Gs__Task *row)
 	t->netns_path = xasprintf("/run/netns/%s", row->name);
 	t->log_path = xasprintf("%s/log", t->state_dir);
 	t->driver = row->topology == GS__TOPOLOGY__TOPO_GALERA ? &galera_driver_ops : NULL;
-	task_set_attempt(t, 1);
+	/* Not from 1 when the managers were told of more: they take no report of an older attempt. */
+	task_set_attempt(t, row->status != NULL ? row->status->attempt + 1 : 1);
 	loop_timer_init(&t->timer, ts->w->loop, on_timer, t);
 	t->next = ts->list;
 	if (t->next != NULL)

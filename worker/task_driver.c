@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -223,7 +224,8 @@ static void tool_free_work(void *arg)
 {
 	struct tool *o = arg;
 
-	runtime_clean(o->base_run, o->id, o->cgroup);
+	/* At its deadline only `crun run` was killed, not what it ran. */
+	runtime_reap(o->base_run, o->crun, o->id, o->cgroup);
 	fs_remove_all(o->dir, NULL);
 }
 
@@ -312,8 +314,9 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 
 	o->loop = t->w->loop;
 	o->spawner = t->w->spawner;
-	o->id = xasprintf("%s.tool%u", t->id, ++t->tool_serial);
-	o->dir = xasprintf("%s/tool%u", t->run_dir, t->tool_serial);
+	/* The process id: one of an earlier worker may still be on its way out. */
+	o->id = xasprintf("%s.tool%d-%u", t->id, (int)getpid(), ++t->tool_serial);
+	o->dir = xasprintf("%s/%s", t->run_dir, strrchr(o->id, '.') + 1);
 	o->base_run = xstrdup(t->w->run_dir);
 	o->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, o->id);
 	o->crun = xstrdup(CRUN);

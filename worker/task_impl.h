@@ -56,6 +56,7 @@ struct task {
 	char *id;
 	Gs__Task *row;
 	bool assigned, marked; /* marked: seen in the complete set under way */
+	bool confirmed;        /* a manager assigned it since this worker started */
 	bool stop_all;         /* this node leaves */
 	uint32_t stop_all_grace_ms;
 
@@ -65,7 +66,9 @@ struct task {
 	bool busy;               /* a pool job holds our data */
 	bool freed;              /* free as soon as the job is back */
 	uint32_t attempt;
-	unsigned crashes; /* in a row */
+	uint32_t untidy;   /* an ended attempt whose leftovers are still there, 0: none */
+	bool untidy_alive; /* it was given up before its end was seen */
+	unsigned crashes;  /* in a row */
 	int64_t started_mono_ms;
 	enum net_state net;
 	bool timer_due;
@@ -118,6 +121,9 @@ const char *task_step_name(enum task_step s);
 void task_prepare_start(struct task *t);
 void task_launch_start(struct task *t);
 void task_clean_start(struct task *t);
+/* Leftovers of the ended attempt, off the path of the next one. Its exit file goes too, so this is called
+ * once the next attempt's number is on disk. */
+void task_tidy_start(struct task *t);
 void task_reap_start(struct task *t);  /* whatever still runs under the current attempt's id; sets reaped */
 void task_net_start(struct task *t);   /* attach in the background (adopted tasks) */
 void task_intent_save(struct task *t); /* the row changed */

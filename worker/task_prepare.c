@@ -4,6 +4,7 @@
  * task goes through prepare as a new one does. While a job runs (t->busy) the task is not freed and its plan
  * and bundle are the job's. What can fail is told by prepare_err: E_INVALID, E_IN_USE and a missing path are
  * final, the rest is tried again. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,7 +59,7 @@ static int mount_volume(struct prepare *p, const Gs__Mount *m, const char *optio
 	struct task_volume *v;
 	char *path;
 
-	if (spec.volume_id == NULL)
+	if (spec.volume_id == NULL || !id_is_valid(spec.volume_id))
 		return err_set(&p->err, E_INVALID, "mount %s: no volume was assigned to it", m->target);
 	if (volume_prepare(&spec, &path, &p->err) < 0)
 		return err_wrap(&p->err, "mount %s", m->target);
@@ -268,7 +269,8 @@ void task_net_start(struct task *t)
 	struct attach *a = xcalloc(1, sizeof(*a));
 
 	a->t = t;
-	t->plan = net_plan_new(t->w->net, t->row);
+	if (t->plan == NULL)
+		t->plan = net_plan_new(t->w->net, t->row);
 	t->net = NET_BUSY;
 	job_start(t, attach_work, attach_back, a);
 }
@@ -441,14 +443,38 @@ void task_hosts_write(struct task *t)
 
 struct reap {
 	struct task *t;
-	char *run_dir, *id, *bundle_dir, *cgroup;
+	char *run_dir, *id, *cgroup;
+	bool alive; /* its exit file is not there: it may yet run */
 };
+
+/* Tools that still run, "<task id>.tool...": they work on the same volume. id is the container's. */
+static void reap_tools(const char *run_dir, const char *id, const char *cgroup_path)
+{
+	cleanup_free char *crun = xasprintf("%s/crun", run_dir);
+	size_t len = (size_t)(strchr(id, '.') + 1 - id);
+	DIR *d = opendir(crun);
+	struct dirent *entry;
+
+	while (d != NULL && (entry = readdir(d)) != NULL) {
+		cleanup_free char *cgroup = NULL;
+
+		if (strncmp(entry->d_name, id, len) != 0 || strncmp(entry->d_name + len, "tool", 4) != 0)
+			continue;
+		cgroup = xasprintf("%.*s/%s", (int)(strrchr(cgroup_path, '/') - cgroup_path), cgroup_path,
+				   entry->d_name);
+		runtime_reap(run_dir, CRUN, entry->d_name, cgroup);
+	}
+	if (d != NULL)
+		closedir(d);
+}
 
 static void reap_work(void *arg)
 {
 	struct reap *r = arg;
 
-	runtime_reap(r->run_dir, CRUN, r->id, r->bundle_dir, r->cgroup);
+	reap_tools(r->run_dir, r->id, r->cgroup);
+	if (r->alive)
+		runtime_reap(r->run_dir, CRUN, r->id, r->cgroup);
 }
 
 static void reap_back(void *arg)
@@ -459,7 +485,6 @@ static void reap_back(void *arg)
 	t->reaped = true;
 	free(r->run_dir);
 	free(r->id);
-	free(r->bundle_dir);
 	free(r->cgroup);
 	free(r);
 	if (!job_back(t))
@@ -473,9 +498,62 @@ void task_reap_start(struct task *t)
 	r->t = t;
 	r->run_dir = xstrdup(t->w->run_dir);
 	r->id = xstrdup(t->container_id);
-	r->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
 	r->cgroup = xstrdup(t->cgroup_path);
+	r->alive = !t->exited;
 	job_start(t, reap_work, reap_back, r);
+}
+
+/* ---- what an ended attempt leaves ---- */
+
+struct tidy {
+	char *run_dir, *id, *bundle_dir, *cgroup;
+	bool alive;
+};
+
+static void tidy_work(void *arg)
+{
+	struct tidy *d = arg;
+
+	if (d->alive)
+		runtime_reap(d->run_dir, CRUN, d->id, d->cgroup);
+	else
+		runtime_clean(d->run_dir, d->id, d->cgroup);
+	fs_remove_all(d->bundle_dir, NULL);
+}
+
+static void tidy_back(void *arg)
+{
+	struct tidy *d = arg;
+
+	free(d->run_dir);
+	free(d->id);
+	free(d->bundle_dir);
+	free(d->cgroup);
+	free(d);
+}
+
+static struct tidy *tidy_new(struct task *t)
+{
+	struct tidy *d;
+
+	if (t->untidy == 0)
+		return NULL;
+	d = xcalloc(1, sizeof(*d));
+	d->run_dir = xstrdup(t->w->run_dir);
+	d->alive = t->untidy_alive;
+	d->id = xasprintf("%s.%u", t->id, t->untidy);
+	d->bundle_dir = xasprintf("%s/%u", t->run_dir, t->untidy);
+	d->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, d->id);
+	t->untidy = 0;
+	return d;
+}
+
+void task_tidy_start(struct task *t)
+{
+	struct tidy *d = tidy_new(t);
+
+	if (d != NULL)
+		loop_work(t->w->loop, tidy_work, tidy_back, d);
 }
 
 /* ---- clean ---- */
@@ -483,9 +561,9 @@ void task_reap_start(struct task *t)
 struct clean {
 	struct task *t;
 	char *run_dir, *state_dir, *base_run, *id, *cgroup, *rootfs, *crun;
-	char *bundle_dir;
 	Gs__TaskStatus *final; /* NULL: forget the task on disk, too */
 	struct net_plan *plan;
+	struct tidy *tidy; /* the attempt before, or NULL */
 	uint32_t attempt;
 	bool alive;
 };
@@ -497,9 +575,12 @@ static void clean_work(void *arg)
 	if (c->final != NULL)
 		intent_save_final(c->state_dir, c->final, NULL);
 	if (c->alive)
-		runtime_reap(c->base_run, c->crun, c->id, c->bundle_dir, c->cgroup);
+		runtime_reap(c->base_run, c->crun, c->id, c->cgroup);
 	else
 		runtime_clean(c->base_run, c->id, c->cgroup);
+	reap_tools(c->base_run, c->id, c->cgroup);
+	if (c->tidy != NULL)
+		tidy_work(c->tidy);
 	if (c->plan != NULL)
 		net_detach(c->plan);
 	fs_remove_all(c->run_dir, NULL);
@@ -517,13 +598,14 @@ static void clean_back(void *arg)
 	if (c->plan != NULL)
 		net_plan_free(c->plan);
 	obj_free(c->final);
+	if (c->tidy != NULL)
+		tidy_back(c->tidy);
 	free(c->run_dir);
 	free(c->state_dir);
 	free(c->base_run);
 	free(c->id);
 	free(c->cgroup);
 	free(c->crun);
-	free(c->bundle_dir);
 	t->step = STEP_CLEAN;
 	free(c);
 	if (job_back(t))
@@ -543,12 +625,12 @@ void task_clean_start(struct task *t)
 	c->id = xstrdup(t->container_id);
 	c->cgroup = xstrdup(t->cgroup_path);
 	c->crun = xstrdup(CRUN);
-	c->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
 	/* Of one that was adopted as final nobody knows how far the clean-up had come. */
 	c->alive = t->container != NULL ? !t->exited : t->adopt;
 	if (t->plan == NULL && t->w->net != NULL)
 		t->plan = net_plan_new(t->w->net, t->row);
 	c->plan = steal(t->plan);
+	c->tidy = tidy_new(t);
 	if (t->assigned)
 		c->final = obj_dup(t->status);
 	job_start(t, clean_work, clean_back, c);

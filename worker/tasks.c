@@ -109,14 +109,14 @@ static void load_one(struct tasks *ts, const char *id)
 }
 
 struct reap {
-	char *run_dir, *id, *bundle, *cgroup;
+	char *run_dir, *id, *cgroup;
 };
 
 static void reap_work(void *arg)
 {
 	struct reap *r = arg;
 
-	runtime_reap(r->run_dir, CRUN, r->id, r->bundle, r->cgroup);
+	runtime_reap(r->run_dir, CRUN, r->id, r->cgroup);
 }
 
 static void reap_back(void *arg)
@@ -125,7 +125,6 @@ static void reap_back(void *arg)
 
 	free(r->run_dir);
 	free(r->id);
-	free(r->bundle);
 	free(r->cgroup);
 	free(r);
 }
@@ -133,15 +132,10 @@ static void reap_back(void *arg)
 static void reap_unknown(struct tasks *ts, const char *id)
 {
 	struct reap *r = xcalloc(1, sizeof(*r));
-	cleanup_free char *task = xstrdup(id);
-	char *dot = strchr(task, '.');
 
-	if (dot != NULL)
-		*dot++ = '\0';
 	log_info("adopt: container %s is not ours to run, reaped", id);
 	r->run_dir = xstrdup(ts->w->run_dir);
 	r->id = xstrdup(id);
-	r->bundle = xasprintf("%s/tasks/%s/%s", ts->w->run_dir, task, dot != NULL ? dot : "");
 	r->cgroup = xasprintf("/gswarm/%s/%s", ts->w->state.node_id, id);
 	loop_work(ts->w->loop, reap_work, reap_back, r);
 }
@@ -192,13 +186,13 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	t = tasks_find(ts, row->meta->id);
 	if (t == NULL) {
 		t = task_new(ts, row);
-		t->assigned = t->marked = true;
+		t->assigned = t->marked = t->confirmed = true;
 		task_report(t, GS__TASK_STATE__TASK_ACCEPTED, NULL);
 		tasks_kick(ts);
 		return;
 	}
 	t->marked = true;
-	t->assigned = true;
+	t->assigned = t->confirmed = true;
 	if (row->meta->version == t->row->meta->version)
 		return;
 	obj_free(t->row);
@@ -394,6 +388,11 @@ size_t tasks_running(const struct tasks *ts)
 	for (const struct task *t = ts->list; t != NULL; t = t->next)
 		n += t->step < STEP_FINAL;
 	return n;
+}
+
+bool tasks_busy(const struct tasks *ts)
+{
+	return ts->jobs > 0;
 }
 
 void tasks_dump(const struct tasks *ts, struct buf *out)

@@ -45,6 +45,7 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace_ms, void (*done)(void *arg)
 /* For the network: every running task has its legs declared; names of the namespaces in use (heap list). */
 bool tasks_net_settled(const struct tasks *ts);
 void tasks_netns_list(const struct tasks *ts, char ***ret, size_t *ret_n);
+bool tasks_busy(const struct tasks *ts);      /* jobs are under way */
 size_t tasks_running(const struct tasks *ts); /* not final */
 struct task *tasks_find(struct tasks *ts, const char *task_id);
 void tasks_dump(const struct tasks *ts, struct buf *out);

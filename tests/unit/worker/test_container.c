@@ -127,7 +127,7 @@ static int close_fixture(void **s)
 		loop_timer_close(&f->guard, NULL);
 		uv_run(&f->loop, UV_RUN_DEFAULT);
 		uv_loop_close(&f->loop);
-		runtime_reap(f->abs, CRUN, f->id, f->bundle, f->cgroup);
+		runtime_reap(f->abs, CRUN, f->id, f->cgroup);
 		cgroup_remove(CGROUP);
 		fs_remove_all(f->abs, NULL);
 		free(f->abs);
