@@ -287,6 +287,8 @@ int options_format(const struct options_input *in, struct buf *out, struct err *
 	put_provider(out, in, p, ip);
 	/* Stock SST scripts read this; ours passes it on. */
 	buf_printf(out, "[sst]\ngswarm_method=%s\n", options_sst_method(in->task, in->image));
+	if (in->own_sst)
+		buf_printf(out, "sockopt=retry=300,interval=0.1\n");
 	return 0;
 }
 

@@ -96,6 +96,12 @@ static void an_empty_list_is_never_written(void **s)
 	assert_int_equal(options_format(&in, &out, &e), 0);
 	assert_non_null(strstr(buf_text(&out), "gcomm://10.0.1.3:4567\n"));
 	assert_non_null(strstr(buf_text(&out), "suspect_timeout=PT5S"));
+	assert_null(strstr(buf_text(&out), "sockopt="));
+	buf_fini(&out);
+	in.own_sst = true;
+	assert_int_equal(options_format(&in, &out, &e), 0);
+	assert_non_null(strstr(buf_text(&out), "wsrep_sst_method=gswarm\n"));
+	assert_non_null(strstr(buf_text(&out), "sockopt=retry=300,interval=0.1\n"));
 	buf_fini(&out);
 	str_replace(&t->galera->profile, "moon");
 	assert_int_equal(options_format(&in, &out, &e), E_INVALID);
