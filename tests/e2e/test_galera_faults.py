@@ -155,11 +155,11 @@ class Cluster:
     # -- a member
     def pid(self, slot):
         """Of its server, by the host's control group; the manager's status may be late."""
-        want = f"/{self.task[slot]}."
+        want = re.compile(rf"/{self.task[slot]}\.\d")  # not ".tool1", which looks for its position
         for pid in self.host[slot].pids():
             try:
                 with open(f"/proc/{pid}/cgroup", encoding="utf-8") as f:
-                    mine = want in f.read()
+                    mine = want.search(f.read())
                 with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
                     if mine and f.read().strip() in ("mariadbd", "mysqld"):
                         return pid
@@ -283,6 +283,19 @@ def test_joiner_killed_again_and_again(db, load):
     load.wait(load.count + 20)
     db.recover("joiner killed three times", load)
     assert db.galera()["epoch"] == epoch
+
+
+def test_primary_gone_under_a_joiner(db, load):
+    """It would wait 30 s for a Primary that is gone; it is taken back, and all three are compared."""
+    epoch = db.galera()["epoch"]
+    old = db.pid(db.o)
+    db.kill(db.o)
+    wait_for("the next attempt", lambda: db.pid(db.o) not in (None, old), 30, 0.01)
+    db.kill(db.m, db.w)
+    load.end()
+    begin = time.monotonic()
+    db.recover("the Primary gone under a joiner", begin=begin)
+    assert time.monotonic() - begin < 25 and db.galera()["epoch"] == epoch + 1
 
 
 # ---- data ----
