@@ -138,6 +138,8 @@ static void attempt_reset(struct task *t)
 	if (t->container != NULL) {
 		t->untidy = t->attempt;
 		t->untidy_alive = !t->exited;
+		/* A file that it needs may be missing: made anew. */
+		t->prepared = t->prepared && t->exited;
 	}
 	container_free(t->container);
 	t->container = NULL;
