@@ -293,23 +293,43 @@ static bool list_has(size_t n, char *const *list, const char *text)
 	return false;
 }
 
-/* Members that cannot be named stay a risk: then the old view's slots are kept as well. */
-void galera_set_primary_view(struct galera *g, const struct galera_member *reporter)
+/* What somebody says of the newest Primary view that it was in. */
+struct claim {
+	uint64_t conf;
+	size_t n, size; /* named members; all members */
+	char **members;
+	int64_t seqno;
+};
+
+static struct claim view_claim(const Gs__GaleraView *v)
 {
-	const Gs__GaleraView *v = reporter->task->status->view;
-	bool past = strcmp(v->status, "Primary") != 0;
-	size_t n_members = past ? v->n_prim_members : v->n_members;
-	size_t size = past ? v->n_prim_members : v->cluster_size;
-	char **members = past ? v->prim_members : v->members;
+	struct claim c = {.seqno = v->last_committed};
+
+	if (!strcmp(v->status, "Primary")) {
+		c.conf = v->conf_id == UINT64_MAX ? 0 : v->conf_id;
+		c.n = v->n_members;
+		c.members = v->members;
+		c.size = v->cluster_size;
+	} else if (v->n_prim_members) {
+		c.conf = v->prim_conf_id;
+		c.n = c.size = v->n_prim_members;
+		c.members = v->prim_members;
+	}
+	return c;
+}
+
+/* Members that cannot be named stay a risk: then the old view's slots are kept as well. */
+static void set_primary_view(struct galera *g, const struct galera_member *reporter, struct claim claim)
+{
 	Gs__PrimaryView *next = obj_new(&gs__primary_view__descriptor);
 	size_t named = 0;
 
-	next->conf_id = past ? v->prim_conf_id : v->conf_id;
-	next->seqno = v->last_committed;
+	next->conf_id = claim.conf;
+	next->seqno = claim.seqno;
 	next->epoch = g->c->epoch;
 	for (size_t i = 0; i < g->n; i++) { /* in slot order */
-		for (size_t k = 0; k < n_members; k++) {
-			if (slot_of_view_member(g, members[k]) != g->m[i].slot)
+		for (size_t k = 0; k < claim.n; k++) {
+			if (slot_of_view_member(g, claim.members[k]) != g->m[i].slot)
 				continue;
 			obj_add_str(&next->n_slots, &next->slots, g->m[i].slot->meta->id);
 			named++;
@@ -321,12 +341,17 @@ void galera_set_primary_view(struct galera *g, const struct galera_member *repor
 		named++;
 	}
 	const Gs__PrimaryView *before = g->c->last_primary;
-	for (size_t i = 0; before && named < size && i < before->n_slots; i++) {
+	for (size_t i = 0; before && named < claim.size && i < before->n_slots; i++) {
 		if (!list_has(next->n_slots, next->slots, before->slots[i]))
 			obj_add_str(&next->n_slots, &next->slots, before->slots[i]);
 	}
 	obj_free(g->c->last_primary);
 	g->c->last_primary = next;
+}
+
+void galera_set_primary_view(struct galera *g, const struct galera_member *reporter)
+{
+	set_primary_view(g, reporter, view_claim(reporter->task->status->view));
 }
 
 static const Gs__GaleraView *current_view(const struct galera *g, const struct galera_member *m)
@@ -344,27 +369,41 @@ static const Gs__GaleraView *current_view(const struct galera *g, const struct g
 /* The newest Primary view that this member says it was in; 0: none. */
 static uint64_t primary_conf(const Gs__GaleraView *v)
 {
-	if (!strcmp(v->status, "Primary"))
-		return v->conf_id == UINT64_MAX ? 0 : v->conf_id;
-	return v->n_prim_members ? v->prim_conf_id : 0;
+	return view_claim(v).conf;
+}
+
+/* A process that ended may have been in a view that nobody lived to report. */
+static struct claim evidence_claim(const struct galera *g, const struct galera_member *m)
+{
+	const Gs__GaleraEvidence *ev = m->life == GL_HELD ? m->task->status->evidence : NULL;
+
+	if (!ev || !ev->n_prim_members || ev->prim_group_epoch != g->c->group_epoch || !ev->position ||
+	    strcmp(ev->position->uuid, g->c->cluster_uuid))
+		return (struct claim){0};
+	return (struct claim){.conf = ev->prim_conf_id,
+			      .n = ev->n_prim_members,
+			      .size = ev->n_prim_members,
+			      .members = ev->prim_members,
+			      .seqno = ev->position->seqno};
 }
 
 /* A view counts also when its reporter's node went Down since: it is still what was seen last. */
 static void note_views(struct galera *g)
 {
-	const struct galera_member *best = NULL;
-	uint64_t conf = galera_born(g) ? g->c->last_primary->conf_id : UINT64_MAX;
+	const struct galera_member *by = NULL;
+	struct claim best = {.conf = galera_born(g) ? g->c->last_primary->conf_id : UINT64_MAX};
 
 	for (size_t i = 0; i < g->n; i++) {
 		const Gs__GaleraView *v = current_view(g, &g->m[i]);
+		struct claim c = v ? view_claim(v) : evidence_claim(g, &g->m[i]);
 
-		if (v && primary_conf(v) > conf) {
-			conf = primary_conf(v);
-			best = &g->m[i];
+		if (c.conf > best.conf) {
+			best = c;
+			by = &g->m[i];
 		}
 	}
-	if (best)
-		galera_set_primary_view(g, best);
+	if (by)
+		set_primary_view(g, by, best);
 }
 
 /* Joined since the last view that we know, or not known to have dropped out: its member may hold data. */

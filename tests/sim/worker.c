@@ -233,6 +233,13 @@ static void take_evidence(struct sim *s, struct wtask *t)
 	}
 	if (v->data)
 		str_replace(&ev->file_cluster_id, CLUSTER_ID);
+	if (t->p.last_pc) { /* the log of the process that ended */
+		ev->prim_conf_id = t->p.last_pc->conf;
+		ev->prim_group_epoch = t->p.group_epoch;
+		for (size_t i = 0; i < t->p.last_pc->n; i++)
+			obj_add_str(&ev->n_prim_members, &ev->prim_members,
+				    t->p.last_pc->members[i]->row->name);
+	}
 	obj_free(t->status->evidence);
 	t->status->evidence = ev;
 	(void)s;

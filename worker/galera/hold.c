@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "worker/galera/galera.h"
+#include "worker/galera/server_log.h"
 
 #define RECOVER_DEADLINE_MS (60 * 60 * 1000) /* InnoDB may have gigabytes of redo log to apply */
 
@@ -18,6 +19,7 @@ struct hold_job {
 	Gs__GaleraEvidence *evidence;
 	struct volume_mark mark;
 	enum evidence_next next;
+	char *log; /* of the process that ended */
 	int result;
 	struct err err;
 };
@@ -82,11 +84,27 @@ static void recover(struct galera *g)
 	task_run_tool(g->task, argv, NULL, 0, RECOVER_DEADLINE_MS, on_recovered, ra);
 }
 
+/* The view it died in may be one that nobody lived to report. The group's name is told at the beginning: a
+ * log that has lost it says nothing, its views could be another group's. */
+static void add_last_view(Gs__GaleraEvidence *ev, const char *log)
+{
+	struct log_primary seen = {0};
+
+	if (log_primary_read(log, &seen, &(struct err){0}) == 0 && seen.group_epoch) {
+		ev->prim_conf_id = seen.conf_id;
+		ev->prim_group_epoch = seen.group_epoch;
+		for (size_t i = 0; i < seen.n_members; i++)
+			obj_add_str(&ev->n_prim_members, &ev->prim_members, seen.members[i]);
+	}
+	log_primary_fini(&seen);
+}
+
 static void job_work(void *arg)
 {
 	struct hold_job *j = arg;
 
 	j->result = evidence_read(&j->in, j->evidence, &j->mark, &j->next, &j->err);
+	add_last_view(j->evidence, j->log);
 }
 
 static void job_done(void *arg)
@@ -110,6 +128,7 @@ static void job_done(void *arg)
 	datadir_fini(&j->in.dir);
 	obj_free(j->evidence);
 	galera_unref(g);
+	free(j->log);
 	free(j);
 }
 
@@ -157,6 +176,7 @@ void hold_start(struct galera *g)
 	j->g = galera_ref(g);
 	j->turn = g->turn;
 	j->evidence = obj_new(&gs__galera_evidence__descriptor);
+	j->log = xstrdup(task_log_path(g->task));
 	datadir_copy(&j->in.dir, &g->dir);
 	snprintf(j->in.cluster, sizeof(j->in.cluster), "%s", row->galera_cluster_id);
 	snprintf(j->in.slot, sizeof(j->in.slot), "%s", row->slot_id);

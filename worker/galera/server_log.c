@@ -107,12 +107,27 @@ static void read_view(struct walk *w, const char *line)
 	}
 }
 
+/* "g<cluster id>-e<number>', peer ..." */
+static uint64_t group_epoch(const char *name)
+{
+	const char *end = strchr(name, '\''), *at = end;
+
+	while (at && at > name && at[-1] >= '0' && at[-1] <= '9')
+		at--;
+	return at && at - name >= 2 && at[-1] == 'e' && at[-2] == '-' ? strtoull(at, NULL, 10) : 0;
+}
+
 static void read_line(struct walk *w, const char *line)
 {
+	const char *at;
+
 	if (strstr(line, "[Note] Starting MariaDB") || strstr(line, ") starting as process ")) {
 		log_primary_fini(w->p);
 		*w = (struct walk){.p = w->p};
 		w->p->has_start = true;
+	} else if ((at = after(line, "connecting to group '")) ||
+		   (at = after(line, "bootstrapping new group '"))) {
+		w->p->group_epoch = group_epoch(at);
 	} else if (strstr(line, "New COMPONENT: primary = yes")) {
 		w->p->was_primary = true;
 	} else if (read_quorum(w, line)) {

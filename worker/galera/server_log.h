@@ -9,10 +9,11 @@
 #include "base/err.h"
 
 struct log_primary {
-	bool has_start;   /* the process's first lines are in the text: nothing before them counts */
-	bool was_primary; /* it has been in a Primary view, perhaps before its state transfer */
-	uint64_t conf_id; /* the newest one, as in wsrep_cluster_conf_id; 0: none */
-	size_t n_members; /* node names (task names) of that view, when it was printed whole */
+	bool has_start;       /* the process's first lines are in the text: nothing before them counts */
+	bool was_primary;     /* it has been in a Primary view, perhaps before its state transfer */
+	uint64_t conf_id;     /* the newest one, as in wsrep_cluster_conf_id; 0: none */
+	uint64_t group_epoch; /* the number in the name of the group it went to; 0: not told */
+	size_t n_members;     /* node names (task names) of that view, when it was printed whole */
 	char *members[64];
 };
 /* Pure. log: lines of the container's log, of several attempts perhaps; only the last one counts. */

@@ -48,6 +48,23 @@ static void test_joined(void **state)
 	log_primary_fini(&p);
 }
 
+/* The group's name is told once, at the beginning; a later start begins anew. */
+static void test_group(void **state)
+{
+	struct log_primary p =
+		parse(START N "WSREP: gcomm: connecting to group 'gabc-e12-e3', peer '10.0.0.2:'\n" QUORUM(
+			"PRIMARY", "1", "1/2") VIEW("primary", "1", A B));
+
+	assert_int_equal(p.group_epoch, 3);
+	log_primary_fini(&p);
+	p = parse(START N "WSREP: gcomm: bootstrapping new group 'gabc-e7'\n" QUORUM("PRIMARY", "1", "1/2"));
+	assert_int_equal(p.group_epoch, 7);
+	log_primary_fini(&p);
+	p = parse(START N "WSREP: gcomm: connecting to group 'gabc-e3', peer ''\n" START);
+	assert_int_equal(p.group_epoch, 0);
+	log_primary_fini(&p);
+}
+
 /* The last Primary view stays the last one when the member is cut off. */
 static void test_then_alone(void **state)
 {
@@ -113,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_group),
 		cmocka_unit_test(test_then_alone),
 		cmocka_unit_test(test_view_is_being_printed),
 		cmocka_unit_test(test_waits_for_primary),
