@@ -8,6 +8,8 @@
 
 #include "manager/galera.h"
 
+#define HEARD_LOOK_MS 50 /* heartbeats write nothing to the log: look again */
+
 void galera_stop(struct galera *g, struct galera_member *m)
 {
 	if (!m->task || m->stopping)
@@ -88,6 +90,28 @@ static bool others_are_well(const struct galera *g)
 	return synced > 0;
 }
 
+/* Every host that stays has sent a heartbeat since the leave was asked for. One that died a moment ago still
+ * counts as Synced; if a member left then, the rest could lose the Primary: two of three gone at once, where
+ * one after the other is fine. */
+static bool others_were_heard(struct galera *g, const struct galera_member *leaver)
+{
+	const Gs__Slot *slot = store_slot(g->store, leaver->slot->meta->id);
+	int64_t now = clock_mono_ms(g->env->clock), asked = now;
+
+	if (slot && slot->removing) /* else it is asked for in this very pass */
+		asked -= g->wall_ms - slot->meta->updated_ms;
+	for (size_t i = 0; g->env->node_last_seen_ms && i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (m == leaver || m->leaving || !m->node ||
+		    g->env->node_last_seen_ms(g->env->arg, m->node->meta->id) >= asked)
+			continue;
+		reconcile_wake(g->env, now + HEARD_LOOK_MS);
+		return false;
+	}
+	return true;
+}
+
 /* What does not run costs nothing to stop, except that its volume may be needed as evidence. */
 static void stop_idle(struct galera *g)
 {
@@ -125,6 +149,8 @@ void galera_leaves(struct galera *g)
 		return;
 	if (!g->all_leaving && is_writer(g, m))
 		return; /* the writer moves first (galera_view.c), then this member is no writer */
+	if (!g->all_leaving && !others_were_heard(g, m))
+		return;
 	galera_event(g, "galera.leave", "%s leaves", galera_member_name(m));
 	galera_stop(g, m);
 }

@@ -65,7 +65,13 @@ class Cluster:
     def __init__(self, swarm, name):
         self.swarm, self.name = swarm, name
         self.rows, self._last = [], 0
-        tasks = swarm.wait_synced(name, 3)
+        self.look()
+        self.sql(1, "CREATE DATABASE faults; CREATE TABLE faults.journal (n BIGINT PRIMARY KEY)")
+
+    def look(self):
+        """Who is where: again after a slot was made anew."""
+        swarm = self.swarm
+        tasks = swarm.wait_synced(self.name, 3)
         self.task = {n: tasks[n]["meta"]["id"] for n in SLOTS}
         self.host = {n: swarm.host_of(tasks[n]) for n in SLOTS}
         self.address = {n: swarm.address(tasks[n]) for n in SLOTS}
@@ -73,7 +79,6 @@ class Cluster:
         # m is beside the manager, w is written through, o is the other one.
         self.m = next(n for n in SLOTS if self.host[n] is swarm.manager)
         self.w, self.o = (n for n in SLOTS if n != self.m)
-        self.sql(1, "CREATE DATABASE faults; CREATE TABLE faults.journal (n BIGINT PRIMARY KEY)")
 
     # -- the database
     def next_row(self):
@@ -368,6 +373,25 @@ def test_host_off_and_on(db, load):
     db.on(db.o)
     db.recover("one host on again", load, begin)
     assert db.galera()["epoch"] == epoch
+
+
+def test_scale_down_just_after_a_host_died(db, load):
+    """The dead host still counts as well. A member that left now would take the last majority along: it has to wait."""
+    dead = next(n for n in SLOTS if n not in (db.m, 3))
+    stay = tuple(n for n in SLOTS if n != dead)
+    epoch, boots = db.galera()["epoch"], db.bootstraps()
+    db.off(dead)
+    db.swarm.gswarm("service", "scale", "-d", "db=2")
+    db.wait_writable(stay)
+    wait_for("the node is Down", lambda: db.swarm.node_states()[db.host[dead].name] == "NODE_DOWN", 20)
+    assert db.write(stay) and db.is_synced(3, 2) and db.bootstraps() == boots
+    load.end()
+    db.on(dead)
+    wait_for("two are left", lambda: all(db.is_synced(n, 2) for n in SLOTS if n != 3), 60)
+    assert db.galera()["epoch"] == epoch
+    db.swarm.gswarm("service", "scale", "db=3", timeout=120)
+    db.look()
+    db.recover("scaled down just after a host died, and up again")
 
 
 @pytest.mark.long
