@@ -17,6 +17,9 @@
 #define VNI_LAST 0xffffffu
 #define NODE_INDEX_LAST 0xffffu
 #define ADDRESS_REST_MS 60000
+#define ADDRESS_REST_SHORT_MS                                                                                \
+	2000 /* when nothing else is free: every host has heard by then that it is gone */
+#define ADDRESS_LOOK_MS 1000
 #define NODE_INDEX_REST_MS (24 * 3600 * 1000LL)
 #define POOL_DEFAULT "10.0.0.0/8"
 #define POOL_MASK_DEFAULT 24
@@ -304,6 +307,33 @@ uint32_t subnet_last_host(const Gs__Addr *subnet)
 	return size < 4 ? 0 : size - 2;
 }
 
+/* Nothing is free but what rests: take what has rested longest. */
+static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, const char *owner)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_LEASE, &rows);
+	const Gs__Lease *best = NULL;
+	Gs__Addr *addr;
+	char text[64];
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__Lease *l = rows[i];
+
+		if (l->kind == GS__LEASE_KIND__LEASE_ADDRESS && !*l->owner &&
+		    l->free_after_ms <= a->wall_ms + ADDRESS_REST_MS - ADDRESS_REST_SHORT_MS &&
+		    strcmp(l->scope, net->meta->id) == 0 && l->value.len == net->subnet->ip.len &&
+		    (!best || l->free_after_ms < best->free_after_ms))
+			best = l;
+	}
+	if (!best)
+		return NULL;
+	addr = obj_dup(net->subnet);
+	memcpy(addr->ip.data, best->value.data, best->value.len);
+	addr_format(&addr->ip, text, sizeof(text));
+	lease_take(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text, addr->ip.data, addr->ip.len, owner);
+	return addr;
+}
+
 /* NULL: none is free. */
 static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *owner)
 {
@@ -324,7 +354,7 @@ static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cu
 		return addr;
 	}
 	obj_free(addr);
-	return NULL;
+	return rested_longest(a, net, owner);
 }
 
 static bool give_address(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *slot_id)
@@ -367,7 +397,7 @@ static char *allocate_slot(struct alloc *a, struct cursors *cs, const Gs__Task *
 			return xasprintf("network %s has no VNI: all are used", name);
 		if (!slot_address(slot, id) &&
 		    !give_address(a, net, cursor_of(cs, net->meta->id), t->slot_id)) {
-			reconcile_wake(a->env, clock_mono_ms(a->env->clock) + ADDRESS_REST_MS / 12);
+			reconcile_wake(a->env, clock_mono_ms(a->env->clock) + ADDRESS_LOOK_MS);
 			return xasprintf("network %s has no free address", name);
 		}
 	}
