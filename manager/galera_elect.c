@@ -232,6 +232,10 @@ static bool try_election(struct galera *g, const struct tally *t, int64_t waited
 
 	if (!best || t->running > 0 || galera_unseen_may_be_primary(g))
 		return false;
+	/* GALERA.md 1.8 (4): below what was once reported only with the operator's consent, even when all
+	 * answered. */
+	if (best->seqno < floor && galera_obeys(g, GALERA_RULE_EVIDENCE))
+		return false;
 	if (t->answered == t->v || !galera_obeys(g, GALERA_RULE_EVIDENCE)) {
 		elect(g, best, "most advanced of all members of the last Primary view");
 		return true;
@@ -302,6 +306,9 @@ bool galera_try_consent(struct galera *g)
 	clear_consent(g);
 	if (galera_token_live(g))
 		galera_token_abandon(g);
+	/* What is given up now must not hold up the next election. */
+	if (g->c->hwm && m)
+		g->c->hwm->seqno = m->seqno;
 	if (live && (!m || live->seqno >= m->seqno))
 		pc_bootstrap(g, live, true, "the operator consented");
 	else
@@ -376,6 +383,8 @@ static const char *why_blocked(struct galera *g, const struct tally *t)
 		return "members that cannot be reached may be serving by themselves";
 	if (!best_source(g) && !best_survivor(g))
 		return "no source: no reachable volume holds complete data of this cluster";
+	if (t->answered == t->v && best_source(g) && !best_survivor(g))
+		return "every known copy lacks writes that were once reported";
 	return t->answered < t->v
 		       ? "a member of the last Primary view has not answered, it may hold the newest data"
 		       : "the running members cannot decide by themselves";
