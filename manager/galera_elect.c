@@ -241,8 +241,7 @@ static bool try_election(struct galera *g, const struct tally *t, int64_t waited
 		return true;
 	}
 	const struct galera_member *w = writer_source(g);
-	if (g->rules->single_writer && g->writer_only && w && best->seqno >= floor &&
-	    best->seqno == w->seqno) {
+	if (g->rules->single_writer && g->writer_only && w && best->seqno == w->seqno) {
 		elect(g, galera_slot_member(g, g->c->writer_slot),
 		      "the only writer holds every acknowledged write");
 		return true;
@@ -306,13 +305,13 @@ bool galera_try_consent(struct galera *g)
 	clear_consent(g);
 	if (galera_token_live(g))
 		galera_token_abandon(g);
-	/* What is given up now must not hold up the next election. */
-	if (g->c->hwm && m)
-		g->c->hwm->seqno = m->seqno;
 	if (live && (!m || live->seqno >= m->seqno))
 		pc_bootstrap(g, live, true, "the operator consented");
-	else
+	else {
 		elect(g, m, "the operator consented");
+		if (g->c->hwm) /* what is given up now must not hold up the next election */
+			g->c->hwm->seqno = m->seqno;
+	}
 	return true;
 }
 
