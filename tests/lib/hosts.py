@@ -12,6 +12,8 @@ with a private /run (so its own /run/netns and /run/gswarm), its own /var/lib/gs
 `down` finds what belongs to a testbed by namespace and control group, never by a program's name, and works whatever
 state an interrupted run has left.
 """
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -23,6 +25,7 @@ import time
 STATE_ROOT = os.environ.get("GSWARM_TESTBED_DIR", "/var/tmp/gswarm-testbed")
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FIRST_ADDRESS = 111
+SHARED = "/var/lib/gswarm"  # one folder of the machine; every host mounts its own over it, in its own mount namespace
 CGROUP_ROOT = "/sys/fs/cgroup"
 
 # Runs inside the new namespaces as root; $D is the host's folder, $NAME its name. It ends as the anchor.
@@ -45,6 +48,34 @@ hostname "$NAME"
 touch "$D/ready"
 exec sleep infinity
 """
+
+
+@contextlib.contextmanager
+def shared_lock():
+    """Only one testbed at a time makes, mounts over or removes what all testbeds of the machine share."""
+    os.makedirs("/run/lock", exist_ok=True)
+    with open("/run/lock/gswarm-testbed", "w", encoding="ascii") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def mounted_anywhere(path):
+    """Whether a process of this machine has something mounted there: rmdir would detach it in every namespace."""
+    seen = set()
+    for pid in os.listdir("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace in seen:
+                continue
+            with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as f:
+                if any(line.split()[4] == path for line in f):
+                    return True
+            seen.add(namespace)
+        except OSError:  # the process has ended
+            continue
+    return False
 
 
 class HostError(Exception):
@@ -166,18 +197,19 @@ class Host:
         ready = os.path.join(self.dir, "ready")
         if os.path.exists(ready):
             os.unlink(ready)
-        with open(os.path.join(self.dir, "anchor.log"), "w", encoding="utf-8") as log:
+        with shared_lock(), open(os.path.join(self.dir, "anchor.log"), "w", encoding="utf-8") as log:
+            os.makedirs(SHARED, exist_ok=True)
             proc = subprocess.Popen(  # pylint: disable=consider-using-with
                 ["nsenter", f"--net=/run/netns/{self.netns}", "unshare", "--mount", "--uts", "--propagation", "private",
                  "bash", "-c", SETUP], env=dict(os.environ, D=self.dir, NAME=self.name), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
-        self._record("anchor.pid", proc.pid)
+            self._record("anchor.pid", proc.pid)
 
-        def done():
-            if proc.poll() is not None:
-                raise HostError(f"{self.name}: " + self._read("anchor.log").strip())
-            return os.path.exists(ready)
-        wait_for(f"{self.name}: namespaces", done)
+            def done():
+                if proc.poll() is not None:
+                    raise HostError(f"{self.name}: " + self._read("anchor.log").strip())
+                return os.path.exists(ready)
+            wait_for(f"{self.name}: namespaces", done)
         self._anchor_process = proc
         self._write("namespaces", f"{namespace_of(proc.pid, 'net')} {namespace_of(proc.pid, 'mnt')}\n")
 
@@ -456,8 +488,8 @@ class Testbed:
         return self.hosts[:count]
 
     def _make_switch(self):
-        os.makedirs("/var/lib/gswarm", exist_ok=True)
-        os.makedirs(self.dir, exist_ok=True)
+        with shared_lock():
+            os.makedirs(self.dir, exist_ok=True)
         self._save()
         run(["ip", "netns", "add", self.switch])
         run(["ip", "-n", self.switch, "link", "add", "br0", "type", "bridge"])
@@ -476,8 +508,8 @@ class Testbed:
                 remove_netns(name)
         shutil.rmtree(self.dir, ignore_errors=True)
         self.hosts = []
-        for folder in (STATE_ROOT, "/var/lib/gswarm"):
-            try:
-                os.rmdir(folder)  # only when empty: no other testbed, no real node
-            except OSError:
-                pass
+        with shared_lock(), contextlib.suppress(OSError):
+            os.rmdir(STATE_ROOT)  # only when empty: no other testbed
+        with shared_lock(), contextlib.suppress(OSError):
+            if not mounted_anywhere(SHARED):
+                os.rmdir(SHARED)  # only when empty: no real node
