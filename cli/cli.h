@@ -44,8 +44,8 @@ struct verb {
 	const char *summary;
 	const struct opt *options;
 	int min_args, max_args; /* max -1: any number */
-	bool options_first; /* the first plain word ends the options: what follows is a command of the user's
-			     */
+	/* The first plain word ends the options: what follows is a command of the user's. */
+	bool options_first;
 	const char *completes; /* noun whose names its arguments are, or "worker|manager" words, or NULL */
 	int (*run)(struct cmd *c, struct err *e);
 };

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Completion: the shell hands over the words so far, the tables answer.
  *
- * The happy path is one candidate a line. Nothing is an error: a daemon that does not answer gives no names.
- */
+ * The happy path is one candidate a line. Nothing is an error: a daemon that does not answer gives no names. */
 #include "cli/cli.h"
 
 #include <string.h>

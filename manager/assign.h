@@ -3,8 +3,7 @@
  * sent. Pure (no network): dispatch.c and the simulation both use it.
  *
  * A node gets: its own Node row; every task placed on it whose desired state is not REMOVE or that it has not
- * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks.
- */
+ * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks. */
 #pragma once
 #include "manager/store.h"
 #include "proto/dispatch.pb-c.h"

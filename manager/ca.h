@@ -20,8 +20,7 @@ int ca_token_check(const Gs__Cluster *cluster, const char *token, int64_t now_ms
 		   struct err *e);
 /* The text of a token. */
 int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], struct err *e);
-/* A certificate for node_id and its NodeCert row in tx. is_manager: for the manager process, not its worker.
- */
+/* A certificate for node_id and its NodeCert row in tx. is_manager: for the manager process, not its worker. */
 int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e);
 unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e);

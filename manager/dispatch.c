@@ -265,8 +265,7 @@ void dispatcher_changed(struct dispatcher *d)
 
 /* ---- Session ---- */
 
-/* Between Session and its first event a description may have to be committed; the caller may be gone by then.
- */
+/* Between Session and its first event a description may have to be committed; the caller may be gone by then. */
 struct opening {
 	struct dispatcher *d;
 	char node_id[ID_LEN + 1], session_id[ID_LEN + 1];

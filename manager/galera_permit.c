@@ -196,8 +196,7 @@ static bool is_joining(const struct galera_member *m)
 }
 
 /* The report of its end is here, but the others' view still has it. Either they notice within a moment, or
- * they ended as well and their reports are on the way: then a joiner would wait for a Primary that is gone.
- */
+ * they ended as well and their reports are on the way: then a joiner would wait for a Primary that is gone. */
 static bool must_settle(struct galera *g, const struct galera_member *m)
 {
 	int64_t until = m->task->meta->updated_ms + JOIN_SETTLE_MS;

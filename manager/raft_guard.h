@@ -5,8 +5,8 @@
  *   no append finishes for watchdog_ms   -> fatal (libraft retries for ever and keeps leadership)
  *   InstallSnapshot while a snapshot of our own is being written -> dropped (NULL dereference in libraft);
  *                                           the leader sends it again
- *   what load read                       -> in buffers of its own size, not of whole segments (memory at
- * rest) every message                        -> last-heard time of its sender */
+ *   what load read                       -> in buffers of its own size, not of whole segments (memory at rest)
+ *   every message                        -> last-heard time of its sender */
 #pragma once
 #include <raft.h>
 #include <raft/uv.h>

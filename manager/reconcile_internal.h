@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Small questions that several reconcilers ask about rows. Sub-messages may be missing: absent means default.
- */
+/* Small questions that several reconcilers ask about rows. Sub-messages may be missing: absent means default. */
 #pragma once
 #include <string.h>
 

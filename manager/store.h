@@ -46,8 +46,7 @@ const void *store_at(const struct store *s, enum obj_kind kind, size_t i);
 size_t store_tasks_of_service(const struct store *s, const char *service_id, const Gs__Task *const **ret);
 size_t store_tasks_of_node(const struct store *s, const char *node_id, const Gs__Task *const **ret);
 size_t store_slots_of_service(const struct store *s, const char *service_id, const Gs__Slot *const **ret);
-/* A full id, a unique prefix of at least 4, or a name (nodes: hostname; networks, services, secrets: name).
- */
+/* A full id, a unique prefix of at least 4, or a name (nodes: hostname; networks, services, secrets: name). */
 const void *store_find(const struct store *s, enum obj_kind kind, const char *ref, struct err *e);
 uint64_t store_index(const struct store *s); /* last applied raft index */
 
@@ -62,8 +61,7 @@ void tx_create(struct tx *tx, void *take_row);
  * of one row in one tx merge into the last. spec_changed also moves meta.spec_version. */
 void tx_update(struct tx *tx, void *take_row);
 void tx_update_spec(struct tx *tx, void *take_row);
-/* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped.
- */
+/* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped. */
 void tx_remove(struct tx *tx, const void *row);
 /* The row as this tx will leave it (its pending create/update), else the committed one; NULL if removed. */
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id);

@@ -106,8 +106,7 @@ static bool concerns_host(const struct nlmsghdr *h)
 			strcmp(nla_get_string(name), NAME_EGRESS_BRIDGE) == 0);
 }
 
-/* The bridge learns and forgets MACs of local tasks all the time; only what we write is permanent or static.
- */
+/* The bridge learns and forgets MACs of local tasks all the time; only what we write is permanent or static. */
 static bool concerns_network(const struct nlmsghdr *h)
 {
 	const struct ndmsg *nd = nlmsg_data(h);

@@ -24,8 +24,7 @@ struct fdb_set {
 
 void fdb_set_add(struct fdb_set *s, const struct fdb_entry *entry);
 void fdb_set_fini(struct fdb_set *s);
-/* What must be written (missing, or with another value) and what must be deleted (not desired). Sorts both.
- */
+/* What must be written (missing, or with another value) and what must be deleted (not desired). Sorts both. */
 void fdb_diff(struct fdb_set *desired, struct fdb_set *observed, struct fdb_set *ret_write,
 	      struct fdb_set *ret_delete);
 /* The three entries of an endpoint. */

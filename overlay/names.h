@@ -43,8 +43,7 @@ int ip_compare(const struct overlay_ip *a, const struct overlay_ip *b);
 const char *ip_format(const struct overlay_ip *ip, char ret_text[48]);
 /* "10.0.0.1" or "10.0.0.1/24"; without a prefix it is the full length. */
 bool ip_parse(const char *text, struct overlay_ip *ret);
-/* The n-th address of an IPv4 subnet; false when it is not inside (network and broadcast count as outside).
- */
+/* The n-th address of an IPv4 subnet; false when it is not inside (network and broadcast count as outside). */
 bool ip_nth(const struct overlay_ip *subnet, unsigned n, struct overlay_ip *ret);
 int ip_family(const struct overlay_ip *ip); /* AF_INET, AF_INET6 or AF_UNSPEC */
 const char *link_mac_format(const unsigned char mac[6], char ret_text[18]);

@@ -192,8 +192,7 @@ int ns_mark(struct overlay *o, struct ns *ns, char ret_mark[ALIAS_MAX], struct e
 	return 0;
 }
 
-/* Unmounts must reach the private mount namespaces of tasks, or these would keep a removed namespace alive.
- */
+/* Unmounts must reach the private mount namespaces of tasks, or these would keep a removed namespace alive. */
 static int prepare_dir(struct overlay *o, struct err *e)
 {
 	const char *dir = o->netns_dir;

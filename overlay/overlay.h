@@ -80,8 +80,7 @@ int overlay_egress_attach(struct overlay *o, const char *netns, const char *id, 
 int overlay_egress_detach(struct overlay *o, const char *id, struct err *e);
 
 /* After a restart: forget-nothing adoption. Declare everything again, then call this once: whatever carries
- * our name pattern and was not declared is removed. keep_netns: names of namespaces of ours that must stay.
- */
+ * our name pattern and was not declared is removed. keep_netns: names of namespaces of ours that must stay. */
 int overlay_adopt_done(struct overlay *o, const char *const *keep_netns, size_t n, struct err *e);
 /* Compare and repair; *ret_repairs counts objects that had to be written. */
 int overlay_reconcile(struct overlay *o, unsigned *ret_repairs, struct err *e);

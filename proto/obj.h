@@ -53,8 +53,7 @@ enum obj_kind obj_kind_of(const void *message); /* by descriptor; OBJ_NONE if it
 const char *obj_kind_name(enum obj_kind kind);  /* "node", "service" */
 Gs__Meta *obj_meta(const void *row);            /* never NULL for a row made by obj_new_row or the store */
 void *obj_new_row(enum obj_kind kind, const char *id); /* obj_new plus meta with this id */
-/* The row inside a StoreObject (borrowed), and a StoreObject around a row (row borrowed: on the stack only).
- */
+/* The row inside a StoreObject (borrowed), and a StoreObject around a row (row borrowed: on the stack only). */
 void *obj_unwrap(const Gs__StoreObject *o);
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row);
 

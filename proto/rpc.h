@@ -72,8 +72,8 @@ struct rpc_server_config {
 	void (*on_conn)(struct rpc_conn *c, bool open, void *arg);
 	void *arg;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* for Hello; may be empty before init */
-	const char
-		*gid_group; /* unix socket: this group may connect besides root ("gswarm"); NULL: root only */
+	/* Unix socket: this group may connect besides root ("gswarm"); NULL: root only. */
+	const char *gid_group;
 };
 int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, struct rpc_server **ret);
 /* handlers[i] serves method i; NULL: "not implemented". handlers must outlive the server. */

@@ -40,10 +40,10 @@ extern const struct task_driver_ops galera_driver_ops; /* worker/galera */
 const Gs__Task *task_row(const struct task *t); /* latest assignment; borrowed until the next one */
 uint32_t task_attempt(const struct task *t);
 uv_loop_t *task_loop(const struct task *t);
-const char *task_volume_path(const struct task *t,
-			     const char *target); /* host path of the mounted volume, or NULL */
-const char *
-task_run_dir(const struct task *t); /* host path; the task sees it as /run/task (0711, owned by its user) */
+/* Host path of the mounted volume, or NULL. */
+const char *task_volume_path(const struct task *t, const char *target);
+/* Host path; the task sees it as /run/task (0711, owned by its user). */
+const char *task_run_dir(const struct task *t);
 const char *task_netns_path(const struct task *t);
 uid_t task_uid(const struct task *t);
 gid_t task_gid(const struct task *t);

@@ -206,8 +206,7 @@ static int pid_from_file(struct manager_proc *m)
 	return start_time != 0 && pid_start_time(pid) == start_time ? pid : 0;
 }
 
-/* Who listens on the manager's socket: a worker that was killed right after the start has left no pid file.
- */
+/* Who listens on the manager's socket: a worker that was killed right after the start has left no pid file. */
 static int pid_from_socket(struct manager_proc *m)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};

@@ -2,8 +2,8 @@
 /* Init: addresses and ports are checked, the manager is started, InitCluster is called on its socket, the
  * identity is stored, the member side starts, the worker's join token is fetched for the user's next command.
  *
- *   checks -> manager starts -> (socket answers) -> InitCluster -> identity on disk -> session -> JoinTokens
- * -> answer
+ *   checks -> manager starts -> (socket answers) -> InitCluster -> identity on disk -> session
+ *          -> JoinTokens -> answer
  *
  * What can fail leaves a node that is no member: the manager is stopped and its folder removed. A note on
  * disk says that an init is under way: the worker that finds it without being a member was killed in between,

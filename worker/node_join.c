@@ -91,8 +91,7 @@ static void join_answer(struct join *j)
 	join_end(j);
 }
 
-/* The identity is stored; the answer waits a moment for the session, so that `node ls` shows the node Ready.
- */
+/* The identity is stored; the answer waits a moment for the session, so that `node ls` shows the node Ready. */
 static void on_timer(void *arg)
 {
 	struct join *j = arg;

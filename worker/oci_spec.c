@@ -2,8 +2,7 @@
 /* The happy path is a JSON object built from the bundle. Nothing can fail but memory, which aborts.
  *
  * A task gets no new privileges, a bounding set of what a server that starts as root may need (none of it is
- * effective for a non-root user), masks over /proc and /sys, and a seccomp list of refused calls (seccomp.c).
- */
+ * effective for a non-root user), masks over /proc and /sys, and a seccomp list of refused calls (seccomp.c). */
 #include <jansson.h>
 #include <string.h>
 #include <sys/resource.h>

@@ -214,8 +214,7 @@ static int host_image(struct bundle *b, const struct rootfs_spec *spec, struct e
 	}
 	if (etc_layer(etc, spec->hostname, true, e) < 0 || top_entries(b, e) < 0)
 		return e->code;
-	/* nosuid also makes the kernel ignore file capabilities, which would make exec of such a file fail.
-	 */
+	/* nosuid also makes the kernel ignore file capabilities, which would make exec of such a file fail. */
 	bundle_mount_add(b, "/usr", "/usr", "bind", "rbind,ro,nosuid,nodev");
 	if (fs_exists("/opt"))
 		bundle_mount_add(b, "/opt", "/opt", "bind", "rbind,ro,nosuid,nodev");

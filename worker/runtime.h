@@ -5,9 +5,10 @@
  *   exit: pidfd readable, then conmon's exit file (inotify) --> exited()
  *
  * A container is one attempt of a task; its id is "<task id>.<attempt>". It outlives the worker: a new
- * process learns of it from the files that conmon and crun keep, by container_adopt. <run>/exits/<id> exit
- * status, written by conmon with a rename <run>/crun/<id>/status      crun's own state: pid, start time All
- * callbacks run on the loop, never from inside the call that asked. */
+ * process learns of it from the files that conmon and crun keep, by container_adopt:
+ *   <run>/exits/<id>         exit status, written by conmon with a rename
+ *   <run>/crun/<id>/status   crun's own state: pid, start time
+ * All callbacks run on the loop, never from inside the call that asked. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

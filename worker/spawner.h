@@ -51,8 +51,7 @@ struct pid_watch *pid_watch_new(uv_loop_t *loop, int take_pidfd, bool is_child, 
 void pid_watch_free(struct pid_watch *w); /* no ended() any more; NULL is fine */
 int pid_open(pid_t pid);                  /* pidfd_open(2), close on exec */
 int pid_signal(int pidfd, int sig);       /* 0 or -errno */
-/* Catches, blocks or explicitly ignores it (SigCgt, SigBlk, SigIgn of /proc/PID/status); true when unknown.
- */
+/* Catches, blocks or explicitly ignores it (SigCgt, SigBlk, SigIgn of /proc/PID/status); true when unknown. */
 bool pid_minds_signal(pid_t pid, int sig);
 /* Field 22 of /proc/PID/stat; 0 when there is no such process or it is a zombie. */
 uint64_t pid_start_time(pid_t pid);

@@ -4,8 +4,8 @@
  *
  *   NEW --slot free, networks known--> PREPARING --> [ADOPTING] --plain--> LAUNCHING --> STARTING --> RUNNING
  *                                          |                                   ^                        |
- *                                          +--driver--> HOLDING -> HELD -> PERMITTED                    |
- * exit ^                                            v
+ *                                          +--driver--> HOLDING -> HELD -> PERMITTED                  exit
+ *                                                          ^                                            v
  *                                                          +---- attempt + 1 ------------------------ BACKOFF
  *   stop wanted, process runs:  [DRAINING: the driver] -> STOPPING: signal, grace, KILL -> FINAL -> CLEAN
  *   stop wanted, no process:    FINAL -> CLEAN
@@ -320,13 +320,11 @@ static void move_adopting(struct task *t)
 	} else if (t->exited || t->attempt_failed) {
 		bool ready = t->w->net == NULL || netglue_ready(t->w->net, t->row);
 
-		/* A new attempt needs what only the manager can tell: that it is wanted, secrets, addresses.
-		 */
+		/* A new attempt needs what only the manager can tell: that it is wanted, secrets, addresses. */
 		if (!t->confirmed || !ready || !secrets_are_here(t))
 			return;
 		if (!t->reaped) {
-			/* A create or a tool may still be under way: two servers on one volume must never be.
-			 */
+			/* A create or a tool may still be under way: two servers on one volume must never be. */
 			task_reap_start(t);
 			return;
 		}
@@ -505,8 +503,7 @@ static bool move_stopping(struct task *t)
 		if (t->driver_state != NULL) {
 			t->step = STEP_DRAINING;
 			t->timer_due = false;
-			/* The drain has the grace for itself; a driver that hangs does not hold the stop up.
-			 */
+			/* The drain has the grace for itself; a driver that hangs does not hold the stop up. */
 			loop_timer_set(&t->timer, grace_ms(t));
 			t->driver->stopping(t->driver_state);
 			return true;

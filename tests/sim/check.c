@@ -57,8 +57,7 @@ static bool someone_holds(const struct sim *s, unsigned line, int64_t seqno)
 	return false;
 }
 
-/* 4: every acknowledged write is in every new Primary, unless each of its holders was destroyed by a fault.
- */
+/* 4: every acknowledged write is in every new Primary, unless each of its holders was destroyed by a fault. */
 void check_history(struct sim *s, const struct view *v)
 {
 	for (unsigned l = 1; l < s->n_lines; l++) {

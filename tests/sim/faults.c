@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The swarm that is simulated, its users, and what goes wrong around it. Every choice is drawn from the seed.
- */
+/* The swarm that is simulated, its users, and what goes wrong around it. Every choice is drawn from the seed. */
 #include <stdio.h>
 #include <string.h>
 

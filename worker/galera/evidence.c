@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path: our mark, a grastate.dat with a seqno, class CLEAN. What can fail: the mark or grastate.dat
  * is torn (class TORN: this datadir may be a joiner but never a source), belongs to another cluster (FOREIGN:
- * left alone), or an interrupted genesis left half a datadir (wiped here: it has never held a user's byte).
- */
+ * left alone), or an interrupted genesis left half a datadir (wiped here: it has never held a user's byte). */
 #include "worker/galera/evidence.h"
 
 #include <errno.h>
@@ -69,8 +68,7 @@ static bool judge_owner(struct evidence_input *in, Gs__GaleraEvidence *ev, struc
 	return false;
 }
 
-/* Members that never ran: nothing there, or a genesis that is whole or not. True when the class is decided.
- */
+/* Members that never ran: nothing there, or a genesis that is whole or not. True when the class is decided. */
 static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volume_mark *m,
 			   bool *decided, struct err *e)
 {

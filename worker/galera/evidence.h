@@ -15,8 +15,7 @@ struct evidence_input {
 	char cluster_uuid[GALERA_UUID_LEN + 1]; /* "" when no permit has told it yet */
 };
 enum evidence_next { EVIDENCE_DONE, EVIDENCE_RECOVER };
-/* 0 and *next, or an error (unreadable, in use). ret_mark: gswarm.json, state VOLUME_NONE when there is none.
- */
+/* 0 and *next, or an error (unreadable, in use). ret_mark: gswarm.json, state VOLUME_NONE when there is none. */
 int evidence_read(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volume_mark *ret_mark,
 		  enum evidence_next *next, struct err *e);
 /* The tool ended by itself with this output. */

@@ -2,8 +2,10 @@
 /* Genesis: the one datadir that every first member starts from.
  *
  *   mark BUILDING, wipe -> tool: install-db, then the server with provider, gcomm:// and an init file that
- * makes the accounts and stops it -> pack, hash, keep under blobs/ -> mark GENESIS -> task_genesis_done The
- * server must run with its provider once: the position has to be inside InnoDB as well, or a joiner aborts
+ *                                makes the accounts and stops it
+ *                       -> pack, hash, keep under blobs/ -> mark GENESIS -> task_genesis_done
+ *
+ * The server must run with its provider once: the position has to be inside InnoDB as well, or a joiner aborts
  * with "Application received wrong state". What can fail: the tool (its last words are told), a full disk.
  * Whatever was interrupted is found by its BUILDING mark and wiped. */
 #include <inttypes.h>

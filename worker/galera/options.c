@@ -177,8 +177,7 @@ static void put_members(struct buf *out, const Gs__GaleraPermit *permit, const c
 	buf_printf(out, "\n");
 }
 
-/* 128 MiB on common disks, 1/128 of a larger one up to 1 GiB, and never more than an eighth of a small one.
- */
+/* 128 MiB on common disks, 1/128 of a larger one up to 1 GiB, and never more than an eighth of a small one. */
 static unsigned gcache_mib(uint64_t disk_bytes)
 {
 	uint64_t mib = disk_bytes >> 20, large = mib / 128, small = mib / 8;

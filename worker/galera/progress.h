@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a starting member is doing, from the end of what its server printed. Pure; for the user's eyes only.
- */
+/* What a starting member is doing, from the end of what its server printed. Pure; for the user's eyes only. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

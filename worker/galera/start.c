@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A start under a permit:
  *
- *   [fetch genesis from a peer] -> job: quarantine, unpack, forget state, clean markers, record the epoch
- * durably
+ *   [fetch genesis from a peer]
+ *   -> job: quarantine, unpack, forget state, clean markers, record the epoch durably
  *   -> my.cnf and the SST program into the run folder -> task_start(argv)
+ *
  * What can fail: no peer has the archive (then the member starts empty and takes a full SST), a full disk, a
  * class that the permit does not fit. The epoch is on disk before the server is started, never after. */
 #include <stdio.h>

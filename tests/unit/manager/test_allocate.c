@@ -163,8 +163,7 @@ static void test_virtual_addresses_and_ports(void **state)
 	assert_int_equal(svc->ports[0]->published, 8080);
 	assert_int_equal(svc->ports[1]->published, 30000);
 	assert_string_equal(svc->error, "");
-	/* a taken number is refused by name, an automatic one goes on; slots keep clear of virtual addresses
-	 */
+	/* a taken number is refused by name, an automatic one goes on; slots keep clear of virtual addresses */
 	c_put(c, with_ports("two", 0, 8080));
 	c_work(c);
 	svc = store_service(c->s, "two");

@@ -443,8 +443,7 @@ static void test_galera_scale_down_marks_one(void **state)
 	c_free(c);
 }
 
-/* The last volume of a cluster stays when it is scaled to 0; scaled up, its slot is taken back, not replaced.
- */
+/* The last volume of a cluster stays when it is scaled to 0; scaled up, its slot is taken back, not replaced. */
 static void test_galera_comes_back_from_zero(void **state)
 {
 	struct cluster *c = c_new(2);
