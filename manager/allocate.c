@@ -5,8 +5,8 @@
  * life, its NEW task carries them and becomes PENDING; when it is placed, an Endpoint row says where. What
  * can fail is that something is used up: the task stays NEW and says which network or pool is full.
  *
- * What is taken is a Lease row, so that a new leader cannot give it out again. A lease whose owner is gone is
- * released: kept for a while, so that what others remember of the address ends first. */
+ * What is taken is a Reservation row, so that a new leader cannot give it out again. One whose owner is gone
+ * is released: kept for a while, so that what others remember of the address ends first. */
 #include <arpa/inet.h>
 #include <stdio.h>
 
@@ -29,32 +29,33 @@
 #define VXLAN_V6_BYTES 70
 #define MTU_MIN 576
 
-/* ---- leases ---- */
+/* ---- reservations ---- */
 
-static char *lease_id(Gs__LeaseKind kind, const char *scope, const char *value)
+static char *reservation_id(Gs__ReservationKind kind, const char *scope, const char *value)
 {
 	static const char *const names[] = {"address", "vni", "port", "node-index", "subnet", "vip"};
 
 	return xasprintf("%s/%s/%s", names[kind], scope, value);
 }
 
-bool lease_is_free(const struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value)
+bool reservation_is_free(const struct alloc *a, Gs__ReservationKind kind, const char *scope,
+			 const char *value)
 {
-	cleanup_free char *id = lease_id(kind, scope, value);
-	const Gs__Lease *l = tx_get(a->tx, OBJ_LEASE, id);
+	cleanup_free char *id = reservation_id(kind, scope, value);
+	const Gs__Reservation *l = tx_get(a->tx, OBJ_RESERVATION, id);
 
 	return !l || (!*l->owner && l->free_after_ms <= a->wall_ms);
 }
 
-void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value, const void *bytes,
-		size_t n, const char *owner)
+void reservation_take(struct alloc *a, Gs__ReservationKind kind, const char *scope, const char *value,
+		      const void *bytes, size_t n, const char *owner)
 {
-	cleanup_free char *id = lease_id(kind, scope, value);
-	Gs__Lease *l = tx_edit(a->tx, OBJ_LEASE, id);
+	cleanup_free char *id = reservation_id(kind, scope, value);
+	Gs__Reservation *l = tx_edit(a->tx, OBJ_RESERVATION, id);
 	bool is_new = !l;
 
 	if (is_new)
-		l = obj_new_row(OBJ_LEASE, id);
+		l = obj_new_row(OBJ_RESERVATION, id);
 	l->kind = kind;
 	l->free_after_ms = 0;
 	str_replace(&l->scope, scope);
@@ -64,44 +65,44 @@ void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, const ch
 		tx_create(a->tx, l);
 }
 
-static bool owner_exists(const struct alloc *a, const Gs__Lease *l)
+static bool owner_exists(const struct alloc *a, const Gs__Reservation *l)
 {
-	if (l->kind == GS__LEASE_KIND__LEASE_ADDRESS) /* a slot's own, or a service's virtual one */
+	if (l->kind == GS__RESERVATION_KIND__RESERVED_ADDRESS) /* a slot's own, or a service's virtual one */
 		return tx_get(a->tx, OBJ_SLOT, l->owner) || tx_get(a->tx, OBJ_SERVICE, l->owner);
-	if (l->kind == GS__LEASE_KIND__LEASE_PORT)
+	if (l->kind == GS__RESERVATION_KIND__RESERVED_PORT)
 		return tx_get(a->tx, OBJ_SERVICE, l->owner);
-	if (l->kind == GS__LEASE_KIND__LEASE_VNI)
+	if (l->kind == GS__RESERVATION_KIND__RESERVED_VNI)
 		return tx_get(a->tx, OBJ_NETWORK, l->owner);
-	if (l->kind == GS__LEASE_KIND__LEASE_NODE_INDEX)
+	if (l->kind == GS__RESERVATION_KIND__RESERVED_NODE_INDEX)
 		return tx_get(a->tx, OBJ_NODE, l->owner);
 	return true; /* other kinds are not ours to judge */
 }
 
 /* How long what others remember of it needs to end. */
-static int64_t lease_rest_ms(Gs__LeaseKind kind)
+static int64_t reservation_rest_ms(Gs__ReservationKind kind)
 {
-	if (kind == GS__LEASE_KIND__LEASE_PORT)
+	if (kind == GS__RESERVATION_KIND__RESERVED_PORT)
 		return 0;
-	return kind == GS__LEASE_KIND__LEASE_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
+	return kind == GS__RESERVATION_KIND__RESERVED_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
 }
 
-static void release_leases(struct alloc *a)
+static void release_reservations(struct alloc *a)
 {
 	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_LEASE, &rows);
+	size_t n = tx_list(a->tx, OBJ_RESERVATION, &rows);
 
 	for (size_t i = 0; i < n; i++) {
-		const Gs__Lease *l = rows[i];
-		bool address = l->kind == GS__LEASE_KIND__LEASE_ADDRESS;
-		Gs__Lease *edit;
+		const Gs__Reservation *l = rows[i];
+		bool address = l->kind == GS__RESERVATION_KIND__RESERVED_ADDRESS;
+		Gs__Reservation *edit;
 
 		if ((address && !tx_get(a->tx, OBJ_NETWORK, l->scope)) ||
 		    (!*l->owner && l->free_after_ms <= a->wall_ms)) {
 			tx_remove(a->tx, l);
 		} else if (*l->owner && !owner_exists(a, l)) {
-			edit = tx_edit(a->tx, OBJ_LEASE, l->meta->id);
+			edit = tx_edit(a->tx, OBJ_RESERVATION, l->meta->id);
 			str_replace(&edit->owner, "");
-			edit->free_after_ms = a->wall_ms + lease_rest_ms(l->kind);
+			edit->free_after_ms = a->wall_ms + reservation_rest_ms(l->kind);
 		}
 	}
 }
@@ -183,7 +184,7 @@ static uint32_t free_vni(const struct alloc *a)
 
 	for (uint32_t vni = VNI_FIRST; vni <= VNI_LAST; vni++) {
 		snprintf(text, sizeof(text), "%u", vni);
-		if (lease_is_free(a, GS__LEASE_KIND__LEASE_VNI, "", text))
+		if (reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_VNI, "", text))
 			return vni;
 	}
 	return 0;
@@ -214,7 +215,7 @@ static void give_vni(struct alloc *a, Gs__Network *net)
 	if (!vni)
 		return;
 	snprintf(text, sizeof(text), "%u", vni);
-	lease_take(a, GS__LEASE_KIND__LEASE_VNI, "", text, &wire, sizeof(wire), net->meta->id);
+	reservation_take(a, GS__RESERVATION_KIND__RESERVED_VNI, "", text, &wire, sizeof(wire), net->meta->id);
 	net->vni = vni;
 }
 
@@ -256,10 +257,10 @@ static void allocate_node_index(struct alloc *a, const Gs__Node *node)
 		uint16_t wire = htons((uint16_t)i);
 
 		snprintf(text, sizeof(text), "%u", i);
-		if (!lease_is_free(a, GS__LEASE_KIND__LEASE_NODE_INDEX, "", text))
+		if (!reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_NODE_INDEX, "", text))
 			continue;
-		lease_take(a, GS__LEASE_KIND__LEASE_NODE_INDEX, "", text, &wire, sizeof(wire),
-			   node->meta->id);
+		reservation_take(a, GS__RESERVATION_KIND__RESERVED_NODE_INDEX, "", text, &wire, sizeof(wire),
+				 node->meta->id);
 		((Gs__Node *)tx_edit(a->tx, OBJ_NODE, node->meta->id))->index = i;
 		return;
 	}
@@ -311,15 +312,15 @@ uint32_t subnet_last_host(const Gs__Addr *subnet)
 static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, const char *owner)
 {
 	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_LEASE, &rows);
-	const Gs__Lease *best = NULL;
+	size_t n = tx_list(a->tx, OBJ_RESERVATION, &rows);
+	const Gs__Reservation *best = NULL;
 	Gs__Addr *addr;
 	char text[64];
 
 	for (size_t i = 0; i < n; i++) {
-		const Gs__Lease *l = rows[i];
+		const Gs__Reservation *l = rows[i];
 
-		if (l->kind == GS__LEASE_KIND__LEASE_ADDRESS && !*l->owner &&
+		if (l->kind == GS__RESERVATION_KIND__RESERVED_ADDRESS && !*l->owner &&
 		    l->free_after_ms <= a->wall_ms + ADDRESS_REST_MS - ADDRESS_REST_SHORT_MS &&
 		    strcmp(l->scope, net->meta->id) == 0 && l->value.len == net->subnet->ip.len &&
 		    (!best || l->free_after_ms < best->free_after_ms))
@@ -330,7 +331,8 @@ static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, const c
 	addr = obj_dup(net->subnet);
 	memcpy(addr->ip.data, best->value.data, best->value.len);
 	addr_format(&addr->ip, text, sizeof(text));
-	lease_take(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text, addr->ip.data, addr->ip.len, owner);
+	reservation_take(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text, addr->ip.data,
+			 addr->ip.len, owner);
 	return addr;
 }
 
@@ -346,10 +348,10 @@ static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cu
 		if (net->spec && obj_bytes_equal(&addr->ip, &net->spec->gateway))
 			continue;
 		addr_format(&addr->ip, text, sizeof(text));
-		if (!lease_is_free(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text))
+		if (!reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text))
 			continue;
-		lease_take(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text, addr->ip.data, addr->ip.len,
-			   owner);
+		reservation_take(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text,
+				 addr->ip.data, addr->ip.len, owner);
 		c->next++;
 		return addr;
 	}
@@ -520,7 +522,7 @@ void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
 	struct alloc a = {.s = s, .tx = tx, .env = env, .wall_ms = clock_wall_ms(env->clock)};
 
-	release_leases(&a);
+	release_reservations(&a);
 	allocate_networks(&a);
 	allocate_nodes(&a);
 	allocate_services(&a);

@@ -11,10 +11,11 @@ struct alloc {
 	int64_t wall_ms;
 };
 
-/* ---- leases: what is taken is a row, so that a new leader cannot give it out again ---- */
-bool lease_is_free(const struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value);
-void lease_take(struct alloc *a, Gs__LeaseKind kind, const char *scope, const char *value, const void *bytes,
-		size_t n, const char *owner);
+/* ---- reservations: what is taken is a row, so that a new leader cannot give it out again ---- */
+bool reservation_is_free(const struct alloc *a, Gs__ReservationKind kind, const char *scope,
+			 const char *value);
+void reservation_take(struct alloc *a, Gs__ReservationKind kind, const char *scope, const char *value,
+		      const void *bytes, size_t n, const char *owner);
 
 /* ip + n, in the last four bytes: no pool or subnet we cut is wider than that. */
 void ip_add(uint8_t *ip, size_t len, uint32_t n);

@@ -3,7 +3,7 @@
  *
  * The happy path is: a service in endpoint mode vip gets one address per network, from the top of the subnet
  * downwards (slots fill it from the bottom); each published port gets its number, the one that was asked for
- * or the lowest free one of Docker's range. Both are leases, held for the service's life. What can fail is
+ * or the lowest free one of Docker's range. Both are reserved for the service's life. What can fail is
  * that nothing is free or the number is another service's: service.error says so, and its tasks run all the
  * same. */
 #include <arpa/inet.h>
@@ -27,9 +27,9 @@ static Gs__Addr *take_vip(struct alloc *a, const Gs__Network *net, const char *o
 		ip_add(addr->ip.data, addr->ip.len, i);
 		addr_format(&addr->ip, text, sizeof(text));
 		if (!(net->spec && obj_bytes_equal(&addr->ip, &net->spec->gateway)) &&
-		    lease_is_free(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text)) {
-			lease_take(a, GS__LEASE_KIND__LEASE_ADDRESS, net->meta->id, text, addr->ip.data,
-				   addr->ip.len, owner);
+		    reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text)) {
+			reservation_take(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text,
+					 addr->ip.data, addr->ip.len, owner);
 			return addr;
 		}
 		obj_free(addr);
@@ -78,9 +78,9 @@ static bool take_port(struct alloc *a, const char *protocol, uint32_t port, cons
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", port);
-	if (!lease_is_free(a, GS__LEASE_KIND__LEASE_PORT, protocol, text))
+	if (!reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_PORT, protocol, text))
 		return false;
-	lease_take(a, GS__LEASE_KIND__LEASE_PORT, protocol, text, &wire, sizeof(wire), owner);
+	reservation_take(a, GS__RESERVATION_KIND__RESERVED_PORT, protocol, text, &wire, sizeof(wire), owner);
 	return true;
 }
 

@@ -114,13 +114,14 @@ static const char *network_user(const struct store *s, const char *network_id)
 	return NULL;
 }
 
-static void release_leases(struct manager *m, struct tx *tx, const char *network_id)
+static void release_reservations(struct manager *m, struct tx *tx, const char *network_id)
 {
-	const Gs__Lease *lease;
+	const Gs__Reservation *reservation;
 
-	for (size_t i = 0; (lease = store_at(m->store, OBJ_LEASE, i)); i++)
-		if (strcmp(lease->owner, network_id) == 0 || strcmp(lease->scope, network_id) == 0)
-			tx_remove(tx, lease);
+	for (size_t i = 0; (reservation = store_at(m->store, OBJ_RESERVATION, i)); i++)
+		if (strcmp(reservation->owner, network_id) == 0 ||
+		    strcmp(reservation->scope, network_id) == 0)
+			tx_remove(tx, reservation);
 }
 
 void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -140,6 +141,6 @@ void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	}
 	tx = tx_new(m->store);
 	tx_remove(tx, net);
-	release_leases(m, tx, net->meta->id);
+	release_reservations(m, tx, net->meta->id);
 	manager_commit(m, call, tx, NULL, on_remove_network, msg);
 }

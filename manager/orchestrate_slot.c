@@ -107,7 +107,7 @@ void slot_drop(struct pass *p, const struct unit *u)
 	}
 	for (size_t i = 0; i < u->n; i++)
 		tx_remove(p->tx, u->tasks[i]);
-	tx_remove(p->tx, u->slot); /* its leases and endpoints follow in allocate_pass */
+	tx_remove(p->tx, u->slot); /* its reservations and endpoints follow in allocate_pass */
 }
 
 /* The credentials of a Galera cluster, by who owns them. */

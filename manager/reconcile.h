@@ -3,7 +3,7 @@
  * the passes before it did), add actions to the tx. Level-triggered, idempotent, no I/O, no clock but `env`.
  *
  *   orchestrate  services -> slots and tasks that should exist; restarts, scale up/down, reaping
- *   allocate     slot addresses + MAC, network subnet + VNI, leases, endpoints
+ *   allocate     slot addresses + MAC, network subnet + VNI, reservations, endpoints
  *   schedule     PENDING tasks -> nodes (spread; members of one cluster on different nodes)
  *   galera       phases, tokens, elections, permits, ordered joins and leaves
  *

@@ -117,7 +117,7 @@ static const struct {
 	[OBJ_CONFIG] = {&gs__config__descriptor, "config"},
 	[OBJ_GALERA] = {&gs__galera_cluster__descriptor, "galera cluster"},
 	[OBJ_VOLUME_INSTANCE] = {&gs__volume_instance__descriptor, "volume instance"},
-	[OBJ_LEASE] = {&gs__lease__descriptor, "lease"},
+	[OBJ_RESERVATION] = {&gs__reservation__descriptor, "reservation"},
 	[OBJ_NODE_CERT] = {&gs__node_cert__descriptor, "node certificate"},
 	[OBJ_EVENT] = {&gs__event__descriptor, "event"},
 };

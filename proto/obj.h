@@ -43,7 +43,7 @@ enum obj_kind { /* equal to StoreObject's oneof case */
 		OBJ_CONFIG,
 		OBJ_GALERA,
 		OBJ_VOLUME_INSTANCE,
-		OBJ_LEASE,
+		OBJ_RESERVATION,
 		OBJ_NODE_CERT,
 		OBJ_EVENT,
 		OBJ_KINDS

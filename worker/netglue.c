@@ -384,7 +384,7 @@ bool netglue_ready(const struct netglue *n, const Gs__Task *task)
 		if (net_find(n, a->network_id) == NULL || a->addr == NULL)
 			return false;
 	}
-	/* An address must have been leased for each network of the spec. */
+	/* An address must have been reserved for each network of the spec. */
 	return task->spec == NULL || task->n_addresses >= task->spec->n_networks;
 }
 
