@@ -241,6 +241,12 @@ static inline void rig_wait_serving(struct rig *r)
 		uv_run(&r->loop, UV_RUN_ONCE);
 }
 
+static inline void rig_wait_reconciled(struct rig *r)
+{
+	while (r->m.dirty || r->m.scheduled || r->m.committing)
+		uv_run(&r->loop, UV_RUN_ONCE);
+}
+
 static inline char *rig_token(struct rig *r, bool manager)
 {
 	Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;

@@ -160,9 +160,11 @@ static int create_service(struct rig *r, Gs__ServiceSpec *take_spec, struct err 
 
 static void refused(struct rig *r, Gs__ServiceSpec *take_spec, const char *text)
 {
-	uint64_t before = store_index(r->m.store);
 	struct err e = {0};
+	uint64_t before;
 
+	rig_wait_reconciled(r); /* or a commit of the reconcilers moves the index meanwhile */
+	before = store_index(r->m.store);
 	assert_true(create_service(r, take_spec, &e) < 0);
 	if (!strstr(e.msg, text))
 		fail_msg("'%s' does not say '%s'", e.msg, text);

@@ -52,7 +52,8 @@ static void test_scale_and_remove(void **state)
 	assert_int_equal(store_count(c->s, OBJ_SLOT), 0);
 	assert_int_equal(store_count(c->s, OBJ_ENDPOINT), 0);
 	c_wait(c, 61000);
-	for (size_t i = 0; i < store_count(c->s, OBJ_RESERVATION); i++) /* addresses have rested and are gone */
+	/* addresses have rested and are gone */
+	for (size_t i = 0; i < store_count(c->s, OBJ_RESERVATION); i++)
 		assert_int_not_equal(((const Gs__Reservation *)store_at(c->s, OBJ_RESERVATION, i))->kind,
 				     GS__RESERVATION_KIND__RESERVED_ADDRESS);
 	c_free(c);
