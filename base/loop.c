@@ -3,8 +3,7 @@
  * a bad argument, which is a bug here: asserted. */
 #include "base/loop.h"
 
-#include <assert.h>
-
+#include "base/bug.h"
 #include "base/mem.h"
 
 static void on_timer(uv_timer_t *uv)
@@ -18,7 +17,7 @@ void loop_timer_init(struct loop_timer *t, uv_loop_t *loop, void (*fire)(void *a
 {
 	int rc = uv_timer_init(loop, &t->uv);
 
-	assert(rc == 0);
+	bug_if(rc != 0);
 	t->uv.data = t;
 	t->fire = fire;
 	t->closed = NULL;
@@ -71,7 +70,9 @@ static void on_work(uv_work_t *uv)
 {
 	struct work *w = uv->data;
 
+	bug_job_begin();
 	w->work(w->arg);
+	bug_job_end();
 }
 
 static void on_work_done(uv_work_t *uv, int status)
@@ -93,5 +94,5 @@ void loop_work(uv_loop_t *loop, void (*work)(void *arg), void (*done)(void *arg)
 	w->done = done;
 	w->arg = arg;
 	rc = uv_queue_work(loop, &w->uv, on_work, on_work_done);
-	assert(rc == 0);
+	bug_if(rc != 0);
 }

@@ -21,6 +21,7 @@
 #include "proto/obj.h"
 
 struct task;
+struct capture_result; /* worker/spawner.h */
 
 struct task_driver_ops {
 	void *(*attach)(struct task *t); /* driver state of this task, once, before the first hold */
@@ -60,7 +61,7 @@ struct peer *task_peer(const struct task *t); /* this worker's Peer service (wor
 /* Run a tool inside the task's own root file system, mounts and user (a one-shot container of the same image,
  * own pid namespace, no network), e.g. mariadb-install-db or mysqld --wsrep-recover. done fires once. */
 void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len,
-		   uint64_t deadline_ms, void (*done)(const struct proc_result *r, void *arg), void *arg);
+		   uint64_t deadline_ms, void (*done)(const struct capture_result *r, void *arg), void *arg);
 
 /* ---- a driver's answers ---- */
 void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evidence); /* copied */

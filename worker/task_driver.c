@@ -216,7 +216,7 @@ struct tool {
 	size_t input_len;
 	uint64_t deadline_ms;
 	struct err err;
-	void (*done)(const struct proc_result *r, void *arg);
+	void (*done)(const struct capture_result *r, void *arg);
 	void *arg;
 };
 
@@ -250,16 +250,8 @@ static void tool_free(void *arg)
 static void tool_done(const struct capture_result *r, void *arg)
 {
 	struct tool *o = arg;
-	struct proc_result result = {.status = r->status,
-				     .signal = r->signal,
-				     .timed_out = r->timed_out,
-				     .err = r->err,
-				     .out = (char *)r->out,
-				     .errout = (char *)r->errout,
-				     .out_len = r->out_len,
-				     .errout_len = r->errout_len};
 
-	o->done(&result, o->arg);
+	o->done(r, o->arg);
 	loop_work(o->loop, tool_free_work, tool_free, o);
 }
 
@@ -303,7 +295,7 @@ static void tool_written(void *arg)
 }
 
 void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len,
-		   uint64_t deadline_ms, void (*done)(const struct proc_result *r, void *arg), void *arg)
+		   uint64_t deadline_ms, void (*done)(const struct capture_result *r, void *arg), void *arg)
 {
 	struct tool *o = xcalloc(1, sizeof(*o));
 	struct oci_spec spec = {.bundle = t->bundle,

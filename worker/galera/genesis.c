@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/genesis_sql.h"
+#include "worker/spawner.h"
 
 #define TOOL_DEADLINE_MS 60000
 #define SQL_NAME "genesis.sql"
@@ -148,7 +149,7 @@ static void last_words(const char *text, char *ret, size_t n)
 	snprintf(ret, n, "%.*s", best ? (int)strcspn(best, "\n") : 0, best ? best : "");
 }
 
-static void on_tool(const struct proc_result *r, void *arg)
+static void on_tool(const struct capture_result *r, void *arg)
 {
 	struct genesis_job *j = arg;
 	struct galera *g = j->g;

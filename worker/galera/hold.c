@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/server_log.h"
+#include "worker/spawner.h"
 
 #define RECOVER_DEADLINE_MS (60 * 60 * 1000) /* InnoDB may have gigabytes of redo log to apply */
 
@@ -38,7 +39,7 @@ struct recover_arg {
 	unsigned turn;
 };
 
-static void on_recovered(const struct proc_result *r, void *arg)
+static void on_recovered(const struct capture_result *r, void *arg)
 {
 	struct recover_arg *ra = arg;
 	struct galera *g = ra->g;
