@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -37,7 +38,7 @@ struct agent {
 	struct rpc_client *client;
 	char manager[80], session_id[ID_LEN * 2], error[300];
 	size_t next; /* index in w->managers */
-	uint64_t backoff_ms;
+	struct backoff backoff;
 	uint64_t seq;
 	bool in_set;
 	uint32_t heartbeat_ms;
@@ -48,14 +49,6 @@ struct agent {
 };
 
 static void session_lost(struct agent *a, const char *why);
-
-static uint64_t jitter(uint64_t ms)
-{
-	uint32_t r;
-
-	random_bytes(&r, sizeof(r));
-	return ms / 2 + r % (ms / 2 + 1);
-}
 
 /* ---- reports ---- */
 
@@ -186,7 +179,7 @@ static void renew_plan(struct agent *a)
 	wait = half - now;
 	if (wait > RENEW_CHECK_MAX_MS)
 		wait = RENEW_CHECK_MAX_MS;
-	loop_timer_set(&a->renew, wait > 0 ? (uint64_t)wait : jitter(200));
+	loop_timer_set(&a->renew, wait > 0 ? (uint64_t)wait : backoff_jitter(200));
 }
 
 static char *pem_dup(const ProtobufCBinaryData *d)
@@ -230,7 +223,7 @@ static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, voi
 		return;
 	if (resp == NULL) {
 		log_warn("renew the certificate: %s", e != NULL ? e->msg : "no answer");
-		loop_timer_set(&a->renew, jitter(RENEW_RETRY_MS));
+		loop_timer_set(&a->renew, backoff_jitter(RENEW_RETRY_MS));
 		return;
 	}
 	renewed(a, (const Gs__RenewResponse *)resp);
@@ -272,7 +265,7 @@ static void on_renew_timer(void *arg)
 static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 {
 	a->step = AGENT_OPEN;
-	a->backoff_ms = BACKOFF_FIRST_MS;
+	backoff_reset(&a->backoff);
 	a->error[0] = '\0';
 	a->heartbeat_ms = ev->heartbeat_ms != 0 ? ev->heartbeat_ms : 1000;
 	snprintf(a->session_id, sizeof(a->session_id), "%s", ev->session_id);
@@ -430,8 +423,7 @@ static void session_lost(struct agent *a, const char *why)
 		logs_session_closed(a->w->logs);
 	if (c != NULL)
 		rpc_client_close(c);
-	loop_timer_set(&a->retry, jitter(a->backoff_ms));
-	a->backoff_ms = a->backoff_ms * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : a->backoff_ms * 2;
+	loop_timer_set(&a->retry, backoff_next(&a->backoff));
 }
 
 /* ---- life ---- */
@@ -441,7 +433,7 @@ struct agent *agent_new(struct worker *w)
 	struct agent *a = xcalloc(1, sizeof(*a));
 
 	a->w = w;
-	a->backoff_ms = BACKOFF_FIRST_MS;
+	a->backoff = (struct backoff)BACKOFF(BACKOFF_FIRST_MS, BACKOFF_LAST_MS);
 	a->heartbeat_ms = 1000;
 	loop_timer_init(&a->retry, w->loop, on_retry, a);
 	loop_timer_init(&a->heartbeat, w->loop, on_heartbeat_timer, a);
@@ -507,7 +499,7 @@ const char *agent_session_id(const struct agent *a)
 
 void agent_reconnect(struct agent *a)
 {
-	a->backoff_ms = BACKOFF_FIRST_MS;
+	backoff_reset(&a->backoff);
 	session_lost(a, "dialling again");
 }
 

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -37,7 +38,7 @@ struct manager_proc {
 	int pid;
 	struct pid_watch *watch;
 	struct loop_timer timer;
-	uint64_t backoff_ms;
+	struct backoff backoff;
 	int64_t started_ms;
 	char error[256], *pidfile;
 	void (*stopped)(void *arg);
@@ -69,11 +70,13 @@ static void stopped(struct manager_proc *m)
 
 static void retry(struct manager_proc *m)
 {
+	uint64_t wait;
+
 	if (clock_mono_ms(&clock_real) - m->started_ms > STABLE_MS)
-		m->backoff_ms = BACKOFF_FIRST_MS;
-	log_warn("manager: %s, started again in %" PRIu64 " ms", m->error, m->backoff_ms);
-	loop_timer_set(&m->timer, m->backoff_ms);
-	m->backoff_ms = m->backoff_ms * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : m->backoff_ms * 2;
+		backoff_reset(&m->backoff);
+	wait = backoff_next(&m->backoff);
+	log_warn("manager: %s, started again in %" PRIu64 " ms", m->error, wait);
+	loop_timer_set(&m->timer, wait);
 }
 
 static void on_ended(int wait_status, void *arg)
@@ -276,7 +279,7 @@ struct manager_proc *manager_proc_new(struct worker *w)
 	struct manager_proc *m = xcalloc(1, sizeof(*m));
 
 	m->w = w;
-	m->backoff_ms = BACKOFF_FIRST_MS;
+	m->backoff = (struct backoff)BACKOFF(BACKOFF_FIRST_MS, BACKOFF_LAST_MS);
 	m->pidfile = xasprintf("%s/manager.pid", w->run_dir);
 	loop_timer_init(&m->timer, w->loop, on_timer, m);
 	return m;

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -122,15 +123,11 @@ static bool exit_is_final(const struct task *t, Gs__TaskState *ret)
 	return true;
 }
 
-static uint64_t backoff_ms(const struct task *t)
+static uint64_t restart_wait_ms(const struct task *t)
 {
-	uint64_t ms = BACKOFF_FIRST_MS;
-
 	if (t->crashes <= 1)
 		return 0; /* the first crash: at once */
-	for (unsigned i = 2; i < t->crashes && ms < BACKOFF_LAST_MS; i++)
-		ms *= 2;
-	return ms < BACKOFF_LAST_MS ? ms : BACKOFF_LAST_MS;
+	return backoff_jitter(backoff_doubled(BACKOFF_FIRST_MS, BACKOFF_LAST_MS, t->crashes - 2));
 }
 
 static void attempt_reset(struct task *t)
@@ -189,7 +186,7 @@ static void attempt_over(struct task *t)
 		wait = 0;
 	} else {
 		t->crashes++;
-		wait = backoff_ms(t);
+		wait = restart_wait_ms(t);
 	}
 	log_info("task %s: %s, attempt %u in %llu ms id=%s", t->row->name, text, t->attempt + 1,
 		 (unsigned long long)wait, t->id);
