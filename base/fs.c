@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -141,5 +142,57 @@ int fs_unlink(const char *path, struct err *e)
 {
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_errno(e, errno, "unlink %s", path);
+	return 0;
+}
+
+/* "<dir>/aside-20260131T120501Z", with -2, -3 ... behind it when that second has one already. */
+static int aside_new(const char *dir, char **ret, struct err *e)
+{
+	char when[32];
+	time_t now = time(NULL);
+	struct tm utc;
+
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &utc));
+	for (unsigned i = 1;; i++) {
+		cleanup_free char *path = i == 1 ? xasprintf("%s/aside-%s", dir, when)
+						 : xasprintf("%s/aside-%s-%u", dir, when, i);
+
+		if (mkdir(path, 0700) == 0) {
+			*ret = steal(path);
+			return 0;
+		}
+		if (errno != EEXIST)
+			return err_errno(e, errno, "mkdir %s", path);
+	}
+}
+
+static int move_into(const char *from, const char *aside, struct err *e)
+{
+	cleanup_free char *copy = xstrdup(from);
+	const char *base = strrchr(from, '/');
+	cleanup_free char *to = xasprintf("%s/%s", aside, base != NULL ? base + 1 : from);
+
+	if (rename(from, to) < 0)
+		return err_errno(e, errno, "move %s to %s", from, aside);
+	return fs_sync_dir(dirname(copy), e);
+}
+
+int fs_set_aside(const char *dir, const char *const *names, size_t n, char **ret_where, struct err *e)
+{
+	cleanup_free char *aside = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		cleanup_free char *from = xasprintf("%s/%s", dir, names[i]);
+
+		if (faccessat(AT_FDCWD, from, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+			continue;
+		if (aside == NULL && aside_new(dir, &aside, e) < 0)
+			return e->code;
+		if (move_into(from, aside, e) < 0)
+			return e->code;
+	}
+	if (aside != NULL && (fs_sync_dir(aside, e) < 0 || fs_sync_dir(dir, e) < 0))
+		return e->code;
+	*ret_where = steal(aside);
 	return 0;
 }

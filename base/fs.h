@@ -19,3 +19,8 @@ int fs_remove_all(const char *path, struct err *e);
 bool fs_exists(const char *path);
 /* unlink; a missing file is fine. */
 int fs_unlink(const char *path, struct err *e);
+/* What may be somebody's data is not deleted but moved out of the way: those of the names (relative to dir,
+ * each with another last part) that exist go to a new folder "<dir>/aside-<UTC time>", durably. *ret_where:
+ * that folder, owned by the caller; NULL when none of them existed. After an error some may have been moved.
+ */
+int fs_set_aside(const char *dir, const char *const *names, size_t n, char **ret_where, struct err *e);

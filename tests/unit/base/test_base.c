@@ -124,6 +124,42 @@ static void test_files(void **state)
 	assert_int_equal(fs_remove_all(dir, &e), 0);
 }
 
+/* FINDINGS W3, M4: what may be a cluster's state is moved, never deleted; twice in a second is fine. */
+static void test_set_aside(void **state)
+{
+	static const char *const names[] = {"manager", "worker/state.json", "absent"};
+	char dir[] = "/tmp/gswarm-test-XXXXXX";
+	cleanup_free char *where = NULL, *again = NULL, *nothing = NULL, *text = NULL;
+	struct err e = {0};
+
+	assert_non_null(mkdtemp(dir));
+	for (int i = 0; i < 2; i++) {
+		cleanup_free char *raft = xasprintf("%s/manager/raft", dir);
+		cleanup_free char *worker = xasprintf("%s/worker", dir);
+		cleanup_free char *id = xasprintf("%s/id", raft);
+		cleanup_free char *json = xasprintf("%s/state.json", worker);
+
+		assert_int_equal(fs_mkdir(raft, 0700, &e) | fs_mkdir(worker, 0700, &e), 0);
+		assert_int_equal(fs_write(id, "7\n", 2, 0600, &e) | fs_write(json, "{}", 2, 0600, &e), 0);
+		assert_int_equal(fs_set_aside(dir, names, 3, i ? &again : &where, &e), 0);
+		assert_false(fs_exists(json));
+		assert_true(fs_exists(worker)); /* only what was named */
+	}
+	assert_memory_equal(where, dir, strlen(dir));
+	assert_string_not_equal(where, again);
+	{
+		cleanup_free char *id = xasprintf("%s/manager/raft/id", where);
+		cleanup_free char *json = xasprintf("%s/state.json", where);
+
+		assert_int_equal(fs_read(id, 16, &text, NULL, &e), 0);
+		assert_string_equal(text, "7\n");
+		assert_true(fs_exists(json));
+	}
+	assert_int_equal(fs_set_aside(dir, names, 3, &nothing, &e), 0);
+	assert_null(nothing);
+	assert_int_equal(fs_remove_all(dir, &e), 0);
+}
+
 static void test_virtual_clock(void **state)
 {
 	struct clock_virtual v = {.mono_ms = 5, .wall_ms = 1000};
@@ -163,6 +199,7 @@ int main(void)
 		cmocka_unit_test(test_cursor_error_is_sticky),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_set_aside),
 		cmocka_unit_test(test_virtual_clock),
 		cmocka_unit_test(test_log_line_is_one_line),
 	};
