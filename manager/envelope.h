@@ -5,7 +5,7 @@
  *   4  u32 payload length
  *   8  u64 raft index that the proposer expected; another one at apply: the log was renumbered or truncated
  *  16  16 bytes request id, random
- *  32  payload, then zeros up to a multiple of 8 (libraft destroys its log otherwise, RAFT.md 3) */
+ *  32  payload, then zeros up to a multiple of 8 (libraft destroys its log otherwise) */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

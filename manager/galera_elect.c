@@ -21,7 +21,7 @@ static bool is_dead(const struct galera_member *m)
 	return m->life == GL_HELD || m->life == GL_ABSENT;
 }
 
-/* GALERA.md 1.5: gone data is no evidence, unless the slot never held a finished copy. */
+/* Gone data is no evidence, unless the slot never held a finished copy. */
 static bool has_answered(struct galera *g, const struct galera_member *m)
 {
 	if (m->life == GL_NONPRIM && !m->outdated && !m->stopping)
@@ -40,7 +40,7 @@ static bool left_gracefully(const struct galera_member *m)
 }
 
 /* Members that died one after another let the rest go on down to two, and with graceful leaves down to one.
- * The half rule of GALERA.md 1.7 holds only for members that are still alive on this side: what they lost is
+ * The half rule of docs/galera.md holds only for members that are still alive on this side: what they lost is
  * what the others could have gone on with. */
 bool galera_unseen_may_be_primary(const struct galera *g)
 {
@@ -232,7 +232,7 @@ static bool try_election(struct galera *g, const struct tally *t, int64_t waited
 
 	if (!best || t->running > 0 || galera_unseen_may_be_primary(g))
 		return false;
-	/* GALERA.md 1.8 (4): below what was once reported only with the operator's consent, even when all
+	/* Below what was once reported only with the operator's consent, even when all
 	 * answered. */
 	if (best->seqno < floor && galera_obeys(g, GALERA_RULE_EVIDENCE))
 		return false;

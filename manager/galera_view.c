@@ -189,7 +189,7 @@ void galera_judge(struct galera *g, struct galera_member *m)
 	}
 }
 
-/* A member of V whose data is gone has not answered (GALERA.md 1.5), but one that only was in the view to
+/* A member of V whose data is gone has not answered, but one that only was in the view to
  * receive its first copy never held anything: its record says whether it was ever Synced. */
 static void note_evidence(struct galera *g, struct galera_member *m)
 {

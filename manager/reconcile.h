@@ -17,7 +17,7 @@
 
 /* How the Galera controller may behave; NULL in the environment means the defaults. */
 struct galera_rules {
-	unsigned join_parallel; /* joiners at once; 0 means 1 (GALERA.md: two at once form slower) */
+	unsigned join_parallel; /* joiners at once; 0 means 1 (two at once form slower) */
 	bool no_prefetch;       /* joiners do not fetch the genesis archive before their turn */
 	/* Clients reach only the writer slot, so that its data directory holds every acknowledged write.
 	 * Nothing enforces that yet, so the rule that rests on it is off. */

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "manager/store_internal.h"
 
-#define PART_BYTES (1536 * 1024) /* a raft entry's limit, RAFT.md 5 */
+#define PART_BYTES (1536 * 1024) /* well below a raft entry's limit */
 #define PART_ACTIONS 200
 
 struct tx_entry {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What must never happen (GALERA.md 1.8), seen from outside: real processes, real data, committed rows. */
+/* What must never happen (docs/galera.md), seen from outside: real processes, real data, committed rows. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Galera as far as the controller can meet it: who is Primary, which write-sets a data directory holds, what
- * a joiner gets. Written from GALERA.md 1.1 (quorum over the last Primary view, re-forming only with all of
+ * a joiner gets. Written from Galera's documentation (quorum over the last Primary view, re-forming only with all of
  * its members, grastate, one donor for one joiner), not from the controller.
  *
  * The happy path is: members that reach each other form one view; a write is acknowledged when every member

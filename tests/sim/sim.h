@@ -5,9 +5,9 @@
  *   core.c     seeded numbers, virtual clock, event queue, trace
  *   leader.c   the daemon around the reconcilers: sessions, commits, crash and restart from the log
  *   worker.c   a node agent: assignments in, task states and reports out, volumes
- *   model.c    Galera: views and quorum, write-sets, IST and SST (GALERA.md 1.1)
+ *   model.c    Galera: views and quorum, write-sets, IST and SST
  *   faults.c   what goes wrong, the clients, the user
- *   check.c    what must never happen (GALERA.md 1.8), and what must be true in the end */
+ *   check.c    what must never happen (docs/galera.md), and what must be true in the end */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* From the server's wsrep_% status to a GaleraView and its health (GALERA.md section 3). Pure. */
+/* From the server's wsrep_% status to a GaleraView and its health (docs/galera-worker.md). Pure. */
 #pragma once
 #include "proto/obj.h"
 
