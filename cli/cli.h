@@ -111,10 +111,11 @@ void complete_words(FILE *out, const char *run_dir, int n, char *const *words);
 
 /* ---- client.c ---- */
 enum daemon { DAEMON_WORKER, DAEMON_MANAGER };
-/* method by its name in the .proto. The response is freed with protobuf_c_message_free_unpacked(r, NULL). */
-int client_call(struct cmd *c, enum daemon d, const char *method, const void *req, void *ret_resp,
+/* method: CONTROL_... or NODE_LOCAL_..., as the daemon. The response is freed with
+ * protobuf_c_message_free_unpacked(r, NULL). */
+int client_call(struct cmd *c, enum daemon d, unsigned method, const void *req, void *ret_resp,
 		struct err *e);
-int client_stream(struct cmd *c, const char *method, const void *req,
+int client_stream(struct cmd *c, unsigned method, const void *req,
 		  bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg),
 		  void *arg, struct err *e);
 void client_close(struct cmd *c);

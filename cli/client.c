@@ -48,13 +48,13 @@ static int explain_no_manager(struct cmd *c, const char *path, struct err *e)
 	cleanup_message Gs__NodeStatusResponse *s = NULL;
 	struct err local = {0};
 
-	if (client_call(c, DAEMON_WORKER, "Status", &req, &s, &local) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_STATUS, &req, &s, &local) < 0)
 		return err_set(e, local.code, "%s", local.msg);
 	if (!s->is_member)
 		return err_set(e, E_NOT_MANAGER,
 			       "this node is not part of a swarm: use 'gswarm init' to make one or 'gswarm "
 			       "join' to enter one");
-	if (s->role == GS__ROLE__ROLE_MANAGER)
+	if (s->role == ROLE_MANAGER)
 		return err_set(e, E_UNAVAILABLE,
 			       "this node's manager does not answer on %s yet: try again in a second, "
 			       "or look at its log",
@@ -75,28 +75,16 @@ static int connect_manager(struct cmd *c, struct err *e)
 	return e->code;
 }
 
-static unsigned method_index(const ProtobufCServiceDescriptor *d, const char *name)
-{
-	const ProtobufCMethodDescriptor *m = protobuf_c_service_descriptor_get_method_by_name(d, name);
-
-	if (!m)
-		abort(); /* a verb names a method that the .proto has not */
-	return (unsigned)(m - d->methods);
-}
-
-int client_call(struct cmd *c, enum daemon d, const char *method, const void *req, void *ret_resp,
-		struct err *e)
+int client_call(struct cmd *c, enum daemon d, unsigned method, const void *req, void *ret_resp, struct err *e)
 {
 	ProtobufCMessage *resp = NULL;
 	int r = d == DAEMON_WORKER ? connect_worker(c, e) : connect_manager(c, e);
 
 	if (r < 0)
 		return r;
-	const ProtobufCServiceDescriptor *sd =
-		d == DAEMON_WORKER ? &gs__node_local__descriptor : &gs__control__descriptor;
 	r = rpc_sync_call(d == DAEMON_WORKER ? c->worker : c->manager,
-			  d == DAEMON_WORKER ? RPC_NODE_LOCAL : RPC_CONTROL, method_index(sd, method), req,
-			  CALL_DEADLINE_MS, &resp, e);
+			  d == DAEMON_WORKER ? RPC_NODE_LOCAL : RPC_CONTROL, method, req, CALL_DEADLINE_MS,
+			  &resp, e);
 	if (r < 0)
 		return r;
 	if (ret_resp)
@@ -106,14 +94,13 @@ int client_call(struct cmd *c, enum daemon d, const char *method, const void *re
 	return 0;
 }
 
-int client_stream(struct cmd *c, const char *method, const void *req,
+int client_stream(struct cmd *c, unsigned method, const void *req,
 		  bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg),
 		  void *arg, struct err *e)
 {
 	if (connect_manager(c, e) < 0)
 		return e->code;
-	return rpc_sync_stream(c->manager, RPC_CONTROL, method_index(&gs__control__descriptor, method), req,
-			       on_event, tick, arg, e);
+	return rpc_sync_stream(c->manager, RPC_CONTROL, method, req, on_event, tick, arg, e);
 }
 
 static bool is_refusal(int code)

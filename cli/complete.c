@@ -49,7 +49,7 @@ static void offer_services(FILE *out, struct cmd *c, const char *typed)
 	cleanup_message Gs__ListServicesResponse *r = NULL;
 	struct err e = {0};
 
-	if (client_call(c, DAEMON_MANAGER, "ListServices", &req, &r, &e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_SERVICES, &req, &r, &e) < 0)
 		return;
 	for (size_t i = 0; i < r->n_services; i++)
 		offer(out, r->services[i]->spec->name, typed);
@@ -61,7 +61,7 @@ static void offer_nodes(FILE *out, struct cmd *c, const char *typed)
 	cleanup_message Gs__ListNodesResponse *r = NULL;
 	struct err e = {0};
 
-	if (client_call(c, DAEMON_MANAGER, "ListNodes", &req, &r, &e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_NODES, &req, &r, &e) < 0)
 		return;
 	for (size_t i = 0; i < r->n_nodes; i++)
 		if (r->nodes[i]->description)
@@ -74,7 +74,7 @@ static void offer_networks(FILE *out, struct cmd *c, const char *typed)
 	cleanup_message Gs__ListNetworksResponse *r = NULL;
 	struct err e = {0};
 
-	if (client_call(c, DAEMON_MANAGER, "ListNetworks", &req, &r, &e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_NETWORKS, &req, &r, &e) < 0)
 		return;
 	for (size_t i = 0; i < r->n_networks; i++)
 		offer(out, r->networks[i]->spec->name, typed);

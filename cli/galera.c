@@ -73,7 +73,7 @@ static char *seqno_text(const Gs__Task *t)
 {
 	const Gs__TaskStatus *s = t ? t->status : NULL;
 
-	if (s && s->view && s->state >= GS__TASK_STATE__TASK_STARTING)
+	if (s && s->view && s->state >= TASK_STARTING)
 		return xasprintf("%lld", (long long)s->view->last_committed);
 	if (s && s->evidence && s->evidence->position && s->evidence->position->seqno >= 0)
 		return xasprintf("%lld", (long long)s->evidence->position->seqno);
@@ -84,8 +84,7 @@ static char *view_text(const Gs__Task *t)
 {
 	const Gs__GaleraView *v = t && t->status ? t->status->view : NULL;
 
-	if (!v || !*v->status || t->status->state < GS__TASK_STATE__TASK_STARTING ||
-	    task_state_is_final(t->status->state))
+	if (!v || !*v->status || t->status->state < TASK_STARTING || task_state_is_final(t->status->state))
 		return xstrdup("-");
 	return xasprintf("%s/%u", v->status, v->cluster_size);
 }
@@ -94,7 +93,7 @@ static bool node_is_down(const Gs__ServiceDetail *d, const char *node_id)
 {
 	for (size_t i = 0; i < d->n_nodes; i++)
 		if (!strcmp(d->nodes[i]->meta->id, node_id))
-			return d->nodes[i]->status && d->nodes[i]->status->state == GS__NODE_STATE__NODE_DOWN;
+			return d->nodes[i]->status && d->nodes[i]->status->state == NODE_DOWN;
 	return false;
 }
 
@@ -106,7 +105,7 @@ static char *error_text(const Gs__Task *t)
 
 	if (!s)
 		return xstrdup("");
-	if (s->state != GS__TASK_STATE__TASK_HELD || !v || v->class_ != GS__GALERA_CLASS__GC_FOREIGN)
+	if (s->state != TASK_HELD || !v || v->class_ != GC_FOREIGN)
 		return xstrdup(s->err);
 	return xasprintf(
 		"not this cluster's data (%s), left alone: move .../volumes/%s/data away there, then "
@@ -155,7 +154,7 @@ static int status_run(struct cmd *c, struct err *e)
 	struct table *t;
 
 	req.ref = (char *)c->args[0];
-	if (client_call(c, DAEMON_MANAGER, "GaleraStatus", &req, &d, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_GALERA_STATUS, &req, &d, e) < 0)
 		return e->code;
 	if (!d->galera)
 		return err_set(e, E_INVALID, "service %s is no Galera cluster", c->args[0]);
@@ -182,7 +181,7 @@ static int recover(struct cmd *c, bool force, struct err *e)
 	req.ref = (char *)c->args[0];
 	req.slot = (char *)opt_text(c, "slot", "");
 	req.force = force;
-	if (client_call(c, DAEMON_MANAGER, "GaleraRecover", &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_GALERA_RECOVER, &req, NULL, e) < 0)
 		return e->code;
 	return progress_wait(c, c->args[0], WAIT_CONVERGED, false, e);
 }

@@ -66,7 +66,7 @@ static int create_network_run(struct cmd *c, struct err *e)
 	if (spec_from_options(c, spec, e) < 0)
 		return e->code;
 	req.spec = spec;
-	if (client_call(c, DAEMON_MANAGER, "CreateNetwork", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_CREATE_NETWORK, &req, &r, e) < 0)
 		return e->code;
 	if (*r->warning)
 		fprintf(stderr, "gswarm: %s\n", r->warning);
@@ -81,7 +81,7 @@ static int ls_run(struct cmd *c, struct err *e)
 	bool json = !strcmp(opt_text(c, "format", "table"), "json"), quiet = opt_is_set(c, "quiet");
 	struct table *t;
 
-	if (client_call(c, DAEMON_MANAGER, "ListNetworks", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_NETWORKS, &req, &r, e) < 0)
 		return e->code;
 	t = table_new((const char *[]){"NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNET", NULL});
 	for (size_t i = 0; i < r->n_networks; i++) {
@@ -112,7 +112,7 @@ static int inspect_run(struct cmd *c, struct err *e)
 		Gs__RefRequest req = GS__REF_REQUEST__INIT;
 
 		req.ref = (char *)c->args[i];
-		rc = client_call(c, DAEMON_MANAGER, "InspectNetwork", &req, &found[i], e);
+		rc = client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NETWORK, &req, &found[i], e);
 	}
 	if (!rc)
 		json_print_array(found, c->n_args);
@@ -126,7 +126,7 @@ static int rm_one(struct cmd *c, const char *network, struct err *e)
 	Gs__RefRequest req = GS__REF_REQUEST__INIT;
 
 	req.ref = (char *)network;
-	int r = client_call(c, DAEMON_MANAGER, "RemoveNetwork", &req, NULL, e);
+	int r = client_call(c, DAEMON_MANAGER, CONTROL_REMOVE_NETWORK, &req, NULL, e);
 	if (r == E_NOT_FOUND && opt_is_set(c, "force"))
 		return 0;
 	if (r < 0)

@@ -34,18 +34,18 @@ static const struct opt update_options[] = {
 
 static const char *manager_status(const Gs__Node *n, const char *leader_id)
 {
-	if (!n->spec || n->spec->role != GS__ROLE__ROLE_MANAGER)
+	if (!n->spec || n->spec->role != ROLE_MANAGER)
 		return "";
 	if (!strcmp(n->meta->id, leader_id))
 		return "Leader";
-	return n->status && n->status->state == GS__NODE_STATE__NODE_READY ? "Reachable" : "Unreachable";
+	return n->status && n->status->state == NODE_READY ? "Reachable" : "Unreachable";
 }
 
 static bool node_passes(const Gs__Node *n, const struct opt_value *filters)
 {
 	for (size_t i = 0; i < filters->n_list; i++) {
 		const char *f = filters->list[i], *v = strchr(f, '=');
-		bool is_manager = n->spec && n->spec->role == GS__ROLE__ROLE_MANAGER;
+		bool is_manager = n->spec && n->spec->role == ROLE_MANAGER;
 
 		v = v ? v + 1 : "";
 		if (!strncmp(f, "id=", 3) && strncmp(n->meta->id, v, strlen(v)))
@@ -93,7 +93,7 @@ static int ls_run(struct cmd *c, struct err *e)
 	struct table *t;
 
 	if (check_filters(filters, " id name role ", e) < 0 ||
-	    client_call(c, DAEMON_MANAGER, "ListNodes", &req, &r, e) < 0)
+	    client_call(c, DAEMON_MANAGER, CONTROL_LIST_NODES, &req, &r, e) < 0)
 		return e->code;
 	t = table_new((const char *[]){"ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS",
 				       "ENGINE VERSION", NULL});
@@ -152,7 +152,7 @@ static int resolve_self(struct cmd *c, const char *ref, char **ret, struct err *
 		*ret = xstrdup(ref);
 		return 0;
 	}
-	if (client_call(c, DAEMON_MANAGER, "ListNodes", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_NODES, &req, &r, e) < 0)
 		return e->code;
 	*ret = xstrdup(r->self_id);
 	return 0;
@@ -170,7 +170,7 @@ static int inspect_run(struct cmd *c, struct err *e)
 		rc = resolve_self(c, c->args[i], &ref, e);
 		req.ref = ref;
 		if (!rc)
-			rc = client_call(c, DAEMON_MANAGER, "InspectNode", &req, &found[i], e);
+			rc = client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NODE, &req, &found[i], e);
 	}
 	for (size_t i = 0; !rc && i < c->n_args && opt_is_set(c, "pretty"); i++)
 		print_pretty(found[i]);
@@ -187,7 +187,7 @@ static int rm_one(struct cmd *c, const char *node, struct err *e)
 
 	req.ref = (char *)node;
 	req.force = opt_is_set(c, "force");
-	if (client_call(c, DAEMON_MANAGER, "RemoveNode", &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_REMOVE_NODE, &req, NULL, e) < 0)
 		return e->code;
 	puts(node);
 	return 0;
@@ -212,7 +212,7 @@ static int ps_run(struct cmd *c, struct err *e)
 		if (resolve_self(c, c->n_args ? c->args[i] : "self", &ref, e) < 0)
 			return e->code;
 		req.node_ref = ref;
-		if (client_call(c, DAEMON_MANAGER, "ListTasks", &req, &d, e) < 0)
+		if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_TASKS, &req, &d, e) < 0)
 			return e->code;
 		tasks_print(c, d, false);
 	}
@@ -267,7 +267,7 @@ static int update_run(struct cmd *c, struct err *e)
 	if (resolve_self(c, c->args[0], &id, e) < 0)
 		return e->code;
 	ref.ref = id;
-	if (client_call(c, DAEMON_MANAGER, "InspectNode", &ref, &n, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NODE, &ref, &n, e) < 0)
 		return e->code;
 	spec = n->spec ? obj_dup(n->spec) : obj_new(&gs__node_spec__descriptor);
 	spec->availability = (Gs__Availability)opt_choice(c, "availability", (int)spec->availability);
@@ -277,7 +277,7 @@ static int update_run(struct cmd *c, struct err *e)
 	req.ref = n->meta->id;
 	req.spec = spec;
 	req.version = n->meta->version;
-	if (client_call(c, DAEMON_MANAGER, "UpdateNode", &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_UPDATE_NODE, &req, NULL, e) < 0)
 		return e->code;
 	puts(c->args[0]);
 	return 0;

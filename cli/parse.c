@@ -203,11 +203,11 @@ static int mount_check(const Gs__Mount *m, struct err *e)
 {
 	if (m->target[0] != '/')
 		return err_set(e, CLI_USAGE, "target=/an/absolute/path is missing");
-	if (m->type == GS__MOUNT_TYPE__MOUNT_BIND && m->source[0] != '/')
+	if (m->type == MOUNT_BIND && m->source[0] != '/')
 		return err_set(e, CLI_USAGE, "a bind mount needs source=/an/absolute/path");
-	if (m->type == GS__MOUNT_TYPE__MOUNT_TMPFS && m->source[0])
+	if (m->type == MOUNT_TMPFS && m->source[0])
 		return err_set(e, CLI_USAGE, "a tmpfs has no source");
-	if (m->type != GS__MOUNT_TYPE__MOUNT_TMPFS && m->tmpfs_bytes)
+	if (m->type != MOUNT_TMPFS && m->tmpfs_bytes)
 		return err_set(e, CLI_USAGE, "tmpfs-size belongs to type=tmpfs");
 	return 0;
 }

@@ -47,15 +47,15 @@ static bool is_alive(const Gs__ServiceDetail *d, const Gs__Slot *s)
 static char *describe(const Gs__Task *t)
 {
 	const Gs__TaskStatus *s = t->status;
-	Gs__TaskState state = s ? s->state : GS__TASK_STATE__TASK_NEW;
+	Gs__TaskState state = s ? s->state : TASK_NEW;
 	cleanup_free char *galera = text_galera(t);
-	bool is_up = state == GS__TASK_STATE__TASK_RUNNING; /* its error is how the attempt before ended */
+	bool is_up = state == TASK_RUNNING; /* its error is how the attempt before ended */
 	const char *why = "";
 	const char *how = *galera ? galera : s ? s->progress : "";
 
 	if (s && *s->err && !is_up)
 		why = s->err;
-	else if (state <= GS__TASK_STATE__TASK_PENDING)
+	else if (state <= TASK_PENDING)
 		why = t->pending_reason;
 	if (*why)
 		return xasprintf("%s: %s", text_state_word(state), why);
@@ -66,24 +66,23 @@ static char *describe(const Gs__Task *t)
 
 static bool is_there(const Gs__Task *t, bool with_galera)
 {
-	return t->status && t->status->state == GS__TASK_STATE__TASK_RUNNING &&
-	       t->desired == GS__TASK_STATE__TASK_RUNNING && (!with_galera || galera_is_ready(t));
+	return t->status && t->status->state == TASK_RUNNING && t->desired == TASK_RUNNING &&
+	       (!with_galera || galera_is_ready(t));
 }
 
 static bool is_hopeless(const Gs__ServiceDetail *d, const Gs__Task *t)
 {
-	Gs__TaskState s = t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+	Gs__TaskState s = t->status ? t->status->state : TASK_NEW;
 
-	if (s == GS__TASK_STATE__TASK_REJECTED)
+	if (s == TASK_REJECTED)
 		return true;
-	return s == GS__TASK_STATE__TASK_FAILED &&
-	       d->service->spec->task->restart == GS__RESTART_CONDITION__RESTART_NONE;
+	return s == TASK_FAILED && d->service->spec->task->restart == RESTART_NONE;
 }
 
 static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct progress *p)
 {
 	const Gs__Task *t = slot_task(d, s);
-	bool with_galera = d->service->spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	bool with_galera = d->service->spec->topology == TOPO_GALERA;
 	struct slot_line *l;
 
 	if (s->removing && !is_alive(d, s))
@@ -114,8 +113,8 @@ static size_t ready_nodes(const Gs__ServiceDetail *d)
 	size_t n = 0;
 
 	for (size_t i = 0; i < d->n_nodes; i++)
-		n += d->nodes[i]->status && d->nodes[i]->status->state == GS__NODE_STATE__NODE_READY &&
-		     d->nodes[i]->spec && d->nodes[i]->spec->availability == GS__AVAILABILITY__AVAIL_ACTIVE;
+		n += d->nodes[i]->status && d->nodes[i]->status->state == NODE_READY && d->nodes[i]->spec &&
+		     d->nodes[i]->spec->availability == AVAIL_ACTIVE;
 	return n;
 }
 
@@ -150,17 +149,15 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 	if (ret->n)
 		qsort(ret->lines, ret->n, sizeof(*ret->lines), by_name);
 	ret->wanted = spec->replicas;
-	if (spec->mode ==
-	    GS__MODE__MODE_GLOBAL) /* constraints are the manager's business: it makes the slots */
+	if (spec->mode == MODE_GLOBAL) /* constraints are the manager's business: it makes the slots */
 		ret->wanted = spec->n_constraints || live > ready_nodes(d) ? live : ready_nodes(d);
 	/* A slot that goes away still has a line until its task has ended. */
 	ret->is_converged = ret->done == ret->wanted && ret->n == ret->wanted && live == ret->wanted &&
-			    !(spec->mode == GS__MODE__MODE_GLOBAL && !live);
+			    !(spec->mode == MODE_GLOBAL && !live);
 	if (*d->service->error && !is_told(ret, d->service->error))
 		ret->note = xstrdup(d->service->error);
 	/* Consent is in the row until the controller has acted on it. */
-	if (d->galera && d->galera->phase == GS__GALERA_PHASE__GP_BLOCKED && !d->galera->force_bootstrap &&
-	    !ret->failure) {
+	if (d->galera && d->galera->phase == GP_BLOCKED && !d->galera->force_bootstrap && !ret->failure) {
 		const char *why =
 			*d->galera->blocked_reason ? d->galera->blocked_reason : "the cluster is blocked";
 
@@ -394,7 +391,7 @@ int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool q
 	signal(SIGINT, on_interrupt);
 	for (;;) {
 		err_clear(e);
-		r = client_stream(c, "WatchService", &req, on_detail, on_tick, &w, e);
+		r = client_stream(c, CONTROL_WATCH_SERVICE, &req, on_detail, on_tick, &w, e);
 		if (what == WAIT_GONE && !interrupted && (r == E_NOT_FOUND || r == 0))
 			w.is_reached = true;
 		if (r >= 0 || w.is_reached || interrupted)

@@ -29,7 +29,7 @@ static const struct opt rm_options[] = {
 
 static const char *mode_word(const Gs__ServiceSpec *s)
 {
-	return s->mode == GS__MODE__MODE_GLOBAL ? "global" : "replicated";
+	return s->mode == MODE_GLOBAL ? "global" : "replicated";
 }
 
 static char *replicas_text(const Gs__Service *s, const Gs__ListServicesResponse *r)
@@ -39,14 +39,14 @@ static char *replicas_text(const Gs__Service *s, const Gs__ListServicesResponse 
 	for (size_t i = 0; i < r->n_tasks; i++) {
 		const Gs__Task *t = r->tasks[i];
 
-		if (strcmp(t->service_id, s->meta->id) || t->desired != GS__TASK_STATE__TASK_RUNNING)
+		if (strcmp(t->service_id, s->meta->id) || t->desired != TASK_RUNNING)
 			continue;
 		wanted++;
-		running += t->status && t->status->state == GS__TASK_STATE__TASK_RUNNING;
+		running += t->status && t->status->state == TASK_RUNNING;
 	}
-	if (s->spec->mode == GS__MODE__MODE_REPLICATED)
+	if (s->spec->mode == MODE_REPLICATED)
 		wanted = s->spec->replicas;
-	if (s->spec->max_per_node && s->spec->topology == GS__TOPOLOGY__TOPO_NONE)
+	if (s->spec->max_per_node && s->spec->topology == TOPO_NONE)
 		return xasprintf("%u/%u (max %u per node)", running, wanted, s->spec->max_per_node);
 	return xasprintf("%u/%u", running, wanted);
 }
@@ -93,7 +93,7 @@ static int ls_run(struct cmd *c, struct err *e)
 	struct table *t;
 
 	if (check_filters(opt_list(c, "filter"), " id name mode ", e) < 0 ||
-	    client_call(c, DAEMON_MANAGER, "ListServices", &req, &r, e) < 0)
+	    client_call(c, DAEMON_MANAGER, CONTROL_LIST_SERVICES, &req, &r, e) < 0)
 		return e->code;
 	t = table_new((const char *[]){"ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS", NULL});
 	for (size_t i = 0; i < r->n_services; i++) {
@@ -129,7 +129,7 @@ static int scale_one(struct cmd *c, char *word, struct err *e)
 	*eq = '\0';
 	req.ref = word;
 	req.replicas = (uint32_t)n;
-	if (client_call(c, DAEMON_MANAGER, "ScaleService", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_SCALE_SERVICE, &req, &r, e) < 0)
 		return e->code;
 	if (*r->warning)
 		fprintf(stderr, "gswarm: %s\n", r->warning);
@@ -159,10 +159,10 @@ static int rm_one(struct cmd *c, const char *service, struct err *e)
 	cleanup_message Gs__ServiceDetail *d = NULL;
 
 	req.ref = (char *)service;
-	if (client_call(c, DAEMON_MANAGER, "InspectService", &req, &d, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_SERVICE, &req, &d, e) < 0)
 		return e->code;
 	req.ref = d->service->meta->id; /* its name may be taken again at once */
-	if (client_call(c, DAEMON_MANAGER, "RemoveService", &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_REMOVE_SERVICE, &req, NULL, e) < 0)
 		return e->code;
 	puts(service);
 	fflush(stdout);

@@ -70,7 +70,7 @@ static char *invent_name(void)
 
 static bool is_galera(const Gs__ServiceSpec *s)
 {
-	return s->topology == GS__TOPOLOGY__TOPO_GALERA;
+	return s->topology == TOPO_GALERA;
 }
 
 static int fill_environment(struct cmd *c, Gs__TaskSpec *t, struct err *e)
@@ -179,7 +179,7 @@ static int fill_spec(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 
 	str_replace(&s->name, opt_text(c, "name", name));
 	s->mode = (Gs__Mode)opt_choice(c, "mode", 0);
-	if (s->mode == GS__MODE__MODE_GLOBAL && opt_is_set(c, "replicas"))
+	if (s->mode == MODE_GLOBAL && opt_is_set(c, "replicas"))
 		return err_set(e, CLI_USAGE, "--replicas and --mode global exclude each other");
 	s->replicas = (uint32_t)opt_number(c, "replicas", 1);
 	s->max_per_node = (uint32_t)opt_number(c, "replicas-max-per-node", 0);
@@ -209,7 +209,7 @@ int service_create_run(struct cmd *c, struct err *e)
 	if (fill_spec(c, spec, e) < 0)
 		return e->code;
 	req.spec = spec;
-	if (client_call(c, DAEMON_MANAGER, "CreateService", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_CREATE_SERVICE, &req, &r, e) < 0)
 		return e->code;
 	if (*r->warning)
 		fprintf(stderr, "gswarm: %s\n", r->warning);

@@ -63,7 +63,7 @@ static const char *task_error(const Gs__Task *t)
 static char *current_state(const Gs__Task *t)
 {
 	char ago[64];
-	Gs__TaskState s = t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+	Gs__TaskState s = t->status ? t->status->state : TASK_NEW;
 	int64_t since = t->status && t->status->since_ms ? t->status->since_ms : t->meta->updated_ms;
 
 	return xasprintf("%s %s", task_state_name(s), text_ago(since, wall_now_ms(), ago, sizeof(ago)));
@@ -167,9 +167,9 @@ int service_ps_run(struct cmd *c, struct err *e)
 		cleanup_message Gs__ServiceDetail *d = NULL;
 
 		req.ref = (char *)c->args[i];
-		if (client_call(c, DAEMON_MANAGER, "InspectService", &req, &d, e) < 0)
+		if (client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_SERVICE, &req, &d, e) < 0)
 			return e->code;
-		tasks_print(c, d, d->service && d->service->spec->topology == GS__TOPOLOGY__TOPO_GALERA);
+		tasks_print(c, d, d->service && d->service->spec->topology == TOPO_GALERA);
 	}
 	return 0;
 }
@@ -227,11 +227,11 @@ static void print_pretty(const Gs__ServiceDetail *d)
 	for (size_t i = 0; i < s->spec->n_labels; i++)
 		printf("%s %s=%s\n", i ? "" : "Labels:\n", s->spec->labels[i]->key,
 		       s->spec->labels[i]->value);
-	if (s->spec->mode == GS__MODE__MODE_GLOBAL)
+	if (s->spec->mode == MODE_GLOBAL)
 		printf("Service Mode:\tGlobal\n");
 	else
 		printf("Service Mode:\tReplicated\n Replicas:\t%u\n", s->spec->replicas);
-	if (s->spec->topology == GS__TOPOLOGY__TOPO_GALERA && d->galera)
+	if (s->spec->topology == TOPO_GALERA && d->galera)
 		printf("Topology:\tGalera\n Cluster:\t%s\n Phase:\t\t%s\n Profile:\t%s\n", d->galera->name,
 		       galera_phase_name(d->galera->phase), s->spec->galera ? s->spec->galera->profile : "");
 	if (*s->error)
@@ -265,7 +265,7 @@ int service_inspect_run(struct cmd *c, struct err *e)
 		Gs__RefRequest req = GS__REF_REQUEST__INIT;
 
 		req.ref = (char *)c->args[i];
-		rc = client_call(c, DAEMON_MANAGER, "InspectService", &req, &found[i], e);
+		rc = client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_SERVICE, &req, &found[i], e);
 	}
 	for (size_t i = 0; !rc && i < c->n_args && opt_is_set(c, "pretty"); i++)
 		print_pretty(found[i]);
@@ -331,5 +331,5 @@ int service_logs_run(struct cmd *c, struct err *e)
 	req.timestamps = logs.timestamps;
 	req.since_ms = since ? wall_now_ms() - (int64_t)(since / 1000000) : 0;
 	signal(SIGINT, on_interrupt);
-	return client_stream(c, "Logs", &req, on_log_line, on_log_tick, &logs, e);
+	return client_stream(c, CONTROL_LOGS, &req, on_log_line, on_log_tick, &logs, e);
 }

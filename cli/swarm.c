@@ -98,7 +98,7 @@ int init_run(struct cmd *c, struct err *e)
 	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
 	req.data_path_port = spec.data_path_port;
 	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
-	if (client_call(c, DAEMON_WORKER, "InitNode", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_INIT_NODE, &req, &r, e) < 0)
 		return e->code;
 	printf("Swarm initialized: current node (%s) is now a manager.\n\n"
 	       "To add a worker to this swarm, run the following command:\n\n"
@@ -149,10 +149,9 @@ int join_run(struct cmd *c, struct err *e)
 	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
 	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
 	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
-	if (client_call(c, DAEMON_WORKER, "JoinNode", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_JOIN_NODE, &req, &r, e) < 0)
 		return e->code;
-	printf("This node joined a swarm as a %s.\n",
-	       r->role == GS__ROLE__ROLE_MANAGER ? "manager" : "worker");
+	printf("This node joined a swarm as a %s.\n", r->role == ROLE_MANAGER ? "manager" : "worker");
 	return 0;
 }
 
@@ -161,7 +160,7 @@ int leave_run(struct cmd *c, struct err *e)
 	Gs__NodeLeaveRequest req = GS__NODE_LEAVE_REQUEST__INIT;
 
 	req.force = opt_is_set(c, "force");
-	if (client_call(c, DAEMON_WORKER, "LeaveNode", &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_LEAVE_NODE, &req, NULL, e) < 0)
 		return e->code;
 	printf("Node left the swarm.\n");
 	return 0;
@@ -181,7 +180,7 @@ int join_token_run(struct cmd *c, struct err *e)
 	req.rotate_manager = is_manager && opt_is_set(c, "rotate");
 	req.rotate_worker = !is_manager && opt_is_set(c, "rotate");
 	req.ttl_ms = (int64_t)(opt_number(c, "ttl", 0) / 1000000);
-	if (client_call(c, DAEMON_MANAGER, "JoinTokens", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_JOIN_TOKENS, &req, &r, e) < 0)
 		return e->code;
 	if (opt_is_set(c, "quiet")) {
 		puts(is_manager ? r->manager : r->worker);

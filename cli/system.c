@@ -28,7 +28,7 @@ static int check_run(struct cmd *c, struct err *e)
 	bool json = !strcmp(opt_text(c, "format", "table"), "json");
 	size_t bad = 0;
 
-	if (client_call(c, DAEMON_WORKER, "Check", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_CHECK, &req, &r, e) < 0)
 		return e->code;
 	for (size_t i = 0; i < r->n_results; i++) {
 		const Gs__CheckResult *k = r->results[i];
@@ -55,11 +55,11 @@ static int dump_run(struct cmd *c, struct err *e)
 	cleanup_message Gs__DumpResponse *m = NULL;
 	struct err local = {0};
 
-	if (client_call(c, DAEMON_WORKER, "Dump", &req, &w, &local) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_DUMP, &req, &w, &local) < 0)
 		printf("== worker: %s\n", local.msg);
 	else
 		printf("== worker\n%s\n", w->text);
-	if (client_call(c, DAEMON_MANAGER, "Dump", &req, &m, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_DUMP, &req, &m, e) < 0)
 		printf("== manager: %s\n", e->msg);
 	else
 		printf("== manager\n%s\n", m->text);
@@ -72,7 +72,7 @@ static int info_run(struct cmd *c, struct err *e)
 	cleanup_message Gs__NodeStatusResponse *s = NULL;
 	char when[32] = "-";
 
-	if (client_call(c, DAEMON_WORKER, "Status", &req, &s, e) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_STATUS, &req, &s, e) < 0)
 		return e->code;
 	printf("Swarm:        %s\n", s->is_member ? "active" : "inactive");
 	if (!s->is_member)
@@ -80,7 +80,7 @@ static int info_run(struct cmd *c, struct err *e)
 	if (s->cert_not_after_ms)
 		text_time(s->cert_not_after_ms, when, sizeof(when));
 	printf("NodeID:       %s\nClusterID:    %s\nIs Manager:   %s\n", s->node_id, s->cluster_id,
-	       s->role == GS__ROLE__ROLE_MANAGER ? "true" : "false");
+	       s->role == ROLE_MANAGER ? "true" : "false");
 	printf("Session:      %s%s\n",
 	       s->session_open ? "open to " : "none: ", s->session_open ? s->manager_addr : s->session_error);
 	for (size_t i = 0; i < s->n_managers; i++)
@@ -99,7 +99,7 @@ int version_run(struct cmd *c, struct err *e)
 	struct err local = {0};
 
 	printf("Client:  %s\n", GSWARM_VERSION);
-	if (client_call(c, DAEMON_WORKER, "Status", &req, &s, &local) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_STATUS, &req, &s, &local) < 0)
 		printf("Worker:  not running\n");
 	else
 		printf("Worker:  %s\n", s->software_version);
@@ -128,7 +128,7 @@ int events_run(struct cmd *c, struct err *e)
 	cleanup_message Gs__ListEventsResponse *r = NULL;
 	bool json = !strcmp(opt_text(c, "format", "table"), "json");
 
-	if (client_call(c, DAEMON_MANAGER, "ListEvents", &req, &r, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_EVENTS, &req, &r, e) < 0)
 		return e->code;
 	for (size_t i = 0; i < r->n_events; i++) {
 		const Gs__Event *ev = r->events[i];

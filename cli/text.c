@@ -145,9 +145,9 @@ char *text_galera(const Gs__Task *t)
 {
 	const Gs__TaskStatus *s = t->status;
 
-	if (t->topology != GS__TOPOLOGY__TOPO_GALERA || !s || task_state_is_final(s->state))
+	if (t->topology != TOPO_GALERA || !s || task_state_is_final(s->state))
 		return xstrdup("");
-	if (s->state == GS__TASK_STATE__TASK_HELD && s->evidence) {
+	if (s->state == TASK_HELD && s->evidence) {
 		const Gs__GaleraEvidence *v = s->evidence;
 
 		if (v->position && v->position->uuid[0] && v->position->seqno >= 0)
@@ -155,9 +155,9 @@ char *text_galera(const Gs__Task *t)
 					 (long long)v->position->seqno);
 		return xasprintf("held: %s", galera_class_name(v->class_));
 	}
-	if (s->state >= GS__TASK_STATE__TASK_STARTING && s->view && s->view->status[0])
+	if (s->state >= TASK_STARTING && s->view && s->view->status[0])
 		return text_view(s->view);
 	if (s->progress[0])
 		return xstrdup(s->progress);
-	return xstrdup(s->state == GS__TASK_STATE__TASK_HELD ? "held" : "");
+	return xstrdup(s->state == TASK_HELD ? "held" : "");
 }

@@ -67,13 +67,13 @@ void reservation_take(struct alloc *a, Gs__ReservationKind kind, const char *sco
 
 static bool owner_exists(const struct alloc *a, const Gs__Reservation *l)
 {
-	if (l->kind == GS__RESERVATION_KIND__RESERVED_ADDRESS) /* a slot's own, or a service's virtual one */
+	if (l->kind == RESERVED_ADDRESS) /* a slot's own, or a service's virtual one */
 		return tx_get(a->tx, OBJ_SLOT, l->owner) || tx_get(a->tx, OBJ_SERVICE, l->owner);
-	if (l->kind == GS__RESERVATION_KIND__RESERVED_PORT)
+	if (l->kind == RESERVED_PORT)
 		return tx_get(a->tx, OBJ_SERVICE, l->owner);
-	if (l->kind == GS__RESERVATION_KIND__RESERVED_VNI)
+	if (l->kind == RESERVED_VNI)
 		return tx_get(a->tx, OBJ_NETWORK, l->owner);
-	if (l->kind == GS__RESERVATION_KIND__RESERVED_NODE_INDEX)
+	if (l->kind == RESERVED_NODE_INDEX)
 		return tx_get(a->tx, OBJ_NODE, l->owner);
 	return true; /* other kinds are not ours to judge */
 }
@@ -81,9 +81,9 @@ static bool owner_exists(const struct alloc *a, const Gs__Reservation *l)
 /* How long what others remember of it needs to end. */
 static int64_t reservation_rest_ms(Gs__ReservationKind kind)
 {
-	if (kind == GS__RESERVATION_KIND__RESERVED_PORT)
+	if (kind == RESERVED_PORT)
 		return 0;
-	return kind == GS__RESERVATION_KIND__RESERVED_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
+	return kind == RESERVED_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
 }
 
 static void release_reservations(struct alloc *a)
@@ -93,7 +93,7 @@ static void release_reservations(struct alloc *a)
 
 	for (size_t i = 0; i < n; i++) {
 		const Gs__Reservation *l = rows[i];
-		bool address = l->kind == GS__RESERVATION_KIND__RESERVED_ADDRESS;
+		bool address = l->kind == RESERVED_ADDRESS;
 		Gs__Reservation *edit;
 
 		if ((address && !tx_get(a->tx, OBJ_NETWORK, l->scope)) ||
@@ -184,7 +184,7 @@ static uint32_t free_vni(const struct alloc *a)
 
 	for (uint32_t vni = VNI_FIRST; vni <= VNI_LAST; vni++) {
 		snprintf(text, sizeof(text), "%u", vni);
-		if (reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_VNI, "", text))
+		if (reservation_is_free(a, RESERVED_VNI, "", text))
 			return vni;
 	}
 	return 0;
@@ -215,7 +215,7 @@ static void give_vni(struct alloc *a, Gs__Network *net)
 	if (!vni)
 		return;
 	snprintf(text, sizeof(text), "%u", vni);
-	reservation_take(a, GS__RESERVATION_KIND__RESERVED_VNI, "", text, &wire, sizeof(wire), net->meta->id);
+	reservation_take(a, RESERVED_VNI, "", text, &wire, sizeof(wire), net->meta->id);
 	net->vni = vni;
 }
 
@@ -257,10 +257,9 @@ static void allocate_node_index(struct alloc *a, const Gs__Node *node)
 		uint16_t wire = htons((uint16_t)i);
 
 		snprintf(text, sizeof(text), "%u", i);
-		if (!reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_NODE_INDEX, "", text))
+		if (!reservation_is_free(a, RESERVED_NODE_INDEX, "", text))
 			continue;
-		reservation_take(a, GS__RESERVATION_KIND__RESERVED_NODE_INDEX, "", text, &wire, sizeof(wire),
-				 node->meta->id);
+		reservation_take(a, RESERVED_NODE_INDEX, "", text, &wire, sizeof(wire), node->meta->id);
 		((Gs__Node *)tx_edit(a->tx, OBJ_NODE, node->meta->id))->index = i;
 		return;
 	}
@@ -320,7 +319,7 @@ static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, const c
 	for (size_t i = 0; i < n; i++) {
 		const Gs__Reservation *l = rows[i];
 
-		if (l->kind == GS__RESERVATION_KIND__RESERVED_ADDRESS && !*l->owner &&
+		if (l->kind == RESERVED_ADDRESS && !*l->owner &&
 		    l->free_after_ms <= a->wall_ms + ADDRESS_REST_MS - ADDRESS_REST_SHORT_MS &&
 		    strcmp(l->scope, net->meta->id) == 0 && l->value.len == net->subnet->ip.len &&
 		    (!best || l->free_after_ms < best->free_after_ms))
@@ -331,8 +330,7 @@ static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, const c
 	addr = obj_dup(net->subnet);
 	memcpy(addr->ip.data, best->value.data, best->value.len);
 	addr_format(&addr->ip, text, sizeof(text));
-	reservation_take(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text, addr->ip.data,
-			 addr->ip.len, owner);
+	reservation_take(a, RESERVED_ADDRESS, net->meta->id, text, addr->ip.data, addr->ip.len, owner);
 	return addr;
 }
 
@@ -348,10 +346,10 @@ static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cu
 		if (net->spec && obj_bytes_equal(&addr->ip, &net->spec->gateway))
 			continue;
 		addr_format(&addr->ip, text, sizeof(text));
-		if (!reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text))
+		if (!reservation_is_free(a, RESERVED_ADDRESS, net->meta->id, text))
 			continue;
-		reservation_take(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text,
-				 addr->ip.data, addr->ip.len, owner);
+		reservation_take(a, RESERVED_ADDRESS, net->meta->id, text, addr->ip.data, addr->ip.len,
+				 owner);
 		c->next++;
 		return addr;
 	}
@@ -417,7 +415,7 @@ static void make_pending(struct alloc *a, const Gs__Task *t)
 
 		obj_add(&edit->n_addresses, &edit->addresses, obj_dup(sa));
 	}
-	edit->status->state = GS__TASK_STATE__TASK_PENDING;
+	edit->status->state = TASK_PENDING;
 	str_replace(&edit->pending_reason, "");
 }
 
@@ -428,8 +426,8 @@ static void allocate_tasks(struct alloc *a)
 	struct cursors cs = {0};
 
 	for (size_t i = 0; i < n; i++)
-		if (task_state(rows[i]) == GS__TASK_STATE__TASK_NEW && task_wanted(rows[i]) &&
-		    rows[i]->spec && tx_get(a->tx, OBJ_SLOT, rows[i]->slot_id))
+		if (task_state(rows[i]) == TASK_NEW && task_wanted(rows[i]) && rows[i]->spec &&
+		    tx_get(a->tx, OBJ_SLOT, rows[i]->slot_id))
 			rows[fresh++] = rows[i];
 	qsort(rows, fresh, sizeof(*rows), tasks_by_service_then_slot);
 	for (size_t i = 0; i < fresh; i++) {

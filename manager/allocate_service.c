@@ -27,9 +27,9 @@ static Gs__Addr *take_vip(struct alloc *a, const Gs__Network *net, const char *o
 		ip_add(addr->ip.data, addr->ip.len, i);
 		addr_format(&addr->ip, text, sizeof(text));
 		if (!(net->spec && obj_bytes_equal(&addr->ip, &net->spec->gateway)) &&
-		    reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text)) {
-			reservation_take(a, GS__RESERVATION_KIND__RESERVED_ADDRESS, net->meta->id, text,
-					 addr->ip.data, addr->ip.len, owner);
+		    reservation_is_free(a, RESERVED_ADDRESS, net->meta->id, text)) {
+			reservation_take(a, RESERVED_ADDRESS, net->meta->id, text, addr->ip.data,
+					 addr->ip.len, owner);
 			return addr;
 		}
 		obj_free(addr);
@@ -78,9 +78,9 @@ static bool take_port(struct alloc *a, const char *protocol, uint32_t port, cons
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", port);
-	if (!reservation_is_free(a, GS__RESERVATION_KIND__RESERVED_PORT, protocol, text))
+	if (!reservation_is_free(a, RESERVED_PORT, protocol, text))
 		return false;
-	reservation_take(a, GS__RESERVATION_KIND__RESERVED_PORT, protocol, text, &wire, sizeof(wire), owner);
+	reservation_take(a, RESERVED_PORT, protocol, text, &wire, sizeof(wire), owner);
 	return true;
 }
 

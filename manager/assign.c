@@ -68,23 +68,23 @@ static void item_set(Gs__AssignmentItem *item, const void *row)
 
 	switch (obj_kind_of(row)) {
 	case OBJ_TASK:
-		item->item_case = GS__ASSIGNMENT_ITEM__ITEM_TASK;
+		item->item_case = ITEM_TASK;
 		item->task = borrowed;
 		break;
 	case OBJ_NETWORK:
-		item->item_case = GS__ASSIGNMENT_ITEM__ITEM_NETWORK;
+		item->item_case = ITEM_NETWORK;
 		item->network = borrowed;
 		break;
 	case OBJ_ENDPOINT:
-		item->item_case = GS__ASSIGNMENT_ITEM__ITEM_ENDPOINT;
+		item->item_case = ITEM_ENDPOINT;
 		item->endpoint = borrowed;
 		break;
 	case OBJ_SECRET:
-		item->item_case = GS__ASSIGNMENT_ITEM__ITEM_SECRET;
+		item->item_case = ITEM_SECRET;
 		item->secret = borrowed;
 		break;
 	default:
-		item->item_case = GS__ASSIGNMENT_ITEM__ITEM_NODE;
+		item->item_case = ITEM_NODE;
 		item->node = borrowed;
 		break;
 	}
@@ -197,7 +197,7 @@ size_t assign_diff(const struct store *s, const char *node_id, struct assign_set
 		if (!task_is_final(tasks[i]))
 			want_surroundings(&d, tasks[i]);
 	for (size_t i = 0; i < n; i++)
-		if (tasks[i]->desired != GS__TASK_STATE__TASK_REMOVE || !task_is_final(tasks[i]))
+		if (tasks[i]->desired != TASK_REMOVE || !task_is_final(tasks[i]))
 			want(&d, "task", tasks[i]->meta->id, tasks[i]);
 	drop_unwanted(&d);
 	*ret = d.items;

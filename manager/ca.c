@@ -86,14 +86,13 @@ int ca_token_check(const Gs__Cluster *cluster, const char *text, int64_t now_ms,
 	rc = is_worker ? token_alive(cluster->worker_token, "worker", now_ms, e)
 		       : token_alive(cluster->manager_token, "manager", now_ms, e);
 	if (rc == 0)
-		*ret_role = is_worker ? GS__ROLE__ROLE_WORKER : GS__ROLE__ROLE_MANAGER;
+		*ret_role = is_worker ? ROLE_WORKER : ROLE_MANAGER;
 	return rc;
 }
 
 int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], struct err *e)
 {
-	const Gs__JoinToken *t =
-		role == GS__ROLE__ROLE_MANAGER ? cluster->manager_token : cluster->worker_token;
+	const Gs__JoinToken *t = role == ROLE_MANAGER ? cluster->manager_token : cluster->worker_token;
 	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
 	struct join_token token;
 	int rc = tls_cert_digest(ca, token.digest, e);
@@ -121,7 +120,7 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 		err_set(e, E_UNAUTHENTICATED, "the certificate of node %s is not known here", peer->node_id);
 	else
 		return ROLE_BIT_NONE |
-		       (node->spec->role == GS__ROLE__ROLE_MANAGER ? ROLE_BIT_MANAGER : ROLE_BIT_WORKER);
+		       (node->spec->role == ROLE_MANAGER ? ROLE_BIT_MANAGER : ROLE_BIT_WORKER);
 	return 0;
 }
 
@@ -243,7 +242,7 @@ static int check_issue(const Gs__IssueRequest *req, struct err *e)
 			       REQUEST_ID_MAX);
 	if (req->worker_csr_pem.len == 0)
 		return err_set(e, E_INVALID, "the request has no certificate request");
-	if (req->availability > GS__AVAILABILITY__AVAIL_DRAIN)
+	if (req->availability > AVAIL_DRAIN)
 		return err_set(e, E_INVALID, "unknown availability %d", (int)req->availability);
 	return ca_check_description(req->description, e);
 }
@@ -253,7 +252,7 @@ static void add_node(struct manager *m, struct tx *tx, const char *id, const Gs_
 	Gs__Node *node = obj_new_row(OBJ_NODE, id);
 
 	node->spec = obj_new(&gs__node_spec__descriptor);
-	node->spec->role = GS__ROLE__ROLE_WORKER;
+	node->spec->role = ROLE_WORKER;
 	node->spec->availability = req->availability;
 	node->description = obj_dup(req->description);
 	node->status = obj_new(&gs__node_status__descriptor);
@@ -286,7 +285,7 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 
 	if (rc)
 		return rc;
-	if (role == GS__ROLE__ROLE_MANAGER)
+	if (role == ROLE_MANAGER)
 		return err_set(
 			e, E_INVALID,
 			"this version runs one manager; several come later: join with the worker token "
@@ -411,7 +410,8 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 
 void ca_register(struct manager *m)
 {
-	static const rpc_handler handlers[] = {on_get_root, on_issue, on_renew};
+	static const rpc_handler handlers[] = {
+		[CA_GET_ROOT] = on_get_root, [CA_ISSUE] = on_issue, [CA_RENEW] = on_renew};
 
 	rpc_server_add(m->server, RPC_CA, handlers, array_size(handlers), m);
 }

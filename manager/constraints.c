@@ -26,7 +26,7 @@ static const char *node_value(const Gs__Node *n, const char *key)
 	if (strcmp(key, "node.hostname") == 0)
 		return d ? d->hostname : "";
 	if (strcmp(key, "node.role") == 0)
-		return n->spec && n->spec->role == GS__ROLE__ROLE_MANAGER ? "manager" : "worker";
+		return n->spec && n->spec->role == ROLE_MANAGER ? "manager" : "worker";
 	if (strcmp(key, "node.platform.os") == 0)
 		return d ? d->platform_os : "";
 	if (strcmp(key, "node.platform.arch") == 0)

@@ -50,12 +50,12 @@ static Gs__JoinTokensResponse *tokens_response(struct manager *m, const Gs__Clus
 	const Gs__Node *self = store_node(m->store, m->node_id);
 	char text[96];
 
-	if (ca_token_text(cluster, GS__ROLE__ROLE_WORKER, text, e)) {
+	if (ca_token_text(cluster, ROLE_WORKER, text, e)) {
 		obj_free(resp);
 		return NULL;
 	}
 	str_replace(&resp->worker, text);
-	ca_token_text(cluster, GS__ROLE__ROLE_MANAGER, text, e);
+	ca_token_text(cluster, ROLE_MANAGER, text, e);
 	str_replace(&resp->manager, text);
 	str_replace(&resp->addr, self ? self->manager_addr : "");
 	return resp;
@@ -142,7 +142,7 @@ static int check_node_update(const Gs__Node *node, const Gs__NodeUpdateRequest *
 	if (req->version && req->version != node->meta->version)
 		return err_set(e, E_STALE_VERSION, "node %s was changed meanwhile; try again",
 			       node_display(node));
-	if (req->spec->availability > GS__AVAILABILITY__AVAIL_DRAIN)
+	if (req->spec->availability > AVAIL_DRAIN)
 		return err_set(e, E_INVALID, "node %s: unknown availability", node_display(node));
 	if (req->spec->role != node->spec->role)
 		return err_set(e, E_INVALID,
@@ -191,7 +191,7 @@ static void revoke_certs(struct manager *m, struct tx *tx, const char *node_id)
 
 static int check_removal(struct manager *m, const Gs__Node *node, bool force, struct err *e)
 {
-	if (node->spec->role == GS__ROLE__ROLE_MANAGER)
+	if (node->spec->role == ROLE_MANAGER)
 		return err_set(e, E_IN_USE,
 			       "node %s is the cluster's only manager; 'gswarm leave --force' on it ends "
 			       "the cluster",
@@ -222,17 +222,35 @@ static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	manager_commit(m, call, tx, NULL, on_remove_node, msg); /* the dispatcher ends what it has open */
 }
 
-/* ---- methods, in the order of the .proto ---- */
+/* ---- methods ---- */
 
 void control_register(struct manager *m)
 {
 	static const rpc_handler handlers[] = {
-		on_init_cluster,   on_get_cluster,     on_join_tokens,    on_list_nodes,
-		on_inspect_node,   on_update_node,     on_remove_node,    on_create_network,
-		on_list_networks,  on_inspect_network, on_remove_network, on_create_service,
-		on_list_services,  on_inspect_service, on_update_service, on_scale_service,
-		on_remove_service, on_list_tasks,      on_watch_service,  on_galera_status,
-		on_galera_recover, log_broker_on_logs, on_dump,           on_list_events,
+		[CONTROL_INIT_CLUSTER] = on_init_cluster,
+		[CONTROL_GET_CLUSTER] = on_get_cluster,
+		[CONTROL_JOIN_TOKENS] = on_join_tokens,
+		[CONTROL_LIST_NODES] = on_list_nodes,
+		[CONTROL_INSPECT_NODE] = on_inspect_node,
+		[CONTROL_UPDATE_NODE] = on_update_node,
+		[CONTROL_REMOVE_NODE] = on_remove_node,
+		[CONTROL_CREATE_NETWORK] = on_create_network,
+		[CONTROL_LIST_NETWORKS] = on_list_networks,
+		[CONTROL_INSPECT_NETWORK] = on_inspect_network,
+		[CONTROL_REMOVE_NETWORK] = on_remove_network,
+		[CONTROL_CREATE_SERVICE] = on_create_service,
+		[CONTROL_LIST_SERVICES] = on_list_services,
+		[CONTROL_INSPECT_SERVICE] = on_inspect_service,
+		[CONTROL_UPDATE_SERVICE] = on_update_service,
+		[CONTROL_SCALE_SERVICE] = on_scale_service,
+		[CONTROL_REMOVE_SERVICE] = on_remove_service,
+		[CONTROL_LIST_TASKS] = on_list_tasks,
+		[CONTROL_WATCH_SERVICE] = on_watch_service,
+		[CONTROL_GALERA_STATUS] = on_galera_status,
+		[CONTROL_GALERA_RECOVER] = on_galera_recover,
+		[CONTROL_LOGS] = log_broker_on_logs,
+		[CONTROL_DUMP] = on_dump,
+		[CONTROL_LIST_EVENTS] = on_list_events,
 	};
 
 	rpc_server_add(m->server, RPC_CONTROL, handlers, array_size(handlers), m);

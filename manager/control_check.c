@@ -209,14 +209,13 @@ static int check_mounts(const Gs__TaskSpec *t, struct err *e)
 		if (m->target[0] != '/' || strlen(m->target) > 4000 || strstr(m->target, "/../"))
 			return err_set(e, E_INVALID, "mount target '%.80s' is not an absolute path",
 				       m->target);
-		if (m->type == GS__MOUNT_TYPE__MOUNT_BIND && m->source[0] != '/')
+		if (m->type == MOUNT_BIND && m->source[0] != '/')
 			return err_set(e, E_INVALID,
 				       "bind mount on %.80s: source '%.80s' is not an absolute path",
 				       m->target, m->source);
-		if (m->type == GS__MOUNT_TYPE__MOUNT_VOLUME && *m->source &&
-		    check_name("volume", m->source, e))
+		if (m->type == MOUNT_VOLUME && *m->source && check_name("volume", m->source, e))
 			return e->code;
-		if (m->type > GS__MOUNT_TYPE__MOUNT_TMPFS)
+		if (m->type > MOUNT_TMPFS)
 			return err_set(e, E_INVALID, "mount on %.80s: unknown type", m->target);
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(t->mounts[k]->target, m->target) == 0)
@@ -338,11 +337,11 @@ static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, stru
 	for (size_t i = 0; i < spec->n_constraints; i++)
 		if (check_constraint(spec->constraints[i], e))
 			return e->code;
-	if (spec->mode == GS__MODE__MODE_REPLICATED && spec->replicas > REPLICAS_MAX)
+	if (spec->mode == MODE_REPLICATED && spec->replicas > REPLICAS_MAX)
 		return err_set(e, E_LIMIT, "%u replicas; the limit is %u", spec->replicas, REPLICAS_MAX);
-	if (spec->topology == GS__TOPOLOGY__TOPO_GALERA)
+	if (spec->topology == TOPO_GALERA)
 		return check_galera(spec, e);
-	if (spec->topology != GS__TOPOLOGY__TOPO_NONE)
+	if (spec->topology != TOPO_NONE)
 		return err_set(e, E_INVALID, "this version has the topologies none and galera");
 	if (t->n_args == 0)
 		return err_set(e, E_INVALID, "no command given: put it after the image");
@@ -355,7 +354,7 @@ int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e)
 		return e->code;
 	if (!spec->task)
 		return err_set(e, E_INVALID, "service %s: no image given", spec->name);
-	if (spec->mode > GS__MODE__MODE_GLOBAL)
+	if (spec->mode > MODE_GLOBAL)
 		return err_set(e, E_INVALID, "service %s: unknown mode", spec->name);
 	return check_service_body(s, spec, e) ? err_wrap(e, "service %s", spec->name) : 0;
 }
@@ -373,9 +372,9 @@ static const char *why_not(const struct store *s, const Gs__ServiceSpec *spec, c
 	if (!node_is_ready(n))
 		snprintf(buf, size, "node %s is %s %" PRId64 "s", node_name(n),
 			 node_is_down(n) ? "down" : "unknown", since_s < 0 ? 0 : since_s);
-	else if (node_availability(n) != GS__AVAILABILITY__AVAIL_ACTIVE)
+	else if (node_availability(n) != AVAIL_ACTIVE)
 		snprintf(buf, size, "node %s is %s", node_name(n),
-			 node_availability(n) == GS__AVAILABILITY__AVAIL_PAUSE ? "paused" : "drained");
+			 node_availability(n) == AVAIL_PAUSE ? "paused" : "drained");
 	else if (!constraints_match(spec, n))
 		snprintf(buf, size, "node %s does not match the constraints", node_name(n));
 	else

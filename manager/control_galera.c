@@ -65,9 +65,9 @@ static int check_recover(struct manager *m, const Gs__Service *svc, const Gs__Ga
 {
 	const Gs__GaleraCluster *c = store_galera(m->store, svc->galera_cluster_id);
 
-	if (svc->spec->topology != GS__TOPOLOGY__TOPO_GALERA || !c)
+	if (svc->spec->topology != TOPO_GALERA || !c)
 		return err_set(e, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
-	if (c->phase == GS__GALERA_PHASE__GP_HEALTHY || c->phase == GS__GALERA_PHASE__GP_DEGRADED)
+	if (c->phase == GP_HEALTHY || c->phase == GP_DEGRADED)
 		return err_set(e, E_UNSAFE_BOOTSTRAP,
 			       "service %s: the cluster has a Primary component; nothing to recover",
 			       svc->spec->name);

@@ -143,7 +143,7 @@ static void add_rows(struct init *in)
 
 	hostport_parse(req->advertise_addr, MANAGER_PORT, host, sizeof(host), &port, NULL);
 	node->spec = obj_new(&gs__node_spec__descriptor);
-	node->spec->role = GS__ROLE__ROLE_MANAGER;
+	node->spec->role = ROLE_MANAGER;
 	node->spec->availability = req->availability;
 	node->description = obj_dup(req->description);
 	node->status = obj_new(&gs__node_status__descriptor);
@@ -247,7 +247,7 @@ static int check_init(const Gs__InitClusterRequest *req, struct err *e)
 	if (req->worker_csr_pem.len == 0 || req->worker_csr_pem.len > 65536 ||
 	    req->manager_csr_pem.len > 65536)
 		return err_set(e, E_INVALID, "init: certificate request missing or too long");
-	if (req->availability > GS__AVAILABILITY__AVAIL_DRAIN)
+	if (req->availability > AVAIL_DRAIN)
 		return err_set(e, E_INVALID, "init: unknown availability %d", (int)req->availability);
 	if (req->spec && check_cluster_spec(req->spec, e))
 		return e->code;

@@ -45,7 +45,7 @@ static bool has_mount(const Gs__TaskSpec *t, const char *target)
 
 static void defaults(Gs__ServiceSpec *spec)
 {
-	bool is_galera = spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	bool is_galera = spec->topology == TOPO_GALERA;
 	Gs__TaskSpec *t = spec->task;
 
 	if (t->stop_grace_ms == 0)
@@ -62,7 +62,7 @@ static void defaults(Gs__ServiceSpec *spec)
 	if (!has_mount(t, "/var/lib/mysql")) {
 		Gs__Mount *mount = obj_new(&gs__mount__descriptor);
 
-		mount->type = GS__MOUNT_TYPE__MOUNT_VOLUME;
+		mount->type = MOUNT_VOLUME;
 		str_replace(&mount->target, "/var/lib/mysql");
 		obj_add(&t->n_mounts, &t->mounts, mount);
 	}
@@ -111,7 +111,7 @@ static bool galera_name_taken(const struct store *s, const char *name)
 static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, const char *password,
 			       struct err *e)
 {
-	uint32_t nodes = spec->mode == GS__MODE__MODE_GLOBAL ? 1 : spec->replicas;
+	uint32_t nodes = spec->mode == MODE_GLOBAL ? 1 : spec->replicas;
 
 	if (!password || !*password)
 		return err_set(e, E_INVALID,
@@ -130,7 +130,7 @@ static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, c
 
 static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
 {
-	bool is_galera = spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	bool is_galera = spec->topology == TOPO_GALERA;
 	cleanup_free char *password = NULL;
 	Gs__Service *row;
 	int rc = check_service(m->store, spec, e);
@@ -192,12 +192,12 @@ static int check_update(struct manager *m, const Gs__Service *svc, Gs__ServiceSp
 	    spec->topology != svc->spec->topology)
 		return err_set(e, E_INVALID, "service %s: name, mode and topology cannot be changed",
 			       svc->spec->name);
-	if (spec->topology != GS__TOPOLOGY__TOPO_GALERA)
+	if (spec->topology != TOPO_GALERA)
 		return 0;
 	if (env_find(spec->task->env, spec->task->n_env, "MYSQL_ROOT_PASSWORD"))
 		return err_set(e, E_INVALID, "service %s: the root password is changed with SQL, not here",
 			       svc->spec->name);
-	if (spec->mode == GS__MODE__MODE_GLOBAL || spec->replicas <= svc->spec->replicas)
+	if (spec->mode == MODE_GLOBAL || spec->replicas <= svc->spec->replicas)
 		return 0;
 	return check_galera_nodes(m->store, spec, spec->replicas, clock_wall_ms(m->clock), e);
 }
@@ -236,13 +236,13 @@ static int check_scale(struct manager *m, const Gs__Service *svc, uint32_t repli
 {
 	if (svc->meta->deleting)
 		return err_set(e, E_NOT_FOUND, "service %s is being removed", svc->spec->name);
-	if (svc->spec->mode == GS__MODE__MODE_GLOBAL)
+	if (svc->spec->mode == MODE_GLOBAL)
 		return err_set(e, E_INVALID, "service %s is global: it has one task on every node",
 			       svc->spec->name);
 	if (replicas > 1000)
 		return err_set(e, E_LIMIT, "service %s: %u replicas; the limit is 1000", svc->spec->name,
 			       replicas);
-	if (svc->spec->topology == GS__TOPOLOGY__TOPO_GALERA && replicas > svc->spec->replicas)
+	if (svc->spec->topology == TOPO_GALERA && replicas > svc->spec->replicas)
 		return check_galera_nodes(m->store, svc->spec, replicas, clock_wall_ms(m->clock), e);
 	return 0;
 }
@@ -267,7 +267,7 @@ void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	changed->spec->replicas = req->replicas;
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, svc->meta->id);
-	if (svc->spec->topology == GS__TOPOLOGY__TOPO_GALERA && req->replicas && req->replicas % 2 == 0)
+	if (svc->spec->topology == TOPO_GALERA && req->replicas && req->replicas % 2 == 0)
 		str_replace(&resp->warning,
 			    "an even number of members survives no more failures than one less");
 	tx = tx_new(m->store);
@@ -377,7 +377,7 @@ void on_galera_status(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	if (manager_refuses(m, call) ||
 	    !(svc = find_service(m, call, ((const Gs__GaleraStatusRequest *)msg)->ref)))
 		return;
-	if (svc->spec->topology != GS__TOPOLOGY__TOPO_GALERA)
+	if (svc->spec->topology != TOPO_GALERA)
 		manager_fail(call, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
 	else
 		reply_detail(m, call, svc);

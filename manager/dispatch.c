@@ -179,7 +179,7 @@ static void push(struct session *s)
 	if (!s->open || s->first)
 		return;
 	n = assign_diff(s->d->m->store, s->node->id, s->set, &items);
-	send_items(s, GS__SESSION_KIND__SESSION_CHANGE, items, n);
+	send_items(s, SESSION_CHANGE, items, n);
 	assign_items_free(items, n);
 }
 
@@ -190,7 +190,7 @@ static void send_open(struct session *s)
 	char **managers;
 	size_t n = manager_addresses(m, &managers);
 
-	event.kind = GS__SESSION_KIND__SESSION_OPEN;
+	event.kind = SESSION_OPEN;
 	event.session_id = s->id;
 	event.heartbeat_ms = store_cluster(m->store)->spec->heartbeat_ms;
 	event.lease_ms = LEASE_MS;
@@ -211,11 +211,11 @@ static void session_begin(struct session *s)
 	s->open = true;
 	s->node->last_seen_ms = clock_mono_ms(s->d->m->clock);
 	send_open(s);
-	send_marker(s, GS__SESSION_KIND__SESSION_BEGIN);
+	send_marker(s, SESSION_BEGIN);
 	n = assign_diff(s->d->m->store, s->node->id, s->set, &items);
-	send_items(s, GS__SESSION_KIND__SESSION_ITEM, items, n);
+	send_items(s, SESSION_ITEM, items, n);
 	assign_items_free(items, n);
-	send_marker(s, GS__SESSION_KIND__SESSION_COMPLETE);
+	send_marker(s, SESSION_COMPLETE);
 	log_info("session of node %s open, %zu items", s->node->id, n);
 	manager_mark_dirty(s->d->m);
 }
@@ -389,7 +389,7 @@ static void on_heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, voi
 	n = dispatcher_node(d, rpc_call_peer(call)->node_id);
 	n->last_seen_ms = clock_mono_ms(d->m->clock);
 	node = store_node(d->m->store, n->id);
-	if (node && node->status && node->status->state != GS__NODE_STATE__NODE_READY)
+	if (node && node->status && node->status->state != NODE_READY)
 		manager_mark_dirty(d->m);
 	resp.heartbeat_ms = store_cluster(d->m->store)->spec->heartbeat_ms;
 	resp.lease_ms = LEASE_MS;
@@ -411,7 +411,9 @@ struct dispatcher *dispatcher_new(struct manager *m)
 
 void dispatcher_register(struct dispatcher *d)
 {
-	static const rpc_handler handlers[] = {on_session, on_heartbeat, on_report};
+	static const rpc_handler handlers[] = {[DISPATCHER_SESSION] = on_session,
+					       [DISPATCHER_HEARTBEAT] = on_heartbeat,
+					       [DISPATCHER_REPORT] = on_report};
 
 	rpc_server_add(d->m->server, RPC_DISPATCHER, handlers, array_size(handlers), d);
 }

@@ -59,7 +59,7 @@ void galera_wake_at(struct galera *g, int64_t wall_ms)
 
 static bool node_is_ready(const Gs__Node *node)
 {
-	return node && node->status && node->status->state == GS__NODE_STATE__NODE_READY;
+	return node && node->status && node->status->state == NODE_READY;
 }
 
 /* After an election of managers every node still counts as ready; only a session shows that it is there. */
@@ -70,8 +70,7 @@ static bool node_has_session(const struct galera *g, const Gs__Node *node)
 
 static bool permit_fits_attempt(const Gs__Task *t)
 {
-	return t->permit && t->permit->mode != GS__PERMIT_MODE__PERMIT_NONE &&
-	       t->permit->attempt >= t->status->attempt;
+	return t->permit && t->permit->mode != PERMIT_NONE && t->permit->attempt >= t->status->attempt;
 }
 
 static bool was_let_start(const Gs__Task *t)
@@ -82,9 +81,9 @@ static bool was_let_start(const Gs__Task *t)
 /* ORPHANED is the managers' word, not the worker's: the process may well run. */
 static bool may_still_run(const Gs__Task *t)
 {
-	Gs__TaskState state = t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+	Gs__TaskState state = t->status ? t->status->state : TASK_NEW;
 
-	return !task_state_is_final(state) || state == GS__TASK_STATE__TASK_ORPHANED;
+	return !task_state_is_final(state) || state == TASK_ORPHANED;
 }
 
 static enum galera_life running_life(const Gs__Task *t)
@@ -98,16 +97,16 @@ static enum galera_life running_life(const Gs__Task *t)
 
 static enum galera_life task_life(const struct galera *g, const Gs__Task *t, const Gs__Node *node)
 {
-	Gs__TaskState state = t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+	Gs__TaskState state = t->status ? t->status->state : TASK_NEW;
 
 	/* A join permit may be used again by a worker that we do not see, so its HELD proves little. */
-	if (!node_is_ready(node) || state == GS__TASK_STATE__TASK_ORPHANED)
+	if (!node_is_ready(node) || state == TASK_ORPHANED)
 		return was_let_start(t) ? GL_LOST : GL_ABSENT;
-	if (state < GS__TASK_STATE__TASK_HELD || task_state_is_final(state))
+	if (state < TASK_HELD || task_state_is_final(state))
 		return GL_ABSENT;
-	if (state > GS__TASK_STATE__TASK_HELD)
+	if (state > TASK_HELD)
 		return running_life(t);
-	if (permit_fits_attempt(t) && t->permit->mode != GS__PERMIT_MODE__PERMIT_GENESIS &&
+	if (permit_fits_attempt(t) && t->permit->mode != PERMIT_GENESIS &&
 	    t->permit->group_epoch == g->c->group_epoch)
 		return GL_STARTING;
 	if (!t->status->evidence || t->status->evidence->attempt != t->status->attempt)
@@ -119,8 +118,7 @@ static enum galera_life task_life(const struct galera *g, const Gs__Task *t, con
 
 static bool newer_task(const Gs__Task *a, const Gs__Task *b)
 {
-	bool a_wanted = a->desired <= GS__TASK_STATE__TASK_RUNNING,
-	     b_wanted = b->desired <= GS__TASK_STATE__TASK_RUNNING;
+	bool a_wanted = a->desired <= TASK_RUNNING, b_wanted = b->desired <= TASK_RUNNING;
 
 	if (a_wanted != b_wanted)
 		return a_wanted;
@@ -135,7 +133,7 @@ static void member_add_task(struct galera *g, struct galera_member *m, const Gs_
 {
 	const Gs__Node *node = t->node_id[0] ? tx_get(g->tx, OBJ_NODE, t->node_id) : NULL;
 	enum galera_life life = task_life(g, t, node);
-	bool final = task_state_is_final(t->status ? t->status->state : GS__TASK_STATE__TASK_NEW);
+	bool final = task_state_is_final(t->status ? t->status->state : TASK_NEW);
 
 	if (!final && (!m->task || newer_task(t, m->task))) {
 		if (m->task && m->life >= GL_STARTING && life <= GL_HELD)
@@ -157,8 +155,8 @@ static void member_finish(struct galera *g, struct galera_member *m)
 	m->seqno = -1;
 	if (!t)
 		return;
-	m->stopping = t->desired > GS__TASK_STATE__TASK_RUNNING;
-	m->permitted = t->status && t->status->state == GS__TASK_STATE__TASK_HELD && permit_fits_attempt(t);
+	m->stopping = t->desired > TASK_RUNNING;
+	m->permitted = t->status && t->status->state == TASK_HELD && permit_fits_attempt(t);
 	const Gs__GaleraView *v = t->status ? t->status->view : NULL;
 	if (m->life == GL_PRIMARY || m->life == GL_NONPRIM) {
 		m->outdated = t->permit && t->permit->group_epoch < g->c->group_epoch;

@@ -17,12 +17,12 @@ bool galera_token_live(const struct galera *g)
 {
 	const Gs__BootstrapToken *t = g->c->token;
 
-	return t && (t->state == GS__TOKEN_STATE__TOKEN_ISSUED || t->state == GS__TOKEN_STATE__TOKEN_STARTED);
+	return t && (t->state == TOKEN_ISSUED || t->state == TOKEN_STARTED);
 }
 
 static bool token_in_place(const struct galera_member *m, const Gs__BootstrapToken *t)
 {
-	return m->task && m->task->permit && m->task->permit->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP &&
+	return m->task && m->task->permit && m->task->permit->mode == PERMIT_PC_BOOTSTRAP &&
 	       m->task->permit->epoch == t->epoch;
 }
 
@@ -41,12 +41,12 @@ void galera_token_issue(struct galera *g, struct galera_member *m, uint64_t pare
 	obj_add(&g->c->n_epochs, &g->c->epochs, e);
 	t->epoch = g->c->epoch;
 	t->issued_ms = g->wall_ms;
-	t->state = GS__TOKEN_STATE__TOKEN_ISSUED;
+	t->state = TOKEN_ISSUED;
 	str_replace(&t->slot_id, m->slot->meta->id);
 	str_replace(&t->task_id, m->task->meta->id);
 	obj_free(g->c->token);
 	g->c->token = t;
-	galera_set_phase(g, GS__GALERA_PHASE__GP_BOOTING);
+	galera_set_phase(g, GP_BOOTING);
 }
 
 static Gs__GaleraEpoch *token_epoch(struct galera *g)
@@ -65,7 +65,7 @@ void galera_token_abandon(struct galera *g)
 
 	if (e)
 		e->abandoned = true;
-	g->c->token->state = GS__TOKEN_STATE__TOKEN_VOID;
+	g->c->token->state = TOKEN_VOID;
 }
 
 /* The process that was asked is gone. Whoever followed it, if it did happen, is in the same line. */
@@ -75,7 +75,7 @@ static void token_withdraw_in_place(struct galera *g)
 
 	if (e)
 		e->boot_seqno = INT64_MAX;
-	g->c->token->state = GS__TOKEN_STATE__TOKEN_VOID;
+	g->c->token->state = TOKEN_VOID;
 }
 
 /* ---- genesis ---- */
@@ -86,7 +86,7 @@ void galera_birth(struct galera *g)
 		struct galera_member *m = &g->m[i];
 
 		if (m->life == GL_HELD && m->task->status->evidence->epoch > g->c->epoch &&
-		    m->task->status->evidence->class_ != GS__GALERA_CLASS__GC_EMPTY) {
+		    m->task->status->evidence->class_ != GC_EMPTY) {
 			galera_block(g, "a volume comes from a later epoch than the managers know: their "
 					"state is too old");
 			return;
@@ -98,7 +98,7 @@ void galera_birth(struct galera *g)
 		if (m->life != GL_HELD || m->leaving || m->stopping || m->verdict != GV_EMPTY)
 			continue;
 		galera_token_issue(g, m, 0, false);
-		galera_permit_give(g, m, galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_GENESIS));
+		galera_permit_give(g, m, galera_permit_new(g, m, PERMIT_GENESIS));
 		galera_event(g, "galera.genesis", "%s makes the first data", galera_member_name(m));
 		return;
 	}
@@ -121,10 +121,10 @@ static void commit_genesis(struct galera *g, const struct galera_member *m)
 
 static void give_bootstrap(struct galera *g, struct galera_member *m)
 {
-	Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_BOOTSTRAP);
+	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_BOOTSTRAP);
 
 	obj_set(&p->start_position, m->task->status->evidence->position);
-	g->c->token->state = GS__TOKEN_STATE__TOKEN_STARTED;
+	g->c->token->state = TOKEN_STARTED;
 	galera_event(g, "galera.bootstrap", "%s bootstraps epoch %llu at seqno %lld", galera_member_name(m),
 		     (unsigned long long)g->c->epoch, (long long)m->seqno);
 	galera_permit_give(g, m, p);
@@ -141,14 +141,14 @@ static void unborn_held(struct galera *g, struct galera_member *m)
 		return;
 	}
 	const Gs__GaleraPermit *p = m->task->permit;
-	bool asked = p && p->mode == GS__PERMIT_MODE__PERMIT_GENESIS && p->epoch == g->c->epoch &&
+	bool asked = p && p->mode == PERMIT_GENESIS && p->epoch == g->c->epoch &&
 		     p->attempt >= m->task->status->attempt;
 	if (m->verdict == GV_FOREIGN) {
 		galera_block(g, "the first slot's volume holds data of another cluster");
 		return;
 	}
 	if (!asked)
-		galera_permit_give(g, m, galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_GENESIS));
+		galera_permit_give(g, m, galera_permit_new(g, m, PERMIT_GENESIS));
 }
 
 /* ---- an elected source ---- */
@@ -164,12 +164,12 @@ static void born_held(struct galera *g, struct galera_member *m)
 	galera_event(g, "galera.abandoned", "%s lost its data before epoch %llu was confirmed",
 		     galera_member_name(m), (unsigned long long)g->c->token->epoch);
 	galera_token_abandon(g);
-	galera_set_phase(g, GS__GALERA_PHASE__GP_RECOVERING);
+	galera_set_phase(g, GP_RECOVERING);
 }
 
 static void confirm(struct galera *g, struct galera_member *m)
 {
-	g->c->token->state = GS__TOKEN_STATE__TOKEN_CONFIRMED;
+	g->c->token->state = TOKEN_CONFIRMED;
 	if (!g->c->cluster_uuid[0])
 		str_replace(&g->c->cluster_uuid, m->task->status->view->cluster_uuid);
 	obj_free(g->c->last_primary);
@@ -182,9 +182,8 @@ static void confirm(struct galera *g, struct galera_member *m)
 	g->c->force_bootstrap = false;
 	str_replace(&g->c->force_slot, "");
 	m->in_v = true;
-	if (m->task->permit->mode ==
-	    GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP) /* done: nobody shall read it again */
-		galera_permit_give(g, m, galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_NONE));
+	if (m->task->permit->mode == PERMIT_PC_BOOTSTRAP) /* done: nobody shall read it again */
+		galera_permit_give(g, m, galera_permit_new(g, m, PERMIT_NONE));
 }
 
 static bool is_confirmation(const struct galera *g, const struct galera_member *m)
@@ -204,8 +203,7 @@ static void rebind(struct galera *g, struct galera_member *m)
 
 	if (m->life != GL_HELD || !strcmp(m->task->meta->id, g->c->token->task_id))
 		return;
-	if (!holder || (task_state_is_final(holder->status->state) &&
-			holder->status->state != GS__TASK_STATE__TASK_ORPHANED))
+	if (!holder || (task_state_is_final(holder->status->state) && holder->status->state != TASK_ORPHANED))
 		str_replace(&g->c->token->task_id, m->task->meta->id);
 }
 
@@ -215,7 +213,7 @@ static bool may_replace_unborn(const struct galera *g, const struct galera_membe
 {
 	const Gs__Task *holder = tx_get(g->tx, OBJ_TASK, g->c->token->task_id);
 
-	if (g->c->token->state == GS__TOKEN_STATE__TOKEN_STARTED && galera_obeys(g, GALERA_RULE_TOKEN))
+	if (g->c->token->state == TOKEN_STARTED && galera_obeys(g, GALERA_RULE_TOKEN))
 		return false;
 	if (!m || !holder || !m->task || m->leaving || m->stopping)
 		return true;
@@ -232,7 +230,7 @@ static void replace_unborn(struct galera *g)
 	obj_set(&g->c->genesis, NULL);
 	str_replace(&g->c->cluster_uuid, "");
 	g->c->force_bootstrap = false;
-	galera_set_phase(g, GS__GALERA_PHASE__GP_UNBORN);
+	galera_set_phase(g, GP_UNBORN);
 	galera_birth(g);
 }
 
@@ -246,7 +244,7 @@ static void wait_for_holder(struct galera *g)
 	}
 	if (galera_try_consent(g))
 		return;
-	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED || g->wall_ms >= until)
+	if (g->c->phase == GP_BLOCKED || g->wall_ms >= until)
 		galera_block(g, "the slot that was to bootstrap is unreachable and may be running: bring its "
 				"host back, "
 				"or consent to start another one");
@@ -286,7 +284,7 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 	if (!committed || !committed->permit || committed->permit->serial != p->serial)
 		return; /* given in this very tx */
 	if (m->life == GL_NONPRIM && g->wall_ms >= again) {
-		Gs__GaleraPermit *next = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+		Gs__GaleraPermit *next = galera_permit_new(g, m, PERMIT_PC_BOOTSTRAP);
 
 		next->prim_conf_id = p->prim_conf_id;
 		galera_permit_give(g, m, next);

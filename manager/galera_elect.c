@@ -36,7 +36,7 @@ static bool has_answered(struct galera *g, const struct galera_member *m)
 static bool left_gracefully(const struct galera_member *m)
 {
 	return is_dead(m) && (m->life == GL_ABSENT || m->verdict == GV_EMPTY ||
-			      m->task->status->evidence->class_ == GS__GALERA_CLASS__GC_CLEAN);
+			      m->task->status->evidence->class_ == GC_CLEAN);
 }
 
 /* Members that died one after another let the rest go on down to two, and with graceful leaves down to one.
@@ -72,8 +72,7 @@ static bool better_source(const struct galera *g, const struct galera_member *a,
 			  const struct galera_member *b)
 {
 	const Gs__GaleraEvidence *x = a->task->status->evidence, *y = b->task->status->evidence;
-	bool x_clean = x->class_ == GS__GALERA_CLASS__GC_CLEAN,
-	     y_clean = y->class_ == GS__GALERA_CLASS__GC_CLEAN;
+	bool x_clean = x->class_ == GC_CLEAN, y_clean = y->class_ == GC_CLEAN;
 
 	if (a->seqno != b->seqno)
 		return a->seqno > b->seqno;
@@ -167,9 +166,9 @@ static void pc_bootstrap(struct galera *g, struct galera_member *m, bool consent
 	galera_token_issue(g, m, galera_head(g), true);
 	if (!consented)
 		g->c->epochs[g->c->n_epochs - 1]->boot_seqno = INT64_MAX;
-	Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_PC_BOOTSTRAP);
 	p->prim_conf_id = galera_obeys(g, GALERA_RULE_LATE_PC) ? g->c->last_primary->conf_id : 0;
-	g->c->token->state = GS__TOKEN_STATE__TOKEN_STARTED;
+	g->c->token->state = TOKEN_STARTED;
 	str_replace(&g->c->blocked_reason, "");
 	galera_permit_give(g, m, p);
 }
@@ -355,7 +354,7 @@ void galera_block(struct galera *g, const char *why)
 {
 	struct buf b = {0};
 	const struct galera_member *best = best_source(g);
-	bool was = g->c->phase == GS__GALERA_PHASE__GP_BLOCKED;
+	bool was = g->c->phase == GP_BLOCKED;
 
 	buf_printf(&b, "%s\n  %-12s %-16s %-36s %10s  %-20s %s\n", why, "SLOT", "HOST", "UUID", "SEQNO",
 		   "LAST SEEN", "STATE");
@@ -371,7 +370,7 @@ void galera_block(struct galera *g, const char *why)
 	if (strcmp(g->c->blocked_reason, buf_text(&b)))
 		str_replace(&g->c->blocked_reason, buf_text(&b));
 	buf_fini(&b);
-	galera_set_phase(g, GS__GALERA_PHASE__GP_BLOCKED);
+	galera_set_phase(g, GP_BLOCKED);
 	if (!was)
 		galera_event(g, "galera.blocked", "%s", why);
 }
@@ -393,12 +392,12 @@ static void wait_or_block(struct galera *g, const struct tally *t)
 {
 	int64_t since = g->c->phase_since_ms;
 
-	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED) {
+	if (g->c->phase == GP_BLOCKED) {
 		galera_block(g, why_blocked(g, t));
 		return;
 	}
-	if (g->c->phase != GS__GALERA_PHASE__GP_RECOVERING) {
-		galera_set_phase(g, GS__GALERA_PHASE__GP_RECOVERING);
+	if (g->c->phase != GP_RECOVERING) {
+		galera_set_phase(g, GP_RECOVERING);
 		since = g->wall_ms;
 	}
 	if (g->wall_ms >= since + g->wait_recover_ms)
@@ -428,14 +427,13 @@ void galera_recover(struct galera *g)
 
 	if (galera_try_consent(g))
 		return;
-	if (t.running > 0 && g->c->phase == GS__GALERA_PHASE__GP_NOPRIM && waited < g->grace_ms &&
-	    !is_never_whole_again(g)) {
+	if (t.running > 0 && g->c->phase == GP_NOPRIM && waited < g->grace_ms && !is_never_whole_again(g)) {
 		galera_wake_at(g, since + g->grace_ms);
 		return;
 	}
 	if (t.running > 0 && try_survivors(g, live, &t))
 		return;
-	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED) {
+	if (g->c->phase == GP_BLOCKED) {
 		waited += g->wait_recover_ms;
 		if (g->auto_after_ms && waited < g->auto_after_ms)
 			galera_wake_at(g, since - g->wait_recover_ms + g->auto_after_ms);

@@ -14,7 +14,7 @@ void galera_stop(struct galera *g, struct galera_member *m)
 {
 	if (!m->task || m->stopping)
 		return;
-	galera_edit_task(g, m)->desired = GS__TASK_STATE__TASK_SHUTDOWN;
+	galera_edit_task(g, m)->desired = TASK_SHUTDOWN;
 	m->stopping = true;
 }
 

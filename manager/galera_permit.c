@@ -46,9 +46,9 @@ void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPer
 
 	obj_free(t->permit);
 	t->permit = take_permit;
-	if (m->life == GL_HELD && take_permit->mode != GS__PERMIT_MODE__PERMIT_NONE) {
+	if (m->life == GL_HELD && take_permit->mode != PERMIT_NONE) {
 		m->permitted = true;
-		if (take_permit->mode != GS__PERMIT_MODE__PERMIT_GENESIS)
+		if (take_permit->mode != PERMIT_GENESIS)
 			m->life = GL_STARTING;
 	}
 }
@@ -105,7 +105,7 @@ void galera_prefetch(struct galera *g)
 		if (m->life != GL_HELD || m->verdict != GV_EMPTY || m->leaving || m->stopping ||
 		    m->task->permit)
 			continue;
-		Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_NONE);
+		Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_NONE);
 		add_genesis(g, m, p);
 		if (!p->genesis_sha256[0]) {
 			g->c->permit_serial--;
@@ -151,7 +151,7 @@ static void forget_data(struct galera *g, const struct galera_member *m)
 
 static const char *give_join(struct galera *g, struct galera_member *m)
 {
-	Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_JOIN);
+	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_JOIN);
 	const char *how = "from where it stopped";
 
 	switch (m->verdict) {
@@ -224,7 +224,7 @@ static struct galera_member *next_joiner(struct galera *g)
 	for (size_t i = 0; i < g->n; i++) {
 		struct galera_member *m = &g->m[i];
 		const Gs__GaleraPermit *p = may_join(g, m) ? m->task->permit : NULL;
-		uint64_t serial = p && p->mode == GS__PERMIT_MODE__PERMIT_JOIN ? p->serial : 0;
+		uint64_t serial = p && p->mode == PERMIT_JOIN ? p->serial : 0;
 
 		if (may_join(g, m) && (!best || serial < best_serial)) {
 			best = m;
@@ -242,10 +242,9 @@ void galera_withdraw_joiners(struct galera *g)
 		const Gs__TaskStatus *st = m->task ? m->task->status : NULL;
 
 		if (m->life != GL_STARTING || !m->ready || !m->in_v || !m->task->permit ||
-		    m->task->permit->mode != GS__PERMIT_MODE__PERMIT_JOIN ||
-		    st->state <= GS__TASK_STATE__TASK_HELD)
+		    m->task->permit->mode != PERMIT_JOIN || st->state <= TASK_HELD)
 			continue;
-		Gs__GaleraPermit *p = galera_permit_new(g, m, GS__PERMIT_MODE__PERMIT_NONE);
+		Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_NONE);
 		p->withdraw = true;
 		galera_permit_give(g, m, p);
 	}

@@ -12,7 +12,7 @@ void galera_set_phase(struct galera *g, Gs__GaleraPhase phase)
 {
 	if (g->c->phase == phase)
 		return;
-	if (g->c->phase == GS__GALERA_PHASE__GP_BLOCKED)
+	if (g->c->phase == GP_BLOCKED)
 		str_replace(&g->c->blocked_reason, "");
 	g->c->phase = phase;
 	g->c->phase_since_ms = g->wall_ms;
@@ -36,8 +36,7 @@ static bool all_synced(const struct galera *g)
 
 static bool is_forming(Gs__GaleraPhase p)
 {
-	return p == GS__GALERA_PHASE__GP_UNBORN || p == GS__GALERA_PHASE__GP_BOOTING ||
-	       p == GS__GALERA_PHASE__GP_FORMING;
+	return p == GP_UNBORN || p == GP_BOOTING || p == GP_FORMING;
 }
 
 /* It runs in a group that a later bootstrap has left behind: it can only come back as a new start. */
@@ -71,10 +70,9 @@ static void serve(struct galera *g)
 	galera_joins(g);
 	galera_leaves(g);
 	if (all_synced(g))
-		galera_set_phase(g, GS__GALERA_PHASE__GP_HEALTHY);
+		galera_set_phase(g, GP_HEALTHY);
 	else
-		galera_set_phase(g, is_forming(g->c->phase) ? GS__GALERA_PHASE__GP_FORMING
-							    : GS__GALERA_PHASE__GP_DEGRADED);
+		galera_set_phase(g, is_forming(g->c->phase) ? GP_FORMING : GP_DEGRADED);
 }
 
 static bool any_primary(const struct galera *g)
@@ -92,8 +90,8 @@ static void without_primary(struct galera *g)
 {
 	Gs__GaleraPhase p = g->c->phase;
 
-	if (p != GS__GALERA_PHASE__GP_RECOVERING && p != GS__GALERA_PHASE__GP_BLOCKED)
-		galera_set_phase(g, GS__GALERA_PHASE__GP_NOPRIM);
+	if (p != GP_RECOVERING && p != GP_BLOCKED)
+		galera_set_phase(g, GP_NOPRIM);
 	if (any_primary(g)) /* of an older group: it is not ours to judge, but it is alive */
 		return;
 	galera_withdraw_joiners(g);
@@ -105,8 +103,8 @@ static void booting(struct galera *g)
 	galera_token_pass(g);
 	if (!galera_token_live(g))
 		return;
-	if (g->c->phase != GS__GALERA_PHASE__GP_BLOCKED)
-		galera_set_phase(g, GS__GALERA_PHASE__GP_BOOTING);
+	if (g->c->phase != GP_BLOCKED)
+		galera_set_phase(g, GP_BOOTING);
 	galera_prefetch(g);
 }
 

@@ -158,12 +158,11 @@ static enum galera_verdict judge_data(const struct galera *g, struct galera_memb
 {
 	const char *uuid = ev->position ? ev->position->uuid : "";
 
-	if (ev->class_ == GS__GALERA_CLASS__GC_TORN || ev->prepared_rollback || uuid_is_nil(uuid) ||
-	    ev->position->seqno < 0)
+	if (ev->class_ == GC_TORN || ev->prepared_rollback || uuid_is_nil(uuid) || ev->position->seqno < 0)
 		return GV_TORN;
 	if (strcmp(uuid, g->c->cluster_uuid))
-		return ev->class_ == GS__GALERA_CLASS__GC_GENESIS ? GV_TORN : GV_FOREIGN;
-	if (ev->class_ == GS__GALERA_CLASS__GC_GENESIS)
+		return ev->class_ == GC_GENESIS ? GV_TORN : GV_FOREIGN;
+	if (ev->class_ == GC_GENESIS)
 		return GV_GENESIS;
 	return judge_history(g, m, ev);
 }
@@ -173,12 +172,12 @@ void galera_judge(struct galera *g, struct galera_member *m)
 	const Gs__GaleraEvidence *ev = m->task->status->evidence;
 
 	m->seqno = ev->position ? ev->position->seqno : -1;
-	if (ev->class_ == GS__GALERA_CLASS__GC_UNKNOWN)
+	if (ev->class_ == GC_UNKNOWN)
 		m->verdict = GV_NONE;
-	else if (ev->class_ == GS__GALERA_CLASS__GC_FOREIGN ||
+	else if (ev->class_ == GC_FOREIGN ||
 		 (ev->file_cluster_id[0] && strcmp(ev->file_cluster_id, g->c->meta->id)))
 		m->verdict = GV_FOREIGN;
-	else if (ev->class_ == GS__GALERA_CLASS__GC_EMPTY)
+	else if (ev->class_ == GC_EMPTY)
 		m->verdict = GV_EMPTY;
 	else
 		m->verdict = judge_data(g, m, ev);
@@ -360,8 +359,7 @@ static const Gs__GaleraView *current_view(const struct galera *g, const struct g
 
 	if (!t || !t->status || !t->status->view || !t->permit || t->permit->group_epoch != g->c->group_epoch)
 		return NULL;
-	if (t->status->state != GS__TASK_STATE__TASK_RUNNING &&
-	    t->status->state != GS__TASK_STATE__TASK_STARTING)
+	if (t->status->state != TASK_RUNNING && t->status->state != TASK_STARTING)
 		return NULL;
 	return strcmp(t->status->view->cluster_uuid, g->c->cluster_uuid) ? NULL : t->status->view;
 }

@@ -380,7 +380,8 @@ struct log_broker *log_broker_new(struct manager *m)
 
 void log_broker_register(struct log_broker *b)
 {
-	static const rpc_handler handlers[] = {on_subscribe, on_push};
+	static const rpc_handler handlers[] = {
+		[LOG_BROKER_SUBSCRIBE] = on_subscribe, [LOG_BROKER_PUSH] = on_push};
 
 	rpc_server_add(b->m->server, RPC_LOG_BROKER, handlers, array_size(handlers), b);
 }

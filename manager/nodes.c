@@ -29,16 +29,14 @@ static void set_state(struct tx *tx, struct reconcile_env *env, const Gs__Node *
 
 	if (!edit->status)
 		edit->status = obj_new(&gs__node_status__descriptor);
-	text = state == GS__NODE_STATE__NODE_DOWN
-		       ? xasprintf("no heartbeat for %lld.%lld s", (long long)silent_ms / 1000,
-				   (long long)silent_ms % 1000 / 100)
-		       : xstrdup("");
+	text = state == NODE_DOWN ? xasprintf("no heartbeat for %lld.%lld s", (long long)silent_ms / 1000,
+					      (long long)silent_ms % 1000 / 100)
+				  : xstrdup("");
 	edit->status->state = state;
 	edit->status->since_ms = clock_wall_ms(env->clock);
 	str_replace(&edit->status->message, text);
-	event_add(tx, env, state == GS__NODE_STATE__NODE_DOWN ? "node.down" : "node.ready", n->meta->id,
-		  "node %s is %s%s%s", node_name(edit), state == GS__NODE_STATE__NODE_DOWN ? "down" : "ready",
-		  *text ? ": " : "", text);
+	event_add(tx, env, state == NODE_DOWN ? "node.down" : "node.ready", n->meta->id, "node %s is %s%s%s",
+		  node_name(edit), state == NODE_DOWN ? "down" : "ready", *text ? ": " : "", text);
 }
 
 static void judge(struct tx *tx, struct reconcile_env *env, const Gs__Node *n, int64_t grace)
@@ -49,9 +47,9 @@ static void judge(struct tx *tx, struct reconcile_env *env, const Gs__Node *n, i
 	bool silent = now - since > grace;
 
 	if (silent && !node_is_down(n))
-		set_state(tx, env, n, GS__NODE_STATE__NODE_DOWN, now - since);
+		set_state(tx, env, n, NODE_DOWN, now - since);
 	else if (!silent && seen >= 0 && !node_is_ready(n))
-		set_state(tx, env, n, GS__NODE_STATE__NODE_READY, 0);
+		set_state(tx, env, n, NODE_READY, 0);
 	if (!silent)
 		reconcile_wake(env, since + grace + 1);
 }

@@ -99,47 +99,46 @@ static bool slot_takes_task(struct pass *p, const struct unit *u)
 	if (!*u->slot->node_key)
 		return true;
 	n = tx_get(p->tx, OBJ_NODE, u->slot->node_key);
-	return n && node_availability(n) == GS__AVAILABILITY__AVAIL_ACTIVE;
+	return n && node_availability(n) == AVAIL_ACTIVE;
 }
 
 static void orphan(struct pass *p, const Gs__Task *t)
 {
 	Gs__Task *edit = tx_edit(p->tx, OBJ_TASK, t->meta->id);
 
-	edit->desired = GS__TASK_STATE__TASK_SHUTDOWN;
+	edit->desired = TASK_SHUTDOWN;
 	if (task_is_final(edit))
 		return;
 	if (!edit->status)
 		edit->status = obj_new(&gs__task_status__descriptor);
-	edit->status->state = GS__TASK_STATE__TASK_ORPHANED;
+	edit->status->state = TASK_ORPHANED;
 	edit->status->since_ms = p->wall_ms;
 	str_replace(&edit->status->message, "its node is gone");
 }
 
 static bool wants_restart(const Gs__Task *t)
 {
-	Gs__RestartCondition rule = t->spec ? t->spec->restart : GS__RESTART_CONDITION__RESTART_ANY;
+	Gs__RestartCondition rule = t->spec ? t->spec->restart : RESTART_ANY;
 
-	if (task_state(t) == GS__TASK_STATE__TASK_ORPHANED)
+	if (task_state(t) == TASK_ORPHANED)
 		return true;
-	if (rule == GS__RESTART_CONDITION__RESTART_ON_FAILURE)
-		return task_state(t) != GS__TASK_STATE__TASK_COMPLETE;
-	return rule == GS__RESTART_CONDITION__RESTART_ANY;
+	if (rule == RESTART_ON_FAILURE)
+		return task_state(t) != TASK_COMPLETE;
+	return rule == RESTART_ANY;
 }
 
 /* Doubles with every short-lived task that the slot remembers. */
 static int64_t backoff_ms(const struct unit *u)
 {
-	bool rejected = task_state(u->current) == GS__TASK_STATE__TASK_REJECTED;
+	bool rejected = task_state(u->current) == TASK_REJECTED;
 	int64_t delay = rejected ? BACKOFF_REJECTED_MS : BACKOFF_MS;
 
 	for (size_t i = 0; i < u->n && delay < BACKOFF_MAX_MS; i++) {
 		const Gs__Task *t = u->tasks[i];
 		Gs__TaskState state = task_state(t);
 
-		if (t != u->current && task_state_is_final(state) && state != GS__TASK_STATE__TASK_ORPHANED &&
-		    state != GS__TASK_STATE__TASK_SHUTDOWN &&
-		    t->meta->updated_ms - t->meta->created_ms < STABLE_MS)
+		if (t != u->current && task_state_is_final(state) && state != TASK_ORPHANED &&
+		    state != TASK_SHUTDOWN && t->meta->updated_ms - t->meta->created_ms < STABLE_MS)
 			delay *= 2;
 	}
 	return delay < BACKOFF_MAX_MS ? delay : BACKOFF_MAX_MS;
@@ -171,7 +170,7 @@ static bool current_is_over(struct pass *p, const Gs__Service *svc, const struct
 	if (task_is_final(t)) {
 		if (!wants_restart(t) || !restart_is_due(p, u))
 			return false;
-		task_stop(p, t, GS__TASK_STATE__TASK_SHUTDOWN);
+		task_stop(p, t, TASK_SHUTDOWN);
 		return true;
 	}
 	if (!n || bound)
@@ -180,8 +179,8 @@ static bool current_is_over(struct pass *p, const Gs__Service *svc, const struct
 		orphan(p, t);
 		return true;
 	}
-	if (node_availability(n) == GS__AVAILABILITY__AVAIL_DRAIN)
-		task_stop(p, t, GS__TASK_STATE__TASK_SHUTDOWN);
+	if (node_availability(n) == AVAIL_DRAIN)
+		task_stop(p, t, TASK_SHUTDOWN);
 	return false;
 }
 
@@ -190,8 +189,8 @@ static void drain_global(struct pass *p, const struct unit *u)
 	const Gs__Node *n = tx_get(p->tx, OBJ_NODE, u->slot->node_key);
 
 	if (u->current && *u->current->node_id && u->slot->n_volumes == 0 && n &&
-	    node_availability(n) == GS__AVAILABILITY__AVAIL_DRAIN)
-		task_stop(p, u->current, GS__TASK_STATE__TASK_SHUTDOWN);
+	    node_availability(n) == AVAIL_DRAIN)
+		task_stop(p, u->current, TASK_SHUTDOWN);
 }
 
 /* The node that held the slot's data was removed from the cluster: its data counts as lost. */
@@ -230,8 +229,8 @@ static void trim_history(struct pass *p, const struct unit *u)
 
 		if (t == u->current || !tx_get(p->tx, OBJ_TASK, t->meta->id))
 			continue;
-		if (t->desired == GS__TASK_STATE__TASK_REMOVE ? task_is_gone(p->tx, t)
-							      : task_is_final(t) && ++ended > p->history)
+		if (t->desired == TASK_REMOVE ? task_is_gone(p->tx, t)
+					      : task_is_final(t) && ++ended > p->history)
 			tx_remove(p->tx, t);
 	}
 }
@@ -271,7 +270,7 @@ static void unit_remove(struct pass *p, const Gs__Service *svc, const struct uni
 		return;
 	}
 	for (size_t i = 0; i < u->n && !controlled; i++)
-		task_stop(p, u->tasks[i], GS__TASK_STATE__TASK_REMOVE);
+		task_stop(p, u->tasks[i], TASK_REMOVE);
 }
 
 static bool cluster_has_other_service(struct pass *p, const Gs__Service *svc)
@@ -364,7 +363,7 @@ static void reap_strays(struct pass *p)
 		if (task_is_gone(p->tx, t))
 			tx_remove(p->tx, t);
 		else
-			task_stop(p, t, GS__TASK_STATE__TASK_REMOVE);
+			task_stop(p, t, TASK_REMOVE);
 	}
 }
 

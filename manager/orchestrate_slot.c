@@ -72,8 +72,7 @@ void slot_ensure_volumes(struct pass *p, const Gs__Service *svc, const Gs__Slot 
 	for (size_t i = 0; spec && i < spec->n_mounts; i++) {
 		const Gs__Mount *m = spec->mounts[i];
 
-		if (m->type == GS__MOUNT_TYPE__MOUNT_VOLUME &&
-		    !has_volume(tx_get(p->tx, OBJ_SLOT, id), m->target))
+		if (m->type == MOUNT_VOLUME && !has_volume(tx_get(p->tx, OBJ_SLOT, id), m->target))
 			add_volume(p, svc, id, m);
 	}
 }
@@ -86,13 +85,12 @@ void slot_retire_volumes(struct pass *p, const Gs__Slot *slot, const char *node_
 	for (size_t i = 0; i < n; i++) {
 		const Gs__VolumeInstance *inst = rows[i];
 
-		if (inst->state == GS__VOLUME_STATE__VOL_RETIRED ||
-		    (node_id && strcmp(node_id, inst->node_id) != 0))
+		if (inst->state == VOL_RETIRED || (node_id && strcmp(node_id, inst->node_id) != 0))
 			continue;
 		for (size_t k = 0; k < slot->n_volumes; k++)
 			if (strcmp(slot->volumes[k]->volume_id, inst->volume_id) == 0)
 				((Gs__VolumeInstance *)tx_edit(p->tx, OBJ_VOLUME_INSTANCE, inst->meta->id))
-					->state = GS__VOLUME_STATE__VOL_RETIRED;
+					->state = VOL_RETIRED;
 	}
 }
 
@@ -155,7 +153,7 @@ void task_create(struct pass *p, const Gs__Service *svc, const Gs__Slot *slot)
 	else
 		t->spec = obj_new(&gs__task_spec__descriptor);
 	t->spec_version = svc->meta->spec_version;
-	t->desired = GS__TASK_STATE__TASK_RUNNING;
+	t->desired = TASK_RUNNING;
 	t->status = obj_new(&gs__task_status__descriptor);
 	t->status->since_ms = p->wall_ms;
 	t->topology = svc->spec->topology;

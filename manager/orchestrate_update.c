@@ -19,7 +19,7 @@ static bool is_well(const Gs__Service *svc, const struct unit *u)
 {
 	const Gs__GaleraView *view = u->current && u->current->status ? u->current->status->view : NULL;
 
-	if (!u->current || task_state(u->current) != GS__TASK_STATE__TASK_RUNNING)
+	if (!u->current || task_state(u->current) != TASK_RUNNING)
 		return false;
 	return !service_is_galera(svc) ||
 	       (view && strcmp(view->status, "Primary") == 0 && view->local_state == 4);
@@ -32,8 +32,8 @@ static bool is_idle(const Gs__Service *svc, const Gs__Task *t)
 	Gs__TaskState state = task_state(t);
 
 	if (service_is_galera(svc))
-		return state <= GS__TASK_STATE__TASK_HELD || task_state_is_final(state);
-	return state != GS__TASK_STATE__TASK_RUNNING;
+		return state <= TASK_HELD || task_state_is_final(state);
+	return state != TASK_RUNNING;
 }
 
 /* Lower slots first, the writer of a cluster last. */
@@ -66,13 +66,13 @@ void update_step(struct pass *p, const struct view *v)
 		old = u->current && is_outdated(v->svc, u->current);
 		unwell += !is_well(v->svc, u);
 		if (old && is_idle(v->svc, u->current))
-			task_stop(p, u->current, GS__TASK_STATE__TASK_SHUTDOWN);
+			task_stop(p, u->current, TASK_SHUTDOWN);
 		else if (old && is_well(v->svc, u) &&
 			 (!next || goes_before(u, next, g ? g->writer_slot : "")))
 			next = u;
 	}
 	if (next && unwell == 0)
-		task_stop(p, next->current, GS__TASK_STATE__TASK_SHUTDOWN);
+		task_stop(p, next->current, TASK_SHUTDOWN);
 }
 
 /* ---- scale ---- */
@@ -163,10 +163,10 @@ static void scale_down(struct pass *p, const struct view *v, size_t excess)
 
 		if (u->slot->removing)
 			continue;
-		list[n++] = (struct candidate){.u = u,
-					       .node = u->current ? u->current->node_id : "",
-					       .running = u->current && task_state(u->current) ==
-										GS__TASK_STATE__TASK_RUNNING};
+		list[n++] =
+			(struct candidate){.u = u,
+					   .node = u->current ? u->current->node_id : "",
+					   .running = u->current && task_state(u->current) == TASK_RUNNING};
 	}
 	qsort(list, n, sizeof(*list), by_node);
 	for (size_t i = 0; i < n; i++)
@@ -219,7 +219,7 @@ static void scale_global(struct pass *p, const struct view *v)
 		for (size_t k = 0; k < v->n && !has; k++)
 			has = strcmp(v->units[k].slot->node_key, node->meta->id) == 0;
 		if (!has && node_is_ready(node) && constraints_match(v->svc->spec, node) &&
-		    node_availability(node) == GS__AVAILABILITY__AVAIL_ACTIVE)
+		    node_availability(node) == AVAIL_ACTIVE)
 			slot_create(p, v->svc, 0, node->meta->id);
 	}
 }
@@ -228,7 +228,7 @@ void scale_step(struct pass *p, const struct view *v)
 {
 	size_t alive = 0, wanted = v->svc->spec->replicas;
 
-	if (v->svc->spec->mode == GS__MODE__MODE_GLOBAL) {
+	if (v->svc->spec->mode == MODE_GLOBAL) {
 		scale_global(p, v);
 		return;
 	}

@@ -102,7 +102,7 @@ static const char *task_trouble(const Gs__Task *t)
 {
 	if (*t->pending_reason)
 		return t->pending_reason;
-	if (task_state(t) == GS__TASK_STATE__TASK_REJECTED || task_state(t) == GS__TASK_STATE__TASK_FAILED)
+	if (task_state(t) == TASK_REJECTED || task_state(t) == TASK_FAILED)
 		return *t->status->err ? t->status->err : t->status->message;
 	return "";
 }

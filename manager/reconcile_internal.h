@@ -7,7 +7,7 @@
 
 static inline Gs__TaskState task_state(const Gs__Task *t)
 {
-	return t->status ? t->status->state : GS__TASK_STATE__TASK_NEW;
+	return t->status ? t->status->state : TASK_NEW;
 }
 static inline bool task_is_final(const Gs__Task *t)
 {
@@ -15,19 +15,19 @@ static inline bool task_is_final(const Gs__Task *t)
 }
 static inline bool task_wanted(const Gs__Task *t)
 {
-	return t->desired == GS__TASK_STATE__TASK_RUNNING;
+	return t->desired == TASK_RUNNING;
 }
 static inline bool node_is_ready(const Gs__Node *n)
 {
-	return n && n->status && n->status->state == GS__NODE_STATE__NODE_READY;
+	return n && n->status && n->status->state == NODE_READY;
 }
 static inline bool node_is_down(const Gs__Node *n)
 {
-	return n && n->status && n->status->state == GS__NODE_STATE__NODE_DOWN;
+	return n && n->status && n->status->state == NODE_DOWN;
 }
 static inline Gs__Availability node_availability(const Gs__Node *n)
 {
-	return n->spec ? n->spec->availability : GS__AVAILABILITY__AVAIL_ACTIVE;
+	return n->spec ? n->spec->availability : AVAIL_ACTIVE;
 }
 static inline const char *node_name(const Gs__Node *n)
 {
@@ -35,7 +35,7 @@ static inline const char *node_name(const Gs__Node *n)
 }
 static inline bool service_is_galera(const Gs__Service *svc)
 {
-	return svc->spec && svc->spec->topology == GS__TOPOLOGY__TOPO_GALERA;
+	return svc->spec && svc->spec->topology == TOPO_GALERA;
 }
 /* Nothing of the task can run any more, or nobody can say so before its node is back (the node's next
  * complete set of assignments will not have it, and its worker reaps what it does not know). */

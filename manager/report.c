@@ -15,15 +15,15 @@
 static bool worker_may_say(Gs__TaskState s)
 {
 	switch (s) {
-	case GS__TASK_STATE__TASK_ACCEPTED:
-	case GS__TASK_STATE__TASK_PREPARING:
-	case GS__TASK_STATE__TASK_HELD:
-	case GS__TASK_STATE__TASK_STARTING:
-	case GS__TASK_STATE__TASK_RUNNING:
-	case GS__TASK_STATE__TASK_COMPLETE:
-	case GS__TASK_STATE__TASK_SHUTDOWN:
-	case GS__TASK_STATE__TASK_FAILED:
-	case GS__TASK_STATE__TASK_REJECTED:
+	case TASK_ACCEPTED:
+	case TASK_PREPARING:
+	case TASK_HELD:
+	case TASK_STARTING:
+	case TASK_RUNNING:
+	case TASK_COMPLETE:
+	case TASK_SHUTDOWN:
+	case TASK_FAILED:
+	case TASK_REJECTED:
 		return true;
 	default:
 		return false;
@@ -48,7 +48,7 @@ static int check_order(const Gs__Task *t, const Gs__TaskStatus *now, struct err 
 	if (now->attempt < attempt)
 		return err_set(e, E_STALE_VERSION, "task %s: report of attempt %u, it is at %u", t->name,
 			       now->attempt, attempt);
-	if (old == GS__TASK_STATE__TASK_ORPHANED && task_state_is_final(now->state))
+	if (old == TASK_ORPHANED && task_state_is_final(now->state))
 		return 0;
 	if (task_state_is_final(old) && (now->state != old || now->attempt != attempt))
 		return err_set(e, E_STALE_VERSION, "task %s has ended: %s", t->name, task_state_name(old));
@@ -131,8 +131,8 @@ void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeInstance 
 	const Gs__VolumeInstance *old = tx_get(tx, OBJ_VOLUME_INSTANCE, id);
 	Gs__VolumeInstance *row;
 
-	if (!old || old->state == GS__VOLUME_STATE__VOL_RETIRED || v->generation < old->generation ||
-	    v->state > GS__VOLUME_STATE__VOL_STALE || gs__volume_instance__get_packed_size(v) > STATUS_MAX)
+	if (!old || old->state == VOL_RETIRED || v->generation < old->generation || v->state > VOL_STALE ||
+	    gs__volume_instance__get_packed_size(v) > STATUS_MAX)
 		return;
 	row = obj_dup(old);
 	row->generation = v->generation;

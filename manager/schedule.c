@@ -137,7 +137,7 @@ static enum refusal judge(const struct seat *seat, const Gs__Service *svc, const
 {
 	if (!node_is_ready(seat->node))
 		return DOWN;
-	if (node_availability(seat->node) != GS__AVAILABILITY__AVAIL_ACTIVE)
+	if (node_availability(seat->node) != AVAIL_ACTIVE)
 		return NOT_ACTIVE;
 	if (!seat->fits_constraints)
 		return CONSTRAINT;
@@ -162,7 +162,7 @@ static void place(struct board *b, struct seat *seat, const Gs__Task *t)
 	str_replace(&task->node_id, node_id);
 	str_replace(&task->pending_reason, "");
 	task->generation = slot->holder->generation;
-	task->status->state = GS__TASK_STATE__TASK_ASSIGNED;
+	task->status->state = TASK_ASSIGNED;
 	seat_take(seat, task);
 	if (strcmp(slot->preferred_node, node_id) != 0)
 		seat->copies++;
@@ -295,8 +295,7 @@ void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 	(void)env;
 	board_load(&b, tx, tasks, n);
 	for (size_t i = 0; i < n; i++)
-		if (task_state(tasks[i]) == GS__TASK_STATE__TASK_PENDING && task_wanted(tasks[i]) &&
-		    !*tasks[i]->node_id)
+		if (task_state(tasks[i]) == TASK_PENDING && task_wanted(tasks[i]) && !*tasks[i]->node_id)
 			tasks[waiting++] = tasks[i];
 	qsort(tasks, waiting, sizeof(*tasks), tasks_by_service_then_slot);
 	for (size_t i = 0; i < waiting; i++) {

@@ -278,7 +278,7 @@ static int check_known(const Gs__StoreCommand *cmd, struct err *e)
 		const void *row = a->object ? obj_unwrap(a->object) : NULL;
 		const Gs__Cluster *cluster = row;
 
-		if (!row || a->kind > GS__ACTION_KIND__ACTION_REMOVE)
+		if (!row || a->kind > ACTION_REMOVE)
 			return err_set(e, E_PROTOCOL, "command with an action of a newer version");
 		if (!obj_meta(row) || !*row_id(row))
 			return err_set(e, E_CORRUPT, "command with a %s without id",
@@ -297,10 +297,10 @@ static int apply_action(struct store *s, Gs__StoreAction *a, struct change *c, u
 
 	*c = (struct change){.new_row = obj_unwrap(a->object)};
 	c->kind = obj_kind_of(c->new_row);
-	a->object->kind_case = GS__STORE_OBJECT__KIND__NOT_SET; /* the row is ours now */
-	if (a->kind == GS__ACTION_KIND__ACTION_CREATE)
+	a->object->kind_case = KIND_NOT_SET; /* the row is ours now */
+	if (a->kind == ACTION_CREATE)
 		rc = apply_create(s, c, index, now_ms, e);
-	else if (a->kind == GS__ACTION_KIND__ACTION_UPDATE)
+	else if (a->kind == ACTION_UPDATE)
 		rc = apply_update(s, c, index, now_ms, e);
 	else
 		rc = apply_remove(s, c, e);

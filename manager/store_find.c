@@ -52,8 +52,8 @@ static const void *better(enum obj_kind kind, const void *a, const void *b)
 
 	if (kind != OBJ_TASK)
 		return NULL;
-	run_a = ((const Gs__Task *)a)->desired == GS__TASK_STATE__TASK_RUNNING;
-	run_b = ((const Gs__Task *)b)->desired == GS__TASK_STATE__TASK_RUNNING;
+	run_a = ((const Gs__Task *)a)->desired == TASK_RUNNING;
+	run_b = ((const Gs__Task *)b)->desired == TASK_RUNNING;
 	if (run_a == run_b)
 		return NULL;
 	return run_a ? a : b;

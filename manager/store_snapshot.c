@@ -66,7 +66,7 @@ static int take_rows(Gs__StoreSnapshot *snap, struct store *s, struct err *e)
 			return err_set(e, E_CORRUPT, "snapshot: a %s without id", obj_kind_name(kind));
 		if (table_get(&s->tables[kind], row_id(row)))
 			return err_set(e, E_CORRUPT, "snapshot: two %s %s", obj_kind_name(kind), row_id(row));
-		o->kind_case = GS__STORE_OBJECT__KIND__NOT_SET;
+		o->kind_case = KIND_NOT_SET;
 		store_swap(s, kind, NULL, row);
 	}
 	return 0;

@@ -119,12 +119,12 @@ void tx_create(struct tx *tx, void *take_row)
 	tx->touched++;
 	if (!en) {
 		meta->version = 0;
-		entry_add(tx, GS__ACTION_KIND__ACTION_CREATE, kind, take_row);
+		entry_add(tx, ACTION_CREATE, kind, take_row);
 		return;
 	}
 	/* Removed before in this tx: then it is a change of the committed row. */
-	if (en->action == GS__ACTION_KIND__ACTION_REMOVE)
-		en->action = GS__ACTION_KIND__ACTION_UPDATE;
+	if (en->action == ACTION_REMOVE)
+		en->action = ACTION_UPDATE;
 	meta->version = obj_meta(en->row)->version;
 	meta->spec_version = obj_meta(en->row)->spec_version;
 	en->spec_changed = true;
@@ -139,8 +139,8 @@ static void update(struct tx *tx, void *take_row, bool spec_changed)
 
 	tx->touched++;
 	if (!en) {
-		en = entry_add(tx, GS__ACTION_KIND__ACTION_UPDATE, kind, take_row);
-	} else if (en->action == GS__ACTION_KIND__ACTION_REMOVE) {
+		en = entry_add(tx, ACTION_UPDATE, kind, take_row);
+	} else if (en->action == ACTION_REMOVE) {
 		obj_free(take_row);
 		return;
 	} else if (en->row != take_row) {
@@ -169,12 +169,12 @@ void tx_remove(struct tx *tx, const void *row)
 	void *stub;
 
 	tx->touched++;
-	if (en && en->action == GS__ACTION_KIND__ACTION_REMOVE)
+	if (en && en->action == ACTION_REMOVE)
 		return;
 	stub = obj_new_row(kind, row_id(row));
 	obj_meta(stub)->version = obj_meta(en ? en->row : row)->version;
 	if (en) {
-		bool was_created = en->action == GS__ACTION_KIND__ACTION_CREATE;
+		bool was_created = en->action == ACTION_CREATE;
 
 		entry_forget(tx, en);
 		if (was_created) {
@@ -182,7 +182,7 @@ void tx_remove(struct tx *tx, const void *row)
 			return;
 		}
 	}
-	entry_add(tx, GS__ACTION_KIND__ACTION_REMOVE, kind, stub);
+	entry_add(tx, ACTION_REMOVE, kind, stub);
 }
 
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id)
@@ -191,7 +191,7 @@ const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id)
 
 	if (!en)
 		return store_get(tx->store, kind, id);
-	return en->action == GS__ACTION_KIND__ACTION_REMOVE ? NULL : en->row;
+	return en->action == ACTION_REMOVE ? NULL : en->row;
 }
 
 void *tx_edit(struct tx *tx, enum obj_kind kind, const char *id)
@@ -201,9 +201,9 @@ void *tx_edit(struct tx *tx, enum obj_kind kind, const char *id)
 
 	tx->touched++;
 	if (en)
-		return en->action == GS__ACTION_KIND__ACTION_REMOVE ? NULL : en->row;
+		return en->action == ACTION_REMOVE ? NULL : en->row;
 	row = store_get(tx->store, kind, id);
-	return row ? entry_add(tx, GS__ACTION_KIND__ACTION_UPDATE, kind, obj_dup(row))->row : NULL;
+	return row ? entry_add(tx, ACTION_UPDATE, kind, obj_dup(row))->row : NULL;
 }
 
 /* ---- lists as the tx will leave them ---- */
@@ -231,7 +231,7 @@ static size_t overlay(const struct tx *tx, enum obj_kind kind, int which, const 
 		const struct tx_entry *en = tx->entries[i];
 		const char *own;
 
-		if (!en->row || en->kind != kind || en->action != GS__ACTION_KIND__ACTION_CREATE)
+		if (!en->row || en->kind != kind || en->action != ACTION_CREATE)
 			continue;
 		own = which < 0 ? NULL : index_key(which, kind, en->row);
 		if (which < 0 || (own && strcmp(own, key) == 0))
@@ -268,7 +268,7 @@ static bool is_noop(const struct tx *tx, const struct tx_entry *en)
 {
 	if (!en->row)
 		return true;
-	if (en->action != GS__ACTION_KIND__ACTION_UPDATE || en->spec_changed)
+	if (en->action != ACTION_UPDATE || en->spec_changed)
 		return false;
 	return obj_equal(store_get(tx->store, en->kind, row_id(en->row)), en->row);
 }

@@ -104,7 +104,7 @@ static void send_error(struct rpc_conn *c, uint64_t id, const struct err *e)
 	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
 
 	h.call = id;
-	h.kind = GS__FRAME_KIND__FRAME_ERROR;
+	h.kind = FRAME_ERROR;
 	body.code = e->code < 0 ? e->code : E_UNAVAILABLE;
 	body.message = (char *)e->msg;
 	conn_send(c, &h, &body.base);
@@ -390,7 +390,7 @@ static Gs__FrameHeader call_header(const struct rpc_call *call, Gs__FrameKind ki
 
 int rpc_event(struct rpc_call *call, const ProtobufCMessage *event)
 {
-	Gs__FrameHeader h = call_header(call, GS__FRAME_KIND__FRAME_EVENT);
+	Gs__FrameHeader h = call_header(call, FRAME_EVENT);
 	size_t bytes = protobuf_c_message_get_packed_size(event);
 
 	if (call->is_dead || !call->conn || call->conn->is_closing)
@@ -422,7 +422,7 @@ void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
 	struct err e;
 
 	if (protobuf_c_message_get_packed_size(response) <= FRAME_MAX - FRAME_HEADER_MAX) {
-		call_finish(call, GS__FRAME_KIND__FRAME_RESPONSE, response);
+		call_finish(call, FRAME_RESPONSE, response);
 		return;
 	}
 	err_set(&e, E_LIMIT, "the answer is too large: ask for less");
@@ -432,7 +432,7 @@ void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
 void rpc_end(struct rpc_call *call)
 {
 	/* All frames of a call carry its priority, so the end does not overtake the events. */
-	call_finish(call, GS__FRAME_KIND__FRAME_END, NULL);
+	call_finish(call, FRAME_END, NULL);
 }
 
 void rpc_fail(struct rpc_call *call, const struct err *e)
@@ -441,5 +441,5 @@ void rpc_fail(struct rpc_call *call, const struct err *e)
 
 	body.code = e->code < 0 ? e->code : E_UNAVAILABLE;
 	body.message = (char *)e->msg;
-	call_finish(call, GS__FRAME_KIND__FRAME_ERROR, &body.base);
+	call_finish(call, FRAME_ERROR, &body.base);
 }

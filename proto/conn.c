@@ -157,19 +157,19 @@ static void conn_frame(struct rpc_conn *c, const struct frame *f, size_t bytes)
 		return;
 	}
 	switch (f->header->kind) {
-	case GS__FRAME_KIND__FRAME_REQUEST:
+	case FRAME_REQUEST:
 		call_request(c, f);
 		return;
-	case GS__FRAME_KIND__FRAME_CANCEL:
+	case FRAME_CANCEL:
 		call_cancel(c, f->header->call);
 		return;
-	case GS__FRAME_KIND__FRAME_WINDOW:
+	case FRAME_WINDOW:
 		call_window(c, f->header->call, f->header->window);
 		return;
-	case GS__FRAME_KIND__FRAME_RESPONSE:
-	case GS__FRAME_KIND__FRAME_EVENT:
-	case GS__FRAME_KIND__FRAME_END:
-	case GS__FRAME_KIND__FRAME_ERROR:
+	case FRAME_RESPONSE:
+	case FRAME_EVENT:
+	case FRAME_END:
+	case FRAME_ERROR:
 		req_answer(c, f, bytes);
 		return;
 	default:
@@ -512,7 +512,7 @@ void conn_refuse(struct rpc_conn *c, const struct err *e)
 	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
 	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
 
-	h.kind = GS__FRAME_KIND__FRAME_ERROR;
+	h.kind = FRAME_ERROR;
 	body.code = e->code;
 	body.message = (char *)e->msg;
 	conn_send(c, &h, &body.base);

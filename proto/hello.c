@@ -12,7 +12,7 @@ void hello_send(struct rpc_conn *c)
 	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
 	Gs__Hello hello = GS__HELLO__INIT;
 
-	h.kind = GS__FRAME_KIND__FRAME_HELLO;
+	h.kind = FRAME_HELLO;
 	hello.protocol_min = hello.protocol_max = RPC_PROTOCOL;
 	hello.cluster_id = c->cluster_id;
 	hello.node_id = c->node_id;
@@ -53,11 +53,11 @@ void hello_receive(struct rpc_conn *c, const struct frame *f)
 	struct err e;
 	int rc;
 
-	if (f->header->kind == GS__FRAME_KIND__FRAME_ERROR && !c->is_server) {
+	if (f->header->kind == FRAME_ERROR && !c->is_server) {
 		hello_refused(c, f);
 		return;
 	}
-	if (f->header->kind == GS__FRAME_KIND__FRAME_HELLO)
+	if (f->header->kind == FRAME_HELLO)
 		hello = gs__hello__unpack(NULL, f->payload_len, f->payload);
 	if (!hello) {
 		err_set(&e, E_PROTOCOL, "the first frame is no Hello");

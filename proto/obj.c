@@ -165,7 +165,7 @@ void *obj_new_row(enum obj_kind kind, const char *id)
 void *obj_unwrap(const Gs__StoreObject *o)
 {
 	/* All members of the oneof are pointers at the same place. */
-	return o->kind_case == GS__STORE_OBJECT__KIND__NOT_SET ? NULL : o->cluster;
+	return o->kind_case == KIND_NOT_SET ? NULL : o->cluster;
 }
 
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row)
@@ -180,33 +180,33 @@ void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row)
 const char *task_state_name(Gs__TaskState s)
 {
 	switch (s) {
-	case GS__TASK_STATE__TASK_NEW:
+	case TASK_NEW:
 		return "New";
-	case GS__TASK_STATE__TASK_PENDING:
+	case TASK_PENDING:
 		return "Pending";
-	case GS__TASK_STATE__TASK_ASSIGNED:
+	case TASK_ASSIGNED:
 		return "Assigned";
-	case GS__TASK_STATE__TASK_ACCEPTED:
+	case TASK_ACCEPTED:
 		return "Accepted";
-	case GS__TASK_STATE__TASK_PREPARING:
+	case TASK_PREPARING:
 		return "Preparing";
-	case GS__TASK_STATE__TASK_HELD:
+	case TASK_HELD:
 		return "Held";
-	case GS__TASK_STATE__TASK_STARTING:
+	case TASK_STARTING:
 		return "Starting";
-	case GS__TASK_STATE__TASK_RUNNING:
+	case TASK_RUNNING:
 		return "Running";
-	case GS__TASK_STATE__TASK_COMPLETE:
+	case TASK_COMPLETE:
 		return "Complete";
-	case GS__TASK_STATE__TASK_SHUTDOWN:
+	case TASK_SHUTDOWN:
 		return "Shutdown";
-	case GS__TASK_STATE__TASK_FAILED:
+	case TASK_FAILED:
 		return "Failed";
-	case GS__TASK_STATE__TASK_REJECTED:
+	case TASK_REJECTED:
 		return "Rejected";
-	case GS__TASK_STATE__TASK_REMOVE:
+	case TASK_REMOVE:
 		return "Remove";
-	case GS__TASK_STATE__TASK_ORPHANED:
+	case TASK_ORPHANED:
 		return "Orphaned";
 	default:
 		return "?";
@@ -215,7 +215,7 @@ const char *task_state_name(Gs__TaskState s)
 
 bool task_state_is_final(Gs__TaskState s)
 {
-	return s >= GS__TASK_STATE__TASK_COMPLETE;
+	return s >= TASK_COMPLETE;
 }
 
 static const char *name_of(const char *const *names, size_t n, int value)

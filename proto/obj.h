@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "proto/names.h"
 #include "proto/objects.pb-c.h"
 
 /* Deep copy by pack and unpack; never NULL. Free with obj_free. */

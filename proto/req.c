@@ -72,7 +72,7 @@ static void req_send_header(struct rpc_req *r, Gs__FrameKind kind, uint32_t wind
 	h.kind = kind;
 	h.window = window;
 	/* Credit overtakes; a cancel must not overtake its own request. */
-	h.priority = kind == GS__FRAME_KIND__FRAME_CANCEL ? r->priority : 1;
+	h.priority = kind == FRAME_CANCEL ? r->priority : 1;
 	conn_send(r->conn, &h, NULL);
 }
 
@@ -82,7 +82,7 @@ static void req_send(struct rpc_req *r, const ProtobufCMessage *msg)
 	uint64_t now = uv_now(r->conn->loop);
 
 	h.call = r->id;
-	h.kind = GS__FRAME_KIND__FRAME_REQUEST;
+	h.kind = FRAME_REQUEST;
 	h.service = r->service;
 	h.method = r->method;
 	h.priority = r->priority;
@@ -167,7 +167,7 @@ void rpc_req_cancel(struct rpc_req *r)
 		return;
 	err_set(&e, E_CANCELLED, "cancelled");
 	if (r->is_sent)
-		req_send_header(r, GS__FRAME_KIND__FRAME_CANCEL, 0);
+		req_send_header(r, FRAME_CANCEL, 0);
 	req_over(r, &e);
 }
 
@@ -192,7 +192,7 @@ static void req_event(struct rpc_req *r, const struct frame *f, size_t frame_byt
 
 	if (!m || !r->on_event) {
 		err_set(&e, E_PROTOCOL, m ? "a stream where an answer was expected" : "an unreadable event");
-		req_send_header(r, GS__FRAME_KIND__FRAME_CANCEL, 0);
+		req_send_header(r, FRAME_CANCEL, 0);
 		req_over(r, &e);
 	} else {
 		r->on_event(m, r->arg);
@@ -204,7 +204,7 @@ static void req_event(struct rpc_req *r, const struct frame *f, size_t frame_byt
 		return;
 	r->consumed += (uint32_t)frame_bytes;
 	if (r->consumed >= CONN_WINDOW_STEP) {
-		req_send_header(r, GS__FRAME_KIND__FRAME_WINDOW, r->consumed);
+		req_send_header(r, FRAME_WINDOW, r->consumed);
 		r->consumed = 0;
 	}
 }
@@ -242,13 +242,13 @@ void req_answer(struct rpc_conn *c, const struct frame *f, size_t frame_bytes)
 	if (!r)
 		return; /* ended here already */
 	switch (f->header->kind) {
-	case GS__FRAME_KIND__FRAME_EVENT:
+	case FRAME_EVENT:
 		req_event(r, f, frame_bytes);
 		return;
-	case GS__FRAME_KIND__FRAME_RESPONSE:
+	case FRAME_RESPONSE:
 		req_response(r, f);
 		return;
-	case GS__FRAME_KIND__FRAME_ERROR:
+	case FRAME_ERROR:
 		req_error(r, f);
 		return;
 	default:
@@ -294,7 +294,7 @@ void req_expire(struct rpc_conn *c, uint64_t now)
 				rpc_method_name(r->service, r->method, name, sizeof(name)),
 				c->peer.addr[0] ? c->peer.addr : "the other side");
 			if (r->is_sent)
-				req_send_header(r, GS__FRAME_KIND__FRAME_CANCEL, 0);
+				req_send_header(r, FRAME_CANCEL, 0);
 		}
 		req_finish(r, NULL, &e);
 	}

@@ -23,19 +23,13 @@
 
 #include "base/err.h"
 #include "base/id.h"
+#include "proto/methods.h"
+#include "proto/names.h"
 #include "proto/rpc.pb-c.h"
 #include "proto/tls.h"
 
-/* Numeric service ids on the wire; a method's id is its index in the .proto, so methods are only added at
- * the end of a service. */
-enum rpc_service_id {
-	RPC_CONTROL = 1,
-	RPC_CA = 2,
-	RPC_DISPATCHER = 3,
-	RPC_LOG_BROKER = 4,
-	RPC_NODE_LOCAL = 5,
-	RPC_PEER = 6,
-};
+/* Services and methods are numbers on the wire (generated proto/methods.h): a method's is its index in the
+ * .proto, so methods are only added at the end of a service. */
 const ProtobufCServiceDescriptor *rpc_service_descriptor(unsigned service);
 /* "Control.CreateService"; "?" when unknown. */
 const char *rpc_method_name(unsigned service, unsigned method, char *buf, size_t n);

@@ -38,8 +38,5 @@ const char *rpc_method_name(unsigned service, unsigned method, char *buf, size_t
 
 unsigned rpc_method_roles(unsigned service, unsigned method)
 {
-	for (size_t i = 0; i < array_size(roles); i++)
-		if (roles[i].service == service && roles[i].method == method)
-			return roles[i].roles;
-	return 0;
+	return service < RPC_SERVICES && method < RPC_METHODS_MAX ? roles[service][method] : 0;
 }

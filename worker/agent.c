@@ -28,8 +28,6 @@
 #define RENEW_CHECK_MAX_MS (3600 * 1000)
 #define RENEW_RETRY_MS (60 * 1000)
 
-enum { METHOD_SESSION, METHOD_HEARTBEAT, METHOD_REPORT };
-enum { CA_METHOD_RENEW = 2 };
 enum agent_step { AGENT_CLOSED, AGENT_CONNECTING, AGENT_OPENING, AGENT_OPEN };
 
 struct agent {
@@ -78,7 +76,7 @@ static void report_send(struct agent *a)
 	Gs__ReportRequest *req;
 	struct rpc_call_spec spec = {
 		.service = RPC_DISPATCHER,
-		.method = METHOD_REPORT,
+		.method = DISPATCHER_REPORT,
 		.deadline_ms = CALL_DEADLINE_MS,
 		.done = on_report_done,
 		.arg = a,
@@ -146,7 +144,7 @@ static void on_heartbeat_timer(void *arg)
 	Gs__HeartbeatRequest req = GS__HEARTBEAT_REQUEST__INIT;
 	struct rpc_call_spec spec = {
 		.service = RPC_DISPATCHER,
-		.method = METHOD_HEARTBEAT,
+		.method = DISPATCHER_HEARTBEAT,
 		.req = &req.base,
 		.deadline_ms = 3 * a->heartbeat_ms,
 		.priority = 1,
@@ -234,7 +232,7 @@ static void on_renew_timer(void *arg)
 	struct agent *a = arg;
 	Gs__RenewRequest req = GS__RENEW_REQUEST__INIT;
 	struct rpc_call_spec spec = {.service = RPC_CA,
-				     .method = CA_METHOD_RENEW,
+				     .method = CA_RENEW,
 				     .req = &req.base,
 				     .deadline_ms = CALL_DEADLINE_MS,
 				     .done = on_renew_done,
@@ -290,14 +288,14 @@ static void on_session_event(const ProtobufCMessage *event, void *arg)
 	if (a->closing || a->step < AGENT_OPENING)
 		return;
 	switch (ev->kind) {
-	case GS__SESSION_KIND__SESSION_OPEN:
+	case SESSION_OPEN:
 		session_opened(a, ev);
 		return;
-	case GS__SESSION_KIND__SESSION_BEGIN:
+	case SESSION_BEGIN:
 		a->in_set = true;
 		items_set_begin(a->w);
 		break;
-	case GS__SESSION_KIND__SESSION_CHANGE:
+	case SESSION_CHANGE:
 		if (!seq_is_next(a, ev)) {
 			session_lost(a, "a gap in the sequence of assignments");
 			return;
@@ -309,7 +307,7 @@ static void on_session_event(const ProtobufCMessage *event, void *arg)
 	items_apply(a->w, ev->items, ev->n_items);
 	if (ev->seq != 0)
 		a->seq = ev->seq;
-	if (ev->kind == GS__SESSION_KIND__SESSION_COMPLETE) {
+	if (ev->kind == SESSION_COMPLETE) {
 		a->in_set = false;
 		items_set_end(a->w);
 		agent_report_soon(a);
@@ -331,7 +329,7 @@ static void session_start(struct agent *a)
 	Gs__SessionRequest *req = obj_new(&gs__session_request__descriptor);
 	struct rpc_call_spec spec = {
 		.service = RPC_DISPATCHER,
-		.method = METHOD_SESSION,
+		.method = DISPATCHER_SESSION,
 		.on_event = on_session_event,
 		.done = on_session_done,
 		.arg = a,

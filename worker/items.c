@@ -41,16 +41,16 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 	const char *id;
 
 	switch (item->item_case) {
-	case GS__ASSIGNMENT_ITEM__ITEM_NETWORK:
+	case ITEM_NETWORK:
 		netglue_network_set(w->net, item->network);
 		break;
-	case GS__ASSIGNMENT_ITEM__ITEM_ENDPOINT:
+	case ITEM_ENDPOINT:
 		netglue_endpoint_set(w->net, item->endpoint);
 		break;
-	case GS__ASSIGNMENT_ITEM__ITEM_SECRET:
+	case ITEM_SECRET:
 		tasks_secret_set(w->tasks, item->secret);
 		break;
-	case GS__ASSIGNMENT_ITEM__ITEM_NODE:
+	case ITEM_NODE:
 		if (key_is(item, "peer/", &id))
 			peers_set(w->peers, item->node);
 		break;
@@ -62,10 +62,10 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 void items_apply(struct worker *w, Gs__AssignmentItem *const *items, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!items[i]->removed && items[i]->item_case != GS__ASSIGNMENT_ITEM__ITEM_TASK)
+		if (!items[i]->removed && items[i]->item_case != ITEM_TASK)
 			apply_other(w, items[i]);
 	for (size_t i = 0; i < n; i++)
-		if (!items[i]->removed && items[i]->item_case == GS__ASSIGNMENT_ITEM__ITEM_TASK)
+		if (!items[i]->removed && items[i]->item_case == ITEM_TASK)
 			tasks_assign(w->tasks, items[i]->task);
 	/* Last, and tasks before the networks they use: removal of a task starts its stop. */
 	for (size_t i = 0; i < n; i++)

@@ -26,8 +26,6 @@
 #define TAIL_BYTES (1l << 20) /* how far back a tail looks */
 #define RETRY_MS 1000
 
-enum { BROKER_SUBSCRIBE, BROKER_PUSH };
-
 struct demand {
 	struct demand *next;
 	struct logs *l;
@@ -159,7 +157,7 @@ static void on_pushed(const ProtobufCMessage *resp, const struct err *e, void *a
 static void push(struct demand *d, Gs__LogPush *m)
 {
 	struct rpc_call_spec spec = {.service = RPC_LOG_BROKER,
-				     .method = BROKER_PUSH,
+				     .method = LOG_BROKER_PUSH,
 				     .req = &m->base,
 				     .deadline_ms = 10000,
 				     .done = on_pushed,
@@ -345,7 +343,7 @@ static void subscribe(struct logs *l)
 {
 	Gs__LogSubscribeRequest req = GS__LOG_SUBSCRIBE_REQUEST__INIT;
 	struct rpc_call_spec spec = {.service = RPC_LOG_BROKER,
-				     .method = BROKER_SUBSCRIBE,
+				     .method = LOG_BROKER_SUBSCRIBE,
 				     .req = &req.base,
 				     .on_event = on_demand,
 				     .done = on_subscribe_done,

@@ -121,7 +121,7 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *
 	if (w->state.is_member) {
 		str_replace(&r->node_id, w->state.node_id);
 		str_replace(&r->cluster_id, w->state.cluster_id);
-		r->role = w->state.has_manager ? GS__ROLE__ROLE_MANAGER : GS__ROLE__ROLE_WORKER;
+		r->role = w->state.has_manager ? ROLE_MANAGER : ROLE_WORKER;
 		r->manager_pid = (uint32_t)manager_proc_pid(w->manager);
 		if (tls_cert_info(w->state.cert, &info, NULL) == 0)
 			r->cert_not_after_ms = info.not_after_ms;
@@ -164,7 +164,10 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 
 int node_new(struct worker *w, struct node **ret, struct err *e)
 {
-	static const rpc_handler handlers[] = {on_init, on_join, on_leave, on_status, on_check, on_dump};
+	static const rpc_handler handlers[] = {
+		[NODE_LOCAL_INIT_NODE] = on_init,   [NODE_LOCAL_JOIN_NODE] = on_join,
+		[NODE_LOCAL_LEAVE_NODE] = on_leave, [NODE_LOCAL_STATUS] = on_status,
+		[NODE_LOCAL_CHECK] = on_check,      [NODE_LOCAL_DUMP] = on_dump};
 	struct rpc_server_config config = {.gid_group = "gswarm"};
 	cleanup_free char *path = xasprintf("%s/worker.sock", w->run_dir);
 	struct node *n = xcalloc(1, sizeof(*n));

@@ -25,8 +25,6 @@
 #define CONNECT_GIVE_UP_MS 10000
 #define INIT_DEADLINE_MS 15000
 
-enum { CONTROL_INIT_CLUSTER = 0, CONTROL_JOIN_TOKENS = 2 };
-
 struct init {
 	struct node *n;
 	struct rpc_call *call;

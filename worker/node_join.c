@@ -23,8 +23,6 @@
 #define SESSION_LOOK_MS 5
 #define TRIES 3
 
-enum { CA_GET_ROOT, CA_ISSUE };
-
 struct join {
 	struct node *n;
 	struct rpc_call *call;

@@ -60,7 +60,7 @@ void task_report(struct task *t, Gs__TaskState state, const char *message)
 
 bool task_stop_wanted(const struct task *t)
 {
-	return t->stop_all || !t->assigned || t->row->desired > GS__TASK_STATE__TASK_RUNNING;
+	return t->stop_all || !t->assigned || t->row->desired > TASK_RUNNING;
 }
 
 static uint32_t grace_ms(const struct task *t)
@@ -115,11 +115,11 @@ static bool exit_is_final(const struct task *t, Gs__TaskState *ret)
 {
 	bool ok = t->exited && t->exit.known && t->exit.code == 0;
 
-	if (t->row->spec->restart == GS__RESTART_CONDITION__RESTART_ANY)
+	if (t->row->spec->restart == RESTART_ANY)
 		return false;
-	if (!ok && t->row->spec->restart == GS__RESTART_CONDITION__RESTART_ON_FAILURE)
+	if (!ok && t->row->spec->restart == RESTART_ON_FAILURE)
 		return false;
-	*ret = ok ? GS__TASK_STATE__TASK_COMPLETE : GS__TASK_STATE__TASK_FAILED;
+	*ret = ok ? TASK_COMPLETE : TASK_FAILED;
 	return true;
 }
 
@@ -177,7 +177,7 @@ static void attempt_over(struct task *t)
 	if (t->driver_state != NULL && t->started)
 		t->driver->exited(t->driver_state);
 	if (!t->withdrawn && exit_is_final(t, &final)) {
-		finish(t, final, final == GS__TASK_STATE__TASK_COMPLETE ? "finished" : text);
+		finish(t, final, final == TASK_COMPLETE ? "finished" : text);
 		return;
 	}
 	if (t->started && clock_mono_ms(&clock_real) - t->started_mono_ms >= STABLE_MS)
@@ -197,7 +197,7 @@ static void attempt_over(struct task *t)
 	t->timer_due = wait == 0;
 	/* Told at once: within an attempt a report only moves forward, and a held task has HELD before it. */
 	t->status->pid = 0;
-	task_report(t, t->driver ? GS__TASK_STATE__TASK_PREPARING : GS__TASK_STATE__TASK_STARTING, why);
+	task_report(t, t->driver ? TASK_PREPARING : TASK_STARTING, why);
 	if (wait > 0)
 		loop_timer_set(&t->timer, wait);
 	task_move(t);
@@ -233,7 +233,7 @@ static void move_new(struct task *t)
 		return;
 	t->step = STEP_PREPARING;
 	if (!t->adopt)
-		task_report(t, GS__TASK_STATE__TASK_PREPARING, NULL);
+		task_report(t, TASK_PREPARING, NULL);
 	task_prepare_start(t);
 }
 
@@ -272,7 +272,7 @@ static void move_preparing(struct task *t)
 	if (!t->prepared && !t->adopt) {
 		if (prepare_is_hopeless(t->prepare_err.code)) {
 			str_replace(&t->status->err, t->prepare_err.msg);
-			finish(t, GS__TASK_STATE__TASK_REJECTED, t->prepare_err.msg);
+			finish(t, TASK_REJECTED, t->prepare_err.msg);
 			return;
 		}
 		t->attempt_failed = true;
@@ -298,7 +298,7 @@ static void now_running(struct task *t, bool adopted)
 	t->started_mono_ms = clock_mono_ms(&clock_real);
 	if (t->driver != NULL && t->driver_state == NULL)
 		t->driver_state = t->driver->attach(t);
-	task_report(t, GS__TASK_STATE__TASK_RUNNING, NULL);
+	task_report(t, TASK_RUNNING, NULL);
 	if (adopted) {
 		t->status->since_ms = container_since_ms(t->container);
 		t->started_mono_ms -= clock_wall_ms(&clock_real) - t->status->since_ms;
@@ -341,7 +341,7 @@ static const Gs__GaleraPermit *permit_due(const struct task *t)
 
 	if (p == NULL || p->serial <= t->permit_serial || p->attempt != t->attempt)
 		return NULL;
-	if (p->mode == GS__PERMIT_MODE__PERMIT_NONE && !p->prefetch && !p->withdraw)
+	if (p->mode == PERMIT_NONE && !p->prefetch && !p->withdraw)
 		return NULL;
 	return p;
 }
@@ -354,16 +354,16 @@ static void permit_hand_over(struct task *t, const Gs__GaleraPermit *p)
 
 static bool is_withdrawal(const Gs__GaleraPermit *p)
 {
-	return p->mode == GS__PERMIT_MODE__PERMIT_NONE && p->withdraw;
+	return p->mode == PERMIT_NONE && p->withdraw;
 }
 
 static void move_held(struct task *t)
 {
 	const Gs__GaleraPermit *p = permit_due(t);
 
-	if (p == NULL || p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP || is_withdrawal(p))
+	if (p == NULL || p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p))
 		return;
-	if (p->mode != GS__PERMIT_MODE__PERMIT_NONE) { /* else to fetch ahead, it stays held */
+	if (p->mode != PERMIT_NONE) { /* else to fetch ahead, it stays held */
 		t->step = STEP_PERMITTED;
 		t->start_wanted = false;
 	}
@@ -397,7 +397,7 @@ static void move_launching(struct task *t)
 		return;
 	task_tidy_start(t);
 	t->step = STEP_STARTING;
-	task_report(t, GS__TASK_STATE__TASK_STARTING, NULL);
+	task_report(t, TASK_STARTING, NULL);
 	start_container(t);
 }
 
@@ -424,7 +424,7 @@ static void move_running(struct task *t)
 	if (t->driver == NULL)
 		return;
 	p = permit_due(t);
-	if (p != NULL && (p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP || is_withdrawal(p)))
+	if (p != NULL && (p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p)))
 		permit_hand_over(t, p);
 }
 
@@ -485,7 +485,7 @@ static void stopped(struct task *t)
 	char text[320];
 
 	t->status->exit_code = t->exit.known ? t->exit.code : -1;
-	finish(t, GS__TASK_STATE__TASK_SHUTDOWN, exit_text(t, text, sizeof(text)));
+	finish(t, TASK_SHUTDOWN, exit_text(t, text, sizeof(text)));
 }
 
 /* Returns true when the step was handled here. */
@@ -526,7 +526,7 @@ static bool move_stopping(struct task *t)
 	case STEP_ADOPTING:
 	case STEP_STARTING: /* the runtime will say what it is in a moment */
 		if (t->attempt_failed || t->exited) {
-			finish(t, GS__TASK_STATE__TASK_SHUTDOWN, "stopped before it ran");
+			finish(t, TASK_SHUTDOWN, "stopped before it ran");
 			return true;
 		}
 		return false;
@@ -538,7 +538,7 @@ static bool move_stopping(struct task *t)
 			return false;
 		/* fall through */
 	default:
-		finish(t, GS__TASK_STATE__TASK_SHUTDOWN, "stopped before it ran");
+		finish(t, TASK_SHUTDOWN, "stopped before it ran");
 		return true;
 	}
 }
@@ -676,7 +676,7 @@ struct task *task_new(struct tasks *ts, const Gs__Task *row)
 	t->run_dir = xasprintf("%s/tasks/%s", ts->w->run_dir, t->id);
 	t->netns_path = xasprintf("/run/netns/%s", row->name);
 	t->log_path = xasprintf("%s/log", t->state_dir);
-	t->driver = row->topology == GS__TOPOLOGY__TOPO_GALERA ? &galera_driver_ops : NULL;
+	t->driver = row->topology == TOPO_GALERA ? &galera_driver_ops : NULL;
 	/* Not from 1 when the managers were told of more: they take no report of an older attempt. */
 	task_set_attempt(t, row->status != NULL ? row->status->attempt + 1 : 1);
 	loop_timer_init(&t->timer, ts->w->loop, on_timer, t);

@@ -117,7 +117,7 @@ void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evide
 	if (t->status->evidence != NULL)
 		t->status->evidence->attempt = attempt;
 	t->held = true;
-	task_report(t, GS__TASK_STATE__TASK_HELD, "waits for a start permit");
+	task_report(t, TASK_HELD, "waits for a start permit");
 	task_move(t);
 }
 

@@ -94,9 +94,9 @@ static int prepare_mounts(struct prepare *p)
 		if (m->target[0] != '/' || strstr(m->target, "/../") != NULL)
 			return err_set(&p->err, E_INVALID, "mount target %s: must be an absolute path",
 				       m->target);
-		if (m->type == GS__MOUNT_TYPE__MOUNT_VOLUME)
+		if (m->type == MOUNT_VOLUME)
 			rc = mount_volume(p, m, options);
-		else if (m->type == GS__MOUNT_TYPE__MOUNT_BIND)
+		else if (m->type == MOUNT_BIND)
 			rc = mount_bind(p, m, options);
 		else {
 			if (m->tmpfs_bytes != 0)
@@ -137,7 +137,7 @@ static int prepare_files(struct prepare *p)
 		.hostname = row_hostname(p->row),
 		.read_only = p->row->spec->read_only,
 	};
-	bool galera = p->row->topology == GS__TOPOLOGY__TOPO_GALERA;
+	bool galera = p->row->topology == TOPO_GALERA;
 	const char *root;
 
 	if (run_dir_make(p) < 0 || intent_save_task(p->state_dir, p->row, &p->err) < 0)

@@ -187,7 +187,7 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	if (t == NULL) {
 		t = task_new(ts, row);
 		t->assigned = t->marked = t->confirmed = true;
-		task_report(t, GS__TASK_STATE__TASK_ACCEPTED, NULL);
+		task_report(t, TASK_ACCEPTED, NULL);
 		tasks_kick(ts);
 		return;
 	}
@@ -200,7 +200,7 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	if (t->driver_state != NULL && t->driver->spec_changed != NULL)
 		t->driver->spec_changed(t->driver_state);
 	/* Our own status comes back with the row; only what changes how it runs is worth a write. */
-	if (t->step > STEP_PREPARING && t->step < STEP_FINAL && row->desired > GS__TASK_STATE__TASK_RUNNING)
+	if (t->step > STEP_PREPARING && t->step < STEP_FINAL && row->desired > TASK_RUNNING)
 		task_intent_save(t);
 	task_move(t);
 }
@@ -316,7 +316,7 @@ size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req, bool all)
 			obj_add(&req->n_seqnos, &req->seqnos, s);
 			n++;
 		}
-		if (t->status->state < GS__TASK_STATE__TASK_ACCEPTED || (!all && t->version == t->acked))
+		if (t->status->state < TASK_ACCEPTED || (!all && t->version == t->acked))
 			continue;
 		r = obj_new(&gs__task_report__descriptor);
 		str_replace(&r->task_id, t->id);
@@ -340,7 +340,7 @@ void tasks_reported(struct tasks *ts, bool ok)
 bool tasks_report_pending(const struct tasks *ts)
 {
 	for (const struct task *t = ts->list; t != NULL; t = t->next)
-		if (t->version != t->acked && t->status->state >= GS__TASK_STATE__TASK_ACCEPTED)
+		if (t->version != t->acked && t->status->state >= TASK_ACCEPTED)
 			return true;
 	return false;
 }

@@ -59,7 +59,8 @@ static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 	return ROLE_BIT_WORKER;
 }
 
-static const rpc_handler handlers[] = {on_ping, on_blob, on_view};
+static const rpc_handler handlers[] = {
+	[PEER_PING] = on_ping, [PEER_GET_BLOB] = on_blob, [PEER_PUSH_VIEW] = on_view};
 static const struct conn_ops ops = {on_open, on_closed};
 
 static void drain(int fd)

@@ -81,8 +81,8 @@ static bool answers_primary(const struct sim *s, const Gs__Task *t)
 {
 	const Gs__Node *n = store_node(s->m.store, t->node_id);
 
-	return n && n->status && n->status->state == GS__NODE_STATE__NODE_READY && t->status &&
-	       t->status->state == GS__TASK_STATE__TASK_RUNNING && t->status->view &&
+	return n && n->status && n->status->state == NODE_READY && t->status &&
+	       t->status->state == TASK_RUNNING && t->status->view &&
 	       !strcmp(t->status->view->status, "Primary");
 }
 
@@ -90,12 +90,11 @@ static bool permit_waits(const Gs__Task *t)
 {
 	const Gs__GaleraPermit *p = t->permit;
 
-	if (!p || !t->status || p->attempt != t->status->attempt || t->desired > GS__TASK_STATE__TASK_RUNNING)
+	if (!p || !t->status || p->attempt != t->status->attempt || t->desired > TASK_RUNNING)
 		return false;
-	if (p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP)
-		return t->status->state == GS__TASK_STATE__TASK_HELD;
-	return p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP &&
-	       t->status->state == GS__TASK_STATE__TASK_RUNNING && t->status->view &&
+	if (p->mode == PERMIT_BOOTSTRAP)
+		return t->status->state == TASK_HELD;
+	return p->mode == PERMIT_PC_BOOTSTRAP && t->status->state == TASK_RUNNING && t->status->view &&
 	       strcmp(t->status->view->status, "Primary");
 }
 
@@ -107,7 +106,7 @@ static void check_leaves(struct sim *s, const Gs__Task *const *tasks, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const Gs__Slot *slot = store_slot(s->m.store, tasks[i]->slot_id);
 
-		bool goes = tasks[i]->desired > GS__TASK_STATE__TASK_RUNNING && slot && slot->removing;
+		bool goes = tasks[i]->desired > TASK_RUNNING && slot && slot->removing;
 		/* its end may have been committed after the pass had read the store */
 		bool just_now = tasks[i]->meta->version + 10 > s->n_log;
 
@@ -142,7 +141,7 @@ void check_commit(struct sim *s)
 	}
 	if (waiting > 1 && !s->consent)
 		fail(s, "%u bootstrap permits wait at once", waiting);
-	if (c->phase == GS__GALERA_PHASE__GP_BLOCKED)
+	if (c->phase == GP_BLOCKED)
 		s->n_blocked++;
 	s->n_elect += c->epoch > s->seen_epoch;
 	s->seen_epoch = c->epoch;
@@ -188,7 +187,7 @@ static void check_database(struct sim *s)
 			  galera_is_effective(s, t->p.view);
 	for (size_t i = 0; i < c->n_slots; i++)
 		noted += c->slots[i]->note[0] != 0;
-	if (c->phase == GS__GALERA_PHASE__GP_BLOCKED) {
+	if (c->phase == GP_BLOCKED) {
 		if (!s->destroyed && !leaver_has_newest(s, c))
 			fail(s, "BLOCKED although no volume was lost:\n%s", c->blocked_reason);
 		return;
@@ -196,7 +195,7 @@ static void check_database(struct sim *s)
 	if (synced + noted != s->replicas)
 		fail(s, "%u of %u members are Synced in the end, %u left aside, phase %s", synced,
 		     s->replicas, noted, galera_phase_name(c->phase));
-	else if (!noted && c->phase != GS__GALERA_PHASE__GP_HEALTHY)
+	else if (!noted && c->phase != GP_HEALTHY)
 		fail(s, "all members are Synced but the phase is %s", galera_phase_name(c->phase));
 }
 
@@ -206,8 +205,7 @@ static void check_plain(struct sim *s, const char *id, unsigned want)
 
 	for (const struct wtask *t = s->tasks; t; t = t->next)
 		running += t->assigned && !t->dead && !strcmp(t->row->service_id, id) &&
-			   t->row->desired == GS__TASK_STATE__TASK_RUNNING &&
-			   t->status->state == GS__TASK_STATE__TASK_RUNNING;
+			   t->row->desired == TASK_RUNNING && t->status->state == TASK_RUNNING;
 	if (running != want)
 		fail(s, "service %.3s: %u tasks run in the end, %u are wanted", id, running, want);
 }

@@ -55,15 +55,15 @@ static void add_network(struct tx *tx, Gs__Service *svc, const char *net_id)
 
 static void add_database(struct sim *s, struct tx *tx, const char *net_id)
 {
-	Gs__Service *svc = service_row(DB_SERVICE, "db", GS__MODE__MODE_REPLICATED, s->replicas);
+	Gs__Service *svc = service_row(DB_SERVICE, "db", MODE_REPLICATED, s->replicas);
 	Gs__Mount *m = obj_new(&gs__mount__descriptor);
 	Gs__GaleraCluster *c = obj_new_row(OBJ_GALERA, CLUSTER_ID);
 
-	m->type = GS__MOUNT_TYPE__MOUNT_VOLUME;
+	m->type = MOUNT_VOLUME;
 	str_replace(&m->target, "/var/lib/mysql");
 	obj_add(&svc->spec->task->n_mounts, &svc->spec->task->mounts, m);
 	add_network(tx, svc, net_id);
-	svc->spec->topology = GS__TOPOLOGY__TOPO_GALERA;
+	svc->spec->topology = TOPO_GALERA;
 	svc->spec->max_per_node = 1;
 	svc->spec->galera = obj_new(&gs__galera_spec__descriptor);
 	str_replace(&svc->spec->galera->profile, "lan");
@@ -102,10 +102,10 @@ void world_create(struct sim *s)
 	net->mtu = 1450;
 	tx_create(tx, net);
 	add_database(s, tx, net_id);
-	Gs__Service *web = service_row(WEB_SERVICE, "web", GS__MODE__MODE_REPLICATED, s->web);
+	Gs__Service *web = service_row(WEB_SERVICE, "web", MODE_REPLICATED, s->web);
 	add_network(tx, web, net_id);
 	tx_create(tx, web);
-	tx_create(tx, service_row(ALL_SERVICE, "all", GS__MODE__MODE_GLOBAL, 0));
+	tx_create(tx, service_row(ALL_SERVICE, "all", MODE_GLOBAL, 0));
 	store_commit(s->m.store, tx, NULL, NULL);
 	consensus_memory_run(s->m.engine);
 }
@@ -274,7 +274,7 @@ static void lose_volume(struct sim *s, bool only_grastate)
 	for (struct volume *v = s->volumes; v; v = v->next) {
 		if (!v->data || (v->user && v->user->p.state != PROC_NONE) || !chance(s, 50))
 			continue;
-		if (v->user && v->user->status->state == GS__TASK_STATE__TASK_HELD && s->nodes[v->node].up)
+		if (v->user && v->user->status->state == TASK_HELD && s->nodes[v->node].up)
 			continue; /* evidence was given: the worker holds the lock */
 		if (only_grastate) {
 			v->no_grastate = true;
@@ -305,7 +305,7 @@ static void operator_forces(struct sim *s)
 {
 	const Gs__GaleraCluster *c = s->m.up ? store_galera(s->m.store, CLUSTER_ID) : NULL;
 
-	if (!c || c->phase != GS__GALERA_PHASE__GP_BLOCKED)
+	if (!c || c->phase != GP_BLOCKED)
 		return;
 	struct tx *tx = tx_new(s->m.store);
 	((Gs__GaleraCluster *)tx_edit(tx, OBJ_GALERA, CLUSTER_ID))->force_bootstrap = true;
@@ -363,7 +363,7 @@ static bool db_is_formed(const struct sim *s)
 {
 	const Gs__GaleraCluster *c = s->m.up ? store_galera(s->m.store, CLUSTER_ID) : NULL;
 
-	return c && c->phase == GS__GALERA_PHASE__GP_HEALTHY;
+	return c && c->phase == GP_HEALTHY;
 }
 
 /* Half of the runs form in peace first. */

@@ -292,7 +292,7 @@ void manager_heartbeat(struct sim *s, struct node *n, uint64_t session)
 	}
 	n->m_seen_ms = now(s);
 	const Gs__Node *row = store_node(s->m.store, n->id);
-	if (row && row->status && row->status->state != GS__NODE_STATE__NODE_READY)
+	if (row && row->status && row->status->state != NODE_READY)
 		mark_dirty(s);
 }
 

@@ -25,7 +25,7 @@ const char *task_label(const struct wtask *t)
 
 static bool is_galera(const struct wtask *t)
 {
-	return t->row->topology == GS__TOPOLOGY__TOPO_GALERA;
+	return t->row->topology == TOPO_GALERA;
 }
 
 /* ---- session and reports ---- */
@@ -99,7 +99,7 @@ static void poll_view(struct sim *s, struct wtask *t)
 {
 	Gs__GaleraView *v;
 
-	if (t->p.state == PROC_NONE || t->p.stopped || t->status->state < GS__TASK_STATE__TASK_STARTING)
+	if (t->p.state == PROC_NONE || t->p.stopped || t->status->state < TASK_STARTING)
 		return;
 	if (t->p.state == PROC_WAIT && !t->p.was_prim)
 		return; /* no SQL port */
@@ -111,8 +111,8 @@ static void poll_view(struct sim *s, struct wtask *t)
 	if (!t->status->view || !obj_equal(v, t->status->view)) {
 		galera_fill_view(s, t, v);
 		obj_set(&t->status->view, v);
-		if (t->status->state == GS__TASK_STATE__TASK_STARTING)
-			t->status->state = GS__TASK_STATE__TASK_RUNNING;
+		if (t->status->state == TASK_STARTING)
+			t->status->state = TASK_RUNNING;
 		worker_changed(s, t);
 	}
 	obj_free(v);
@@ -217,19 +217,17 @@ static void take_evidence(struct sim *s, struct wtask *t)
 	ev->position->seqno = -1;
 	ev->safe_to_bootstrap = v->stb || v->no_grastate;
 	if (v->torn) {
-		ev->class_ = GS__GALERA_CLASS__GC_TORN;
+		ev->class_ = GC_TORN;
 		uuid_text(v->uuid, uuid); /* InnoDB still prints a plausible position */
 		str_replace(&ev->position->uuid, uuid);
 		ev->position->seqno = v->seqno;
 	} else if (!v->data) {
-		ev->class_ = GS__GALERA_CLASS__GC_EMPTY;
+		ev->class_ = GC_EMPTY;
 	} else {
 		uuid_text(v->uuid, uuid);
 		str_replace(&ev->position->uuid, uuid);
 		ev->position->seqno = v->seqno;
-		ev->class_ = v->genesis                    ? GS__GALERA_CLASS__GC_GENESIS
-			     : v->clean && !v->no_grastate ? GS__GALERA_CLASS__GC_CLEAN
-							   : GS__GALERA_CLASS__GC_CRASHED;
+		ev->class_ = v->genesis ? GC_GENESIS : v->clean && !v->no_grastate ? GC_CLEAN : GC_CRASHED;
 	}
 	if (v->data)
 		str_replace(&ev->file_cluster_id, CLUSTER_ID);
@@ -274,7 +272,7 @@ static void next_attempt(struct sim *s, struct wtask *t)
 	obj_set(&t->status->evidence, NULL);
 	obj_set(&t->status->view, NULL);
 	obj_set(&t->status->genesis, NULL);
-	set_state(s, t, is_galera(t) ? GS__TASK_STATE__TASK_PREPARING : GS__TASK_STATE__TASK_STARTING);
+	set_state(s, t, is_galera(t) ? TASK_PREPARING : TASK_STARTING);
 	unsigned back = t->fails++ > 5 ? 5 : t->fails;
 	next_step(s, t, 100, 100 << back);
 }
@@ -284,8 +282,8 @@ void worker_proc_exited(struct sim *s, struct wtask *t, const char *why)
 	say(s, "%s exited: %s", task_label(t), why);
 	if (!s->nodes[t->node].up || t->dead)
 		return;
-	if (!t->assigned || t->row->desired > GS__TASK_STATE__TASK_RUNNING)
-		end_task(s, t, GS__TASK_STATE__TASK_SHUTDOWN);
+	if (!t->assigned || t->row->desired > TASK_RUNNING)
+		end_task(s, t, TASK_SHUTDOWN);
 	else
 		next_attempt(s, t);
 }
@@ -354,9 +352,9 @@ static void act_on_start(struct sim *s, struct wtask *t, const Gs__GaleraPermit 
 {
 	struct volume *v = t->vol;
 
-	if (p->mode == GS__PERMIT_MODE__PERMIT_GENESIS) {
+	if (p->mode == PERMIT_GENESIS) {
 		say(s, "%s genesis, epoch %llu", task_label(t), (unsigned long long)p->epoch);
-		set_state(s, t, GS__TASK_STATE__TASK_STARTING);
+		set_state(s, t, TASK_STARTING);
 		*v = (struct volume){.next = v->next, .node = v->node, .user = t, .seqno = -1};
 		snprintf(v->id, sizeof(v->id), "%s", t->row->volumes[0]->volume_id);
 		at(s, between(s, 300, 1000), genesis_finished, t, ++t->step);
@@ -366,19 +364,19 @@ static void act_on_start(struct sim *s, struct wtask *t, const Gs__GaleraPermit 
 		v->data = v->torn = v->clean = v->genesis = v->no_grastate = false;
 		v->seqno = -1;
 	}
-	if (p->mode == GS__PERMIT_MODE__PERMIT_JOIN && !v->data && p->genesis_sha256[0])
+	if (p->mode == PERMIT_JOIN && !v->data && p->genesis_sha256[0])
 		unpack_genesis(s, t, p);
 	v->epoch = p->epoch;
 	t->step++;
-	set_state(s, t, GS__TASK_STATE__TASK_STARTING);
-	galera_start(s, t, p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP, p);
+	set_state(s, t, TASK_STARTING);
+	galera_start(s, t, p->mode == PERMIT_BOOTSTRAP, p);
 }
 
 static void act_while_running(struct sim *s, struct wtask *t, const Gs__GaleraPermit *p)
 {
-	if (p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP) {
+	if (p->mode == PERMIT_PC_BOOTSTRAP) {
 		galera_pc_bootstrap(s, t, p->prim_conf_id);
-	} else if (p->mode == GS__PERMIT_MODE__PERMIT_JOIN && t->vol && p->epoch > t->vol->epoch) {
+	} else if (p->mode == PERMIT_JOIN && t->vol && p->epoch > t->vol->epoch) {
 		t->vol->epoch = p->epoch;
 	} else if (p->withdraw && !t->p.was_prim) {
 		galera_kill(s, t);
@@ -393,15 +391,14 @@ static void act_on_permit(struct sim *s, struct wtask *t)
 	if (!p || p->serial <= t->permit_serial || t->dead)
 		return;
 	if (t->p.state != PROC_NONE) {
-		if (p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP && p->attempt != t->status->attempt)
+		if (p->mode == PERMIT_PC_BOOTSTRAP && p->attempt != t->status->attempt)
 			return;
 		t->permit_serial = p->serial;
 		act_while_running(s, t, p);
 		return;
 	}
-	if (t->status->state != GS__TASK_STATE__TASK_HELD || p->attempt != t->status->attempt ||
-	    p->mode == GS__PERMIT_MODE__PERMIT_NONE || p->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP ||
-	    p->epoch < t->vol->epoch || t->row->desired > GS__TASK_STATE__TASK_RUNNING)
+	if (t->status->state != TASK_HELD || p->attempt != t->status->attempt || p->mode == PERMIT_NONE ||
+	    p->mode == PERMIT_PC_BOOTSTRAP || p->epoch < t->vol->epoch || t->row->desired > TASK_RUNNING)
 		return;
 	t->permit_serial = p->serial;
 	act_on_start(s, t, p);
@@ -415,15 +412,15 @@ static void stop_finished(struct sim *s, void *arg, uint64_t step)
 		return;
 	if (t->p.state != PROC_NONE)
 		galera_leave(s, t);
-	end_task(s, t, GS__TASK_STATE__TASK_SHUTDOWN);
+	end_task(s, t, TASK_SHUTDOWN);
 }
 
 static void stop_task(struct sim *s, struct wtask *t)
 {
 	if (t->dead)
 		return;
-	if (t->p.state == PROC_NONE && t->status->state < GS__TASK_STATE__TASK_STARTING) {
-		end_task(s, t, GS__TASK_STATE__TASK_SHUTDOWN);
+	if (t->p.state == PROC_NONE && t->status->state < TASK_STARTING) {
+		end_task(s, t, TASK_SHUTDOWN);
 		return;
 	}
 	at(s, between(s, 50, 2500), stop_finished, t, ++t->step);
@@ -443,22 +440,22 @@ static void task_step(struct sim *s, void *arg, uint64_t tag)
 
 	if (t->step != tag || t->dead || !s->nodes[t->node].up)
 		return;
-	if (t->row->desired > GS__TASK_STATE__TASK_RUNNING) {
+	if (t->row->desired > TASK_RUNNING) {
 		stop_task(s, t);
 		return;
 	}
 	switch (t->status->state) {
-	case GS__TASK_STATE__TASK_NEW:
-		set_state(s, t, GS__TASK_STATE__TASK_ACCEPTED);
+	case TASK_NEW:
+		set_state(s, t, TASK_ACCEPTED);
 		next_step(s, t, 1, 100);
 		break;
-	case GS__TASK_STATE__TASK_ACCEPTED:
-		set_state(s, t, GS__TASK_STATE__TASK_PREPARING);
+	case TASK_ACCEPTED:
+		set_state(s, t, TASK_PREPARING);
 		next_step(s, t, 50, 500);
 		break;
-	case GS__TASK_STATE__TASK_PREPARING:
+	case TASK_PREPARING:
 		if (!is_galera(t)) {
-			set_state(s, t, GS__TASK_STATE__TASK_STARTING);
+			set_state(s, t, TASK_STARTING);
 			next_step(s, t, 5, 100);
 			break;
 		}
@@ -469,13 +466,13 @@ static void task_step(struct sim *s, void *arg, uint64_t tag)
 		}
 		t->vol->user = t;
 		take_evidence(s, t);
-		set_state(s, t, GS__TASK_STATE__TASK_HELD);
+		set_state(s, t, TASK_HELD);
 		act_on_permit(s, t);
 		break;
-	case GS__TASK_STATE__TASK_STARTING:
+	case TASK_STARTING:
 		if (is_galera(t))
 			break;
-		set_state(s, t, GS__TASK_STATE__TASK_RUNNING);
+		set_state(s, t, TASK_RUNNING);
 		t->fails = 0;
 		if (chance(s, 20))
 			at(s, between(s, 1000, 60000), crash_plain, t, ++t->step);
@@ -516,14 +513,13 @@ static void take_task(struct sim *s, struct node *n, const Gs__Task *row)
 		t->status = obj_new(&gs__task_status__descriptor);
 		t->next = s->tasks;
 		s->tasks = t;
-		if (row->desired > GS__TASK_STATE__TASK_RUNNING)
-			end_task(s, t, GS__TASK_STATE__TASK_SHUTDOWN);
+		if (row->desired > TASK_RUNNING)
+			end_task(s, t, TASK_SHUTDOWN);
 		else
 			next_step(s, t, 1, 20);
 		return;
 	}
-	bool stops = row->desired > GS__TASK_STATE__TASK_RUNNING &&
-		     t->row->desired <= GS__TASK_STATE__TASK_RUNNING;
+	bool stops = row->desired > TASK_RUNNING && t->row->desired <= TASK_RUNNING;
 	obj_free(t->row);
 	t->row = obj_dup(row);
 	t->assigned = true;
@@ -536,8 +532,7 @@ static void take_task(struct sim *s, struct node *n, const Gs__Task *row)
 static bool listed(Gs__AssignmentItem **items, size_t n, const struct wtask *t)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (items[i]->item_case == GS__ASSIGNMENT_ITEM__ITEM_TASK &&
-		    !strcmp(items[i]->task->meta->id, t->row->meta->id))
+		if (items[i]->item_case == ITEM_TASK && !strcmp(items[i]->task->meta->id, t->row->meta->id))
 			return true;
 	}
 	return false;
@@ -559,7 +554,7 @@ void worker_items(struct sim *s, struct node *n, uint64_t session, uint64_t seq,
 
 			if (t)
 				forget(s, t);
-		} else if (items[i]->item_case == GS__ASSIGNMENT_ITEM__ITEM_TASK) {
+		} else if (items[i]->item_case == ITEM_TASK) {
 			take_task(s, n, items[i]->task);
 		}
 	}
@@ -615,8 +610,8 @@ void node_up(struct sim *s, struct node *n)
 	for (struct wtask *t = s->tasks; t; t = t->next) {
 		if (t->node != n->index || t->dead)
 			continue;
-		if (!t->assigned || t->row->desired > GS__TASK_STATE__TASK_RUNNING)
-			end_task(s, t, GS__TASK_STATE__TASK_SHUTDOWN);
+		if (!t->assigned || t->row->desired > TASK_RUNNING)
+			end_task(s, t, TASK_SHUTDOWN);
 		else
 			next_attempt(s, t);
 	}

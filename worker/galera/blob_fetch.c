@@ -166,7 +166,7 @@ static void call_peer(struct blob_fetch *f)
 {
 	Gs__BlobRequest req = GS__BLOB_REQUEST__INIT;
 	struct rpc_call_spec call = {.service = RPC_PEER,
-				     .method = 1,
+				     .method = PEER_GET_BLOB,
 				     .req = &req.base,
 				     .deadline_ms = FETCH_DEADLINE_MS,
 				     .on_event = on_chunk,

@@ -214,12 +214,11 @@ static int permit_check(const struct galera *g, const Gs__GaleraPermit *p, struc
 	if (p->epoch < g->mark.epoch)
 		return err_set(e, E_STALE_VERSION, "permit of epoch %llu, the volume has run in epoch %llu",
 			       (unsigned long long)p->epoch, (unsigned long long)g->mark.epoch);
-	if (g->evidence->class_ == GS__GALERA_CLASS__GC_FOREIGN && !p->quarantine)
+	if (g->evidence->class_ == GC_FOREIGN && !p->quarantine)
 		return err_set(e, E_FORBIDDEN, "%s: %s", g->dir.path, g->evidence->reason);
-	if (p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP &&
-	    (g->evidence->class_ == GS__GALERA_CLASS__GC_TORN ||
-	     g->evidence->class_ == GS__GALERA_CLASS__GC_EMPTY ||
-	     g->evidence->class_ == GS__GALERA_CLASS__GC_FOREIGN))
+	if (p->mode == PERMIT_BOOTSTRAP &&
+	    (g->evidence->class_ == GC_TORN || g->evidence->class_ == GC_EMPTY ||
+	     g->evidence->class_ == GC_FOREIGN))
 		return err_set(e, E_UNSAFE_BOOTSTRAP, "bootstrap of a %s datadir is never right",
 			       galera_class_name(g->evidence->class_));
 	return 0;
@@ -228,8 +227,7 @@ static int permit_check(const struct galera *g, const Gs__GaleraPermit *p, struc
 static void permit_apply(struct galera *g)
 {
 	Gs__GaleraPermit *p = g->permit;
-	bool once =
-		p->mode == GS__PERMIT_MODE__PERMIT_GENESIS || p->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP;
+	bool once = p->mode == PERMIT_GENESIS || p->mode == PERMIT_BOOTSTRAP;
 	struct err e;
 
 	if (once && p->attempt != g->attempt) {
@@ -237,7 +235,7 @@ static void permit_apply(struct galera *g)
 		galera_fail(g, &e);
 	} else if (permit_check(g, p, &e)) {
 		galera_fail(g, &e);
-	} else if (p->mode == GS__PERMIT_MODE__PERMIT_GENESIS) {
+	} else if (p->mode == PERMIT_GENESIS) {
 		genesis_start(g);
 	} else {
 		start_start(g);
@@ -249,12 +247,12 @@ static void op_permit(void *d, const Gs__GaleraPermit *permit)
 {
 	struct galera *g = d;
 
-	if (permit && permit->mode == GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP) {
+	if (permit && permit->mode == PERMIT_PC_BOOTSTRAP) {
 		if (g->step == GA_RUNNING)
 			watch_pc_bootstrap(g, permit);
 		return;
 	}
-	if (permit && permit->mode == GS__PERMIT_MODE__PERMIT_NONE) {
+	if (permit && permit->mode == PERMIT_NONE) {
 		if (permit->withdraw && g->step == GA_RUNNING)
 			watch_withdraw(g);
 		else if (permit->prefetch && g->step == GA_HELD)

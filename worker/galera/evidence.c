@@ -51,18 +51,16 @@ static bool judge_owner(struct evidence_input *in, Gs__GaleraEvidence *ev, struc
 			int mark_result)
 {
 	if (mark_result == E_CORRUPT) {
-		classify(ev, GS__GALERA_CLASS__GC_FOREIGN,
-			 "gswarm.json is unreadable: whose data this is cannot be told");
+		classify(ev, GC_FOREIGN, "gswarm.json is unreadable: whose data this is cannot be told");
 		return true;
 	}
 	if (mark_result == -ENOENT && !datadir_is_empty(&in->dir)) {
-		classify(ev, GS__GALERA_CLASS__GC_FOREIGN,
-			 "the volume holds data that this cluster did not write");
+		classify(ev, GC_FOREIGN, "the volume holds data that this cluster did not write");
 		return true;
 	}
 	if (!mark_result && strcmp(m->cluster, in->cluster)) {
 		str_replace(&ev->file_cluster_id, m->cluster);
-		classify(ev, GS__GALERA_CLASS__GC_FOREIGN, "gswarm.json names another cluster");
+		classify(ev, GC_FOREIGN, "gswarm.json names another cluster");
 		return true;
 	}
 	return false;
@@ -81,7 +79,7 @@ static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, st
 		m->state = VOLUME_NONE;
 	}
 	if (datadir_is_empty(&in->dir)) {
-		classify(ev, GS__GALERA_CLASS__GC_EMPTY, m->epoch ? "the data that ran here is gone" : "");
+		classify(ev, GC_EMPTY, m->epoch ? "the data that ran here is gone" : "");
 		return 0;
 	}
 	*decided = false;
@@ -106,21 +104,21 @@ static void judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const
 		char reason[320];
 
 		snprintf(reason, sizeof(reason), marker ? "%s left behind" : "%s", marker ? marker : e.msg);
-		classify(ev, GS__GALERA_CLASS__GC_TORN, reason);
+		classify(ev, GC_TORN, reason);
 		return;
 	}
 	ev->safe_to_bootstrap = g.safe_to_bootstrap;
 	set_position(ev, &g.position);
 	if (galera_uuid_is_zero(g.position.uuid))
-		classify(ev, GS__GALERA_CLASS__GC_TORN, "grastate.dat has no cluster uuid");
+		classify(ev, GC_TORN, "grastate.dat has no cluster uuid");
 	else if (*in->cluster_uuid && strcmp(in->cluster_uuid, g.position.uuid))
-		classify(ev, GS__GALERA_CLASS__GC_FOREIGN, "grastate.dat has another cluster's uuid");
+		classify(ev, GC_FOREIGN, "grastate.dat has another cluster's uuid");
 	else if (!has_file(&in->dir, "ibdata1") || !has_file(&in->dir, "mysql"))
-		classify(ev, GS__GALERA_CLASS__GC_TORN, "system tables or ibdata1 are missing");
+		classify(ev, GC_TORN, "system tables or ibdata1 are missing");
 	else if (m->state == VOLUME_GENESIS && g.position.seqno >= 0)
-		classify(ev, GS__GALERA_CLASS__GC_GENESIS, "");
+		classify(ev, GC_GENESIS, "");
 	else if (g.position.seqno >= 0)
-		classify(ev, GS__GALERA_CLASS__GC_CLEAN, "");
+		classify(ev, GC_CLEAN, "");
 	else
 		*next = EVIDENCE_RECOVER;
 }
@@ -164,15 +162,14 @@ void evidence_recovered(Gs__GaleraEvidence *ev, const char *output, size_t len)
 	str_replace(&ev->server_version, r.version);
 	ev->prepared_rollback = r.prepared;
 	if (r.prepared) {
-		classify(ev, GS__GALERA_CLASS__GC_TORN, "prepared transactions are left in InnoDB");
+		classify(ev, GC_TORN, "prepared transactions are left in InnoDB");
 	} else if (!r.has_position) {
-		classify(ev, GS__GALERA_CLASS__GC_TORN, "wsrep-recover gave no position");
+		classify(ev, GC_TORN, "wsrep-recover gave no position");
 	} else if (galera_uuid_is_zero(r.position.uuid) || r.position.seqno < 0 ||
 		   (ev->position && strcmp(ev->position->uuid, r.position.uuid))) {
-		classify(ev, GS__GALERA_CLASS__GC_TORN,
-			 "InnoDB's position is of another history than grastate.dat");
+		classify(ev, GC_TORN, "InnoDB's position is of another history than grastate.dat");
 	} else {
 		set_position(ev, &r.position);
-		classify(ev, GS__GALERA_CLASS__GC_CRASHED, "");
+		classify(ev, GC_CRASHED, "");
 	}
 }

@@ -296,7 +296,7 @@ void genesis_start(struct galera *g)
 	int r = 0;
 
 	g->step = GA_GENESIS;
-	if (class != GS__GALERA_CLASS__GC_EMPTY && class != GS__GALERA_CLASS__GC_GENESIS)
+	if (class != GC_EMPTY && class != GC_GENESIS)
 		r = err_set(&e, E_UNSAFE_BOOTSTRAP, "genesis: the volume is not empty (%s)",
 			    galera_class_name(class));
 	else if (g->mark.epoch)

@@ -59,8 +59,7 @@ static void on_recovered(const struct capture_result *r, void *arg)
 		galera_fail(g, &e);
 	} else {
 		evidence_recovered(g->evidence, r->errout, r->errout_len);
-		if (g->evidence->class_ == GS__GALERA_CLASS__GC_TORN && !g->evidence->prepared_rollback &&
-		    r->out_len)
+		if (g->evidence->class_ == GC_TORN && !g->evidence->prepared_rollback && r->out_len)
 			evidence_recovered(g->evidence, r->out, r->out_len);
 		held(g);
 	}

@@ -237,7 +237,8 @@ static void handle_push_view(struct rpc_call *call, const ProtobufCMessage *req,
 	rpc_reply(call, &empty.base);
 }
 
-static const rpc_handler handlers[] = {handle_ping, handle_get_blob, handle_push_view};
+static const rpc_handler handlers[] = {
+	[PEER_PING] = handle_ping, [PEER_GET_BLOB] = handle_get_blob, [PEER_PUSH_VIEW] = handle_push_view};
 
 void peer_register(struct rpc_server *s, struct peer *p)
 {
@@ -351,7 +352,7 @@ void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_i
 {
 	Gs__ViewPush push = GS__VIEW_PUSH__INIT;
 	struct rpc_call_spec call = {.service = RPC_PEER,
-				     .method = 2,
+				     .method = PEER_PUSH_VIEW,
 				     .req = &push.base,
 				     .deadline_ms = PUSH_DEADLINE_MS,
 				     .done = on_pushed};

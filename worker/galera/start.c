@@ -35,9 +35,9 @@ static bool wants_genesis(const struct galera *g)
 
 	if (!sha256_is_valid(sha) || g->mark.epoch || g->permit->force_sst)
 		return false;
-	if (g->evidence->class_ == GS__GALERA_CLASS__GC_GENESIS)
+	if (g->evidence->class_ == GC_GENESIS)
 		return strcmp(g->mark.genesis, sha) != 0;
-	return g->evidence->class_ == GS__GALERA_CLASS__GC_EMPTY;
+	return g->evidence->class_ == GC_EMPTY;
 }
 
 static int unpack(struct start_job *j)
@@ -67,7 +67,7 @@ static void prepare_work(void *arg)
 		r = datadir_forget_state(&j->dir, &j->err);
 	if (!r)
 		r = datadir_clean_markers(&j->dir, &j->err);
-	if (!r && j->permit->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP)
+	if (!r && j->permit->mode == PERMIT_BOOTSTRAP)
 		r = datadir_set_safe(&j->dir, &j->err);
 	if (!r) {
 		j->mark.state = VOLUME_DIRTY;
@@ -101,7 +101,7 @@ static int write_files(struct galera *g, struct err *e)
 
 static void launch(struct galera *g)
 {
-	bool is_new = g->permit->mode == GS__PERMIT_MODE__PERMIT_BOOTSTRAP;
+	bool is_new = g->permit->mode == PERMIT_BOOTSTRAP;
 	struct galera_position pos = {.seqno = -1};
 	struct start_argv argv;
 	struct err e;
@@ -111,8 +111,8 @@ static void launch(struct galera *g)
 		return;
 	}
 	/* Only after a crash: with a clean grastate.dat the server knows, with a forced SST it must not. */
-	if (g->evidence->class_ == GS__GALERA_CLASS__GC_CRASHED && g->evidence->position &&
-	    !g->permit->force_sst && !g->permit->quarantine) {
+	if (g->evidence->class_ == GC_CRASHED && g->evidence->position && !g->permit->force_sst &&
+	    !g->permit->quarantine) {
 		snprintf(pos.uuid, sizeof(pos.uuid), "%s", g->evidence->position->uuid);
 		pos.seqno = g->evidence->position->seqno;
 	}

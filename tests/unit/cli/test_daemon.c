@@ -33,7 +33,7 @@ static Gs__ServiceDetail *detail(Gs__TaskState s)
 	str_replace(&d->service->spec->name, "web");
 	str_replace(&t->slot_id, "slot1");
 	str_replace(&t->name, "web.1");
-	t->desired = GS__TASK_STATE__TASK_RUNNING;
+	t->desired = TASK_RUNNING;
 	t->status = obj_new(&gs__task_status__descriptor);
 	t->status->state = s;
 	obj_add(&d->n_slots, &d->slots, slot);
@@ -66,12 +66,12 @@ static void on_watch(struct rpc_call *call, const ProtobufCMessage *req, void *a
 		rpc_fail(call, &e);
 		return;
 	}
-	send_detail(call, GS__TASK_STATE__TASK_PREPARING, "");
+	send_detail(call, TASK_PREPARING, "");
 	if (!strcmp(ref, "rejected"))
-		send_detail(call, GS__TASK_STATE__TASK_REJECTED, "no such image");
+		send_detail(call, TASK_REJECTED, "no such image");
 	if (!strcmp(ref, "web")) {
-		send_detail(call, GS__TASK_STATE__TASK_STARTING, "");
-		send_detail(call, GS__TASK_STATE__TASK_RUNNING, "");
+		send_detail(call, TASK_STARTING, "");
+		send_detail(call, TASK_RUNNING, "");
 	}
 	if (!strcmp(ref, "going")) {
 		timer.data = call;
@@ -86,10 +86,10 @@ static void on_create(struct rpc_call *call, const ProtobufCMessage *req, void *
 	Gs__CreatedResponse r = GS__CREATED_RESPONSE__INIT;
 	struct err e = {0};
 
-	if (strcmp(s->name, "web") || s->replicas != 3 || s->topology != GS__TOPOLOGY__TOPO_GALERA ||
+	if (strcmp(s->name, "web") || s->replicas != 3 || s->topology != TOPO_GALERA ||
 	    strcmp(s->galera->profile, "safe") || s->task->n_env != 2 || strcmp(s->task->env[1], "B=2") ||
 	    s->task->limits->memory_bytes != 64u << 20 || s->task->n_args != 2 ||
-	    strcmp(s->task->args[1], "-d") || s->task->mounts[0]->type != GS__MOUNT_TYPE__MOUNT_TMPFS ||
+	    strcmp(s->task->args[1], "-d") || s->task->mounts[0]->type != MOUNT_TMPFS ||
 	    s->task->stop_grace_ms != 2500) {
 		err_set(&e, E_INVALID, "the spec did not arrive as it was written");
 		rpc_fail(call, &e);

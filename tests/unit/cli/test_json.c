@@ -60,7 +60,7 @@ static void bytes_enums_and_lists(void **state)
 	assert_string_equal(text_at(j, "name"), "fffe");
 	json_decref(j);
 
-	t->desired = GS__TASK_STATE__TASK_RUNNING;
+	t->desired = TASK_RUNNING;
 	t->spec = obj_new(&gs__task_spec__descriptor);
 	obj_add_str(&t->spec->n_args, &t->spec->args, "sleep");
 	obj_add_str(&t->spec->n_args, &t->spec->args, "9");

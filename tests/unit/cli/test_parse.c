@@ -97,12 +97,12 @@ static void mounts(void **state)
 	Gs__Mount *m = NULL;
 
 	assert_int_equal(parse_mount("type=volume,source=data,destination=/var/lib/mysql", &m, &e), 0);
-	assert_int_equal(m->type, GS__MOUNT_TYPE__MOUNT_VOLUME);
+	assert_int_equal(m->type, MOUNT_VOLUME);
 	assert_string_equal(m->source, "data");
 	assert_string_equal(m->target, "/var/lib/mysql");
 	obj_free(m);
 	assert_int_equal(parse_mount("type=bind,src=/etc/x,dst=/y,readonly", &m, &e), 0);
-	assert_int_equal(m->type, GS__MOUNT_TYPE__MOUNT_BIND);
+	assert_int_equal(m->type, MOUNT_BIND);
 	assert_true(m->readonly);
 	obj_free(m);
 	assert_int_equal(parse_mount("type=tmpfs,target=/t,tmpfs-size=64m", &m, &e), 0);

@@ -32,7 +32,7 @@ static Gs__ServiceDetail *detail(unsigned n, Gs__TaskState s, Gs__Topology topol
 		str_replace(&t->name, name);
 		str_replace(&t->node_id, node_id);
 		t->topology = topology;
-		t->desired = GS__TASK_STATE__TASK_RUNNING;
+		t->desired = TASK_RUNNING;
 		t->status = obj_new(&gs__task_status__descriptor);
 		t->status->state = s;
 		obj_add(&d->n_slots, &d->slots, slot);
@@ -52,8 +52,7 @@ static void set_view(Gs__Task *t, unsigned local_state, const char *status)
 
 static void running_is_enough_for_a_plain_service(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(3, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(3, TASK_RUNNING, TOPO_NONE);
 	struct progress p;
 
 	progress_of(d, &p);
@@ -61,7 +60,7 @@ static void running_is_enough_for_a_plain_service(void **state)
 	assert_int_equal(p.done, 3);
 	assert_string_equal(p.lines[2].name, "db.3");
 	progress_fini(&p);
-	d->tasks[1]->status->state = GS__TASK_STATE__TASK_STARTING;
+	d->tasks[1]->status->state = TASK_STARTING;
 	progress_of(d, &p);
 	assert_false(p.is_converged);
 	assert_string_equal(p.lines[1].text, "starting");
@@ -70,8 +69,7 @@ static void running_is_enough_for_a_plain_service(void **state)
 
 static void galera_must_be_synced(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(2, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_GALERA);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_RUNNING, TOPO_GALERA);
 	struct progress p;
 
 	set_view(d->tasks[0], 4, "Primary");
@@ -92,8 +90,7 @@ static void galera_must_be_synced(void **state)
 
 static void slots_that_are_missing_or_too_many(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(3, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(3, TASK_RUNNING, TOPO_NONE);
 	struct progress p;
 
 	d->service->spec->replicas = 5;
@@ -111,7 +108,7 @@ static void slots_that_are_missing_or_too_many(void **state)
 	assert_int_equal(p.n, 3);
 	assert_string_equal(p.lines[2].text, "running, going away");
 	progress_fini(&p);
-	d->tasks[2]->status->state = GS__TASK_STATE__TASK_SHUTDOWN;
+	d->tasks[2]->status->state = TASK_SHUTDOWN;
 	progress_of(d, &p);
 	assert_true(p.is_converged);
 	progress_fini(&p);
@@ -119,14 +116,13 @@ static void slots_that_are_missing_or_too_many(void **state)
 
 static void zero_replicas_are_reached_when_none_runs(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(0, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(0, TASK_RUNNING, TOPO_NONE);
 	struct progress p;
 
 	progress_of(d, &p);
 	assert_true(p.is_converged);
 	progress_fini(&p);
-	d->service->spec->mode = GS__MODE__MODE_GLOBAL;
+	d->service->spec->mode = MODE_GLOBAL;
 	progress_of(d, &p); /* the manager has made no slot yet */
 	assert_false(p.is_converged);
 	progress_fini(&p);
@@ -134,14 +130,13 @@ static void zero_replicas_are_reached_when_none_runs(void **state)
 
 static void an_older_task_does_not_count(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(1, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_RUNNING, TOPO_NONE);
 	Gs__Task *newer = obj_dup(d->tasks[0]);
 	struct progress p;
 
 	str_replace(&newer->meta->id, "newer");
 	newer->meta->created_ms = 10;
-	newer->status->state = GS__TASK_STATE__TASK_PREPARING;
+	newer->status->state = TASK_PREPARING;
 	obj_add(&d->n_tasks, &d->tasks, newer);
 	progress_of(d, &p);
 	assert_false(p.is_converged);
@@ -151,11 +146,10 @@ static void an_older_task_does_not_count(void **state)
 
 static void failures_are_told(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(2, GS__TASK_STATE__TASK_RUNNING, GS__TOPOLOGY__TOPO_NONE);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_RUNNING, TOPO_NONE);
 	struct progress p;
 
-	d->tasks[1]->status->state = GS__TASK_STATE__TASK_REJECTED;
+	d->tasks[1]->status->state = TASK_REJECTED;
 	str_replace(&d->tasks[1]->status->err, "no such image");
 	progress_of(d, &p);
 	assert_non_null(p.failure);
@@ -163,12 +157,12 @@ static void failures_are_told(void **state)
 	assert_non_null(strstr(p.failure, "no such image"));
 	progress_fini(&p);
 	/* A crash is retried, unless the user asked for none. */
-	d->tasks[1]->status->state = GS__TASK_STATE__TASK_FAILED;
+	d->tasks[1]->status->state = TASK_FAILED;
 	progress_of(d, &p);
 	assert_null(p.failure);
 	assert_string_equal(p.lines[1].text, "failed: no such image");
 	progress_fini(&p);
-	d->service->spec->task->restart = GS__RESTART_CONDITION__RESTART_NONE;
+	d->service->spec->task->restart = RESTART_NONE;
 	progress_of(d, &p);
 	assert_non_null(p.failure);
 	progress_fini(&p);
@@ -176,8 +170,7 @@ static void failures_are_told(void **state)
 
 static void a_reason_is_told_once(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(1, GS__TASK_STATE__TASK_PENDING, GS__TOPOLOGY__TOPO_NONE);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_PENDING, TOPO_NONE);
 	struct progress p;
 
 	str_replace(&d->tasks[0]->pending_reason, "no suitable node");
@@ -193,12 +186,11 @@ static void a_reason_is_told_once(void **state)
 
 static void a_blocked_cluster_names_the_way_out(void **state)
 {
-	cleanup(obj_free_p) Gs__ServiceDetail *d =
-		detail(1, GS__TASK_STATE__TASK_HELD, GS__TOPOLOGY__TOPO_GALERA);
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_HELD, TOPO_GALERA);
 	struct progress p;
 
 	d->galera = obj_new_row(OBJ_GALERA, "cluster");
-	d->galera->phase = GS__GALERA_PHASE__GP_BLOCKED;
+	d->galera->phase = GP_BLOCKED;
 	str_replace(&d->galera->blocked_reason, "2 of 3 members are missing\n  SLOT  HOST\n");
 	progress_of(d, &p);
 	assert_non_null(p.failure);

@@ -70,10 +70,10 @@ static void galera_words(void **state)
 	Gs__TaskStatus s = GS__TASK_STATUS__INIT;
 	Gs__Task t = GS__TASK__INIT;
 
-	t.topology = GS__TOPOLOGY__TOPO_GALERA;
+	t.topology = TOPO_GALERA;
 	t.status = &s;
 	s.view = &v;
-	s.state = GS__TASK_STATE__TASK_RUNNING;
+	s.state = TASK_RUNNING;
 	v.status = (char *)"Primary";
 	v.connected = v.ready = true;
 	v.local_state = 4;
@@ -88,7 +88,7 @@ static void galera_words(void **state)
 	v.cluster_size = 1;
 	cleanup_free char *alone = text_galera(&t);
 	assert_string_equal(alone, "non-Primary (sees 1)");
-	s.state = GS__TASK_STATE__TASK_FAILED;
+	s.state = TASK_FAILED;
 	cleanup_free char *dead = text_galera(&t);
 	assert_string_equal(dead, "");
 }

@@ -207,7 +207,7 @@ static inline void c_mount(Gs__Service *svc, const char *target)
 {
 	Gs__Mount *m = obj_new(&gs__mount__descriptor);
 
-	m->type = GS__MOUNT_TYPE__MOUNT_VOLUME;
+	m->type = MOUNT_VOLUME;
 	str_replace(&m->target, target);
 	obj_add(&svc->spec->task->n_mounts, &svc->spec->task->mounts, m);
 }
@@ -286,8 +286,8 @@ static inline bool c_work_one(struct cluster *c)
 	const Gs__Task *t;
 
 	for (size_t i = 0; (t = store_at(c->s, OBJ_TASK, i)); i++) {
-		bool run = t->desired == GS__TASK_STATE__TASK_RUNNING;
-		Gs__TaskState want = run ? GS__TASK_STATE__TASK_RUNNING : GS__TASK_STATE__TASK_SHUTDOWN;
+		bool run = t->desired == TASK_RUNNING;
+		Gs__TaskState want = run ? TASK_RUNNING : TASK_SHUTDOWN;
 
 		if (!*t->node_id || c_silent(c, t->node_id) || t->status->state >= want)
 			continue;
@@ -314,7 +314,7 @@ static inline size_t c_count(struct cluster *c, const char *service, const char 
 	size_t n = store_tasks_of_service(c->s, service, &list), hits = 0;
 
 	for (size_t i = 0; i < n; i++)
-		hits += list[i]->desired == GS__TASK_STATE__TASK_RUNNING && list[i]->status->state >= state &&
+		hits += list[i]->desired == TASK_RUNNING && list[i]->status->state >= state &&
 			(!node || strcmp(list[i]->node_id, node) == 0);
 	return hits;
 }
@@ -325,7 +325,7 @@ static inline const Gs__Task *c_task(struct cluster *c, const char *service, uns
 	size_t n = store_tasks_of_service(c->s, service, &list);
 
 	for (size_t i = 0; i < n; i++)
-		if (list[i]->slot_number == number && list[i]->desired == GS__TASK_STATE__TASK_RUNNING)
+		if (list[i]->slot_number == number && list[i]->desired == TASK_RUNNING)
 			return list[i];
 	return NULL;
 }
@@ -339,4 +339,4 @@ static inline const Gs__Slot *c_slot(struct cluster *c, const char *service, uns
 			return list[i];
 	return NULL;
 }
-#define C_RUNNING GS__TASK_STATE__TASK_RUNNING
+#define C_RUNNING TASK_RUNNING

@@ -141,33 +141,6 @@ static inline void *rig_call_on(struct rig *r, struct rpc_client *c, unsigned se
 	return w.resp;
 }
 
-enum {
-	M_INIT,
-	M_CLUSTER,
-	M_TOKENS,
-	M_NODES,
-	M_NODE,
-	M_NODE_UPDATE,
-	M_NODE_RM,
-	M_NET,
-	M_NETS,
-	M_NET_INSPECT,
-	M_NET_RM,
-	M_SVC,
-	M_SVCS,
-	M_SVC_INSPECT,
-	M_SVC_UPDATE,
-	M_SCALE,
-	M_SVC_RM,
-	M_TASKS,
-	M_WATCH,
-	M_GALERA,
-	M_RECOVER,
-	M_LOGS,
-	M_DUMP,
-	M_EVENTS
-};
-
 static inline void *rig_call(struct rig *r, unsigned method, const void *req, struct err *e)
 {
 	return rig_call_on(r, rig_local(r), RPC_CONTROL, method, req, e);
@@ -210,7 +183,7 @@ static inline Gs__InitClusterResponse *rig_init_call(struct rig *r, const char *
 	req.description = d;
 	req.node_id = r->node_id;
 	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
-	return rig_call(r, M_INIT, &req, e);
+	return rig_call(r, CONTROL_INIT_CLUSTER, &req, e);
 }
 
 static inline char *rig_text(const ProtobufCBinaryData *d)
@@ -250,7 +223,7 @@ static inline void rig_wait_reconciled(struct rig *r)
 static inline char *rig_token(struct rig *r, bool manager)
 {
 	Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;
-	Gs__JoinTokensResponse *resp = rig_call_ok(r, M_TOKENS, &req);
+	Gs__JoinTokensResponse *resp = rig_call_ok(r, CONTROL_JOIN_TOKENS, &req);
 	char *text = xstrdup(manager ? resp->manager : resp->worker);
 
 	obj_free(resp);
@@ -300,7 +273,7 @@ static inline Gs__IssueResponse *rig_join(struct rig *r, const char *token, cons
 	req.description = d;
 	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 	rig_dial(r, identity, &c);
-	resp = rig_call_on(r, c, RPC_CA, 1, &req, e);
+	resp = rig_call_on(r, c, RPC_CA, CA_ISSUE, &req, e);
 	rig_hang_up(r, &c);
 	tls_identity_unref(identity);
 	return resp;

@@ -255,8 +255,8 @@ static void test_large(void **state)
 	c_add_network(c, "n1", "10.64.0.0/12");
 	c_put(c, c_service("web", 10000, "n1"));
 	c_settle(c);
-	assert_int_equal(c_count(c, "web", NULL, GS__TASK_STATE__TASK_ASSIGNED), 10000);
-	assert_int_equal(c_count(c, "web", "node10", GS__TASK_STATE__TASK_ASSIGNED), 1000);
+	assert_int_equal(c_count(c, "web", NULL, TASK_ASSIGNED), 10000);
+	assert_int_equal(c_count(c, "web", "node10", TASK_ASSIGNED), 1000);
 	assert_int_equal(store_count(c->s, OBJ_ENDPOINT), 10000);
 	c_free(c);
 }

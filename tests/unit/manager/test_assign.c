@@ -17,7 +17,7 @@ static struct seen diff(struct cluster *c, const char *node, struct assign_set *
 
 		seen.removed += items[i]->removed;
 		seen.changed += !items[i]->removed;
-		assert_true(items[i]->removed || items[i]->item_case != GS__ASSIGNMENT_ITEM__ITEM__NOT_SET);
+		assert_true(items[i]->removed || items[i]->item_case != ITEM_NOT_SET);
 		snprintf(seen.keys + len, sizeof(seen.keys) - len, "%s%s ", items[i]->removed ? "-" : "+",
 			 items[i]->key);
 	}
@@ -87,7 +87,7 @@ static void test_secrets_and_peers(void **state)
 	c_put(c, foreign);
 	obj_add_str(&g->n_service_ids, &g->service_ids, "db");
 	c_put(c, g);
-	svc->spec->topology = GS__TOPOLOGY__TOPO_GALERA;
+	svc->spec->topology = TOPO_GALERA;
 	svc->spec->galera = obj_new(&gs__galera_spec__descriptor);
 	str_replace(&svc->galera_cluster_id, "gc");
 	c_mount(svc, "/var/lib/mysql");

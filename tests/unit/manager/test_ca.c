@@ -14,7 +14,7 @@ static void test_before_init(void **state)
 	Gs__Empty req = GS__EMPTY__INIT;
 	struct err e;
 
-	assert_null(rig_call(r, M_NODES, &req, &e));
+	assert_null(rig_call(r, CONTROL_LIST_NODES, &req, &e));
 	assert_int_equal(e.code, E_NOT_MANAGER);
 	assert_non_null(strstr(e.msg, "gswarm init"));
 	rig_free(r);
@@ -36,10 +36,10 @@ static void test_init_and_restart(void **state)
 	rig_start(r);
 	rig_wait_serving(r);
 	assert_string_equal(r->m.cluster_id, cluster_id);
-	nodes = rig_call_ok(r, M_NODES, &req);
+	nodes = rig_call_ok(r, CONTROL_LIST_NODES, &req);
 	assert_int_equal(nodes->n_nodes, 1);
 	assert_string_equal(nodes->nodes[0]->manager_addr, r->addr);
-	assert_int_equal(nodes->nodes[0]->spec->role, GS__ROLE__ROLE_MANAGER);
+	assert_int_equal(nodes->nodes[0]->spec->role, ROLE_MANAGER);
 	obj_free(nodes);
 	rig_free(r);
 }
@@ -128,7 +128,7 @@ static void test_join_refused(void **state)
 	worker[strlen(worker) - 1] = '0';
 	rotated = rig_token(r, false);
 	rotate.rotate_worker = true;
-	obj_free(rig_call_ok(r, M_TOKENS, &rotate));
+	obj_free(rig_call_ok(r, CONTROL_JOIN_TOKENS, &rotate));
 	assert_null(rig_join(r, rotated, REQUEST_A, "docker2.local", &key, &e));
 	assert_non_null(strstr(e.msg, "rotated"));
 	assert_null(rig_join(r, rotated, "short", "docker2.local", &key, &e));
@@ -147,9 +147,9 @@ static void test_token_expiry(void **state)
 	Gs__Role role;
 
 	assert_int_equal(ca_token_check(c, worker, now + (1ll << 40), &role, &e), 0);
-	assert_int_equal(role, GS__ROLE__ROLE_WORKER);
+	assert_int_equal(role, ROLE_WORKER);
 	assert_int_equal(ca_token_check(c, manager, now + 1000, &role, &e), 0);
-	assert_int_equal(role, GS__ROLE__ROLE_MANAGER);
+	assert_int_equal(role, ROLE_MANAGER);
 	assert_int_equal(ca_token_check(c, manager, now + 25ll * 3600 * 1000, &role, &e), E_TOKEN);
 	assert_non_null(strstr(e.msg, "expired"));
 	assert_int_equal(ca_token_check(c, "GSWMTKN-1-x-y", now, &role, &e) < 0, 1);
@@ -172,23 +172,24 @@ static void test_roles(void **state)
 	cert = rig_text(&a->worker_cert_pem);
 	assert_int_equal(tls_identity_new(r->ca_pem, cert, key, &identity, NULL), 0);
 	rig_dial(r, identity, &c);
-	assert_null(rig_call_on(r, c, RPC_CONTROL, M_NODES, &empty, &e)); /* a worker must not steer */
+	assert_null(
+		rig_call_on(r, c, RPC_CONTROL, CONTROL_LIST_NODES, &empty, &e)); /* a worker must not steer */
 	assert_int_equal(e.code, E_FORBIDDEN);
 	ref.ref = a->node_id;
-	assert_null(rig_call(r, M_NODE_RM, &ref, &e)); /* not down */
+	assert_null(rig_call(r, CONTROL_REMOVE_NODE, &ref, &e)); /* not down */
 	assert_int_equal(e.code, E_IN_USE);
 	ref.force = true;
-	obj_free(rig_call_ok(r, M_NODE_RM, &ref));
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
 	rig_hang_up(r, &c);
 	rig_dial(r, identity, &c);
-	assert_null(rig_call_on(r, c, RPC_DISPATCHER, 0, &session, &e));
+	assert_null(rig_call_on(r, c, RPC_DISPATCHER, DISPATCHER_SESSION, &session, &e));
 	assert_int_equal(e.code, E_UNAUTHENTICATED);
 	assert_non_null(strstr(e.msg, "removed"));
 	rig_hang_up(r, &c);
 	assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key,
 			     &e)); /* the old request does not revive it */
 	ref.ref = r->node_id;
-	assert_null(rig_call(r, M_NODE_RM, &ref, &e));
+	assert_null(rig_call(r, CONTROL_REMOVE_NODE, &ref, &e));
 	assert_non_null(strstr(e.msg, "only manager"));
 	tls_identity_unref(identity);
 	obj_free(a);
@@ -209,13 +210,13 @@ static void test_renew(void **state)
 	req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &identity, NULL), 0);
 	rig_dial(r, identity, &c);
-	resp = rig_call_on(r, c, RPC_CA, 2, &req, &e);
+	resp = rig_call_on(r, c, RPC_CA, CA_RENEW, &req, &e);
 	if (!resp)
 		fail_msg("%s", e.msg);
 	assert_true(resp->cert_pem.len > 100);
 	obj_free(resp);
 	req.csr_pem = (ProtobufCBinaryData){7, (uint8_t *)"garbage"};
-	assert_null(rig_call_on(r, c, RPC_CA, 2, &req, &e));
+	assert_null(rig_call_on(r, c, RPC_CA, CA_RENEW, &req, &e));
 	rig_hang_up(r, &c);
 	tls_identity_unref(identity);
 	rig_free(r);
@@ -236,7 +237,7 @@ static void test_renew_is_bounded(void **state)
 	req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &identity, NULL), 0);
 	rig_dial(r, identity, &c);
-	for (; n < 50 && (resp = rig_call_on(r, c, RPC_CA, 2, &req, &e)); n++)
+	for (; n < 50 && (resp = rig_call_on(r, c, RPC_CA, CA_RENEW, &req, &e)); n++)
 		obj_free(resp);
 	assert_in_range(n, 4, 20);
 	assert_int_equal(e.code, E_LIMIT);
@@ -306,7 +307,7 @@ static void test_strangers_are_limited(void **state)
 	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
 	rig_dial(r, identity, &c);
 	for (int i = 0; i < 500; i++) {
-		resp = rig_call_on(r, c, RPC_CA, 0, &empty, &e);
+		resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
 		allowed += resp != NULL;
 		obj_free(resp);
 	}

@@ -38,7 +38,7 @@ static void worker_session(struct worker *w)
 	Gs__SessionRequest req = GS__SESSION_REQUEST__INIT;
 	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker1.local", 111);
 	struct rpc_call_spec spec = {.service = RPC_DISPATCHER,
-				     .method = 0,
+				     .method = DISPATCHER_SESSION,
 				     .req = &req.base,
 				     .on_event = on_session_event,
 				     .done = on_session_done,
@@ -110,7 +110,7 @@ static char *create_network(struct rig *r, const char *name, const char *cidr, s
 	spec.name = (char *)name;
 	spec.subnet = subnet;
 	req.spec = &spec;
-	resp = rig_call(r, M_NET, &req, e);
+	resp = rig_call(r, CONTROL_CREATE_NETWORK, &req, e);
 	if (resp)
 		id = xstrdup(resp->id);
 	obj_free(resp);
@@ -134,7 +134,7 @@ static Gs__ServiceSpec *galera_spec(const char *name, uint32_t replicas, const c
 {
 	Gs__ServiceSpec *s = plain_spec(name, replicas);
 
-	s->topology = GS__TOPOLOGY__TOPO_GALERA;
+	s->topology = TOPO_GALERA;
 	obj_add_str(&s->task->n_env, &s->task->env, "TZ=UTC");
 	obj_add_str(&s->task->n_env, &s->task->env, "MYSQL_ROOT_PASSWORD=geheim");
 	if (network) {
@@ -152,7 +152,7 @@ static int create_service(struct rig *r, Gs__ServiceSpec *take_spec, struct err 
 	void *resp;
 
 	req.spec = take_spec;
-	resp = rig_call(r, M_SVC, &req, e);
+	resp = rig_call(r, CONTROL_CREATE_SERVICE, &req, e);
 	obj_free(take_spec);
 	obj_free(resp);
 	return resp ? 0 : e->code;
@@ -207,9 +207,9 @@ static void test_networks(void **state)
 	assert_non_null(strstr(e.msg, "of node docker1.local"));
 	assert_null(create_network(r, "bad name", NULL, &e));
 	ref.ref = "dbnet";
-	obj_free(rig_call_ok(r, M_NET_INSPECT, &ref));
-	obj_free(rig_call_ok(r, M_NET_RM, &ref));
-	assert_null(rig_call(r, M_NET_RM, &ref, &e));
+	obj_free(rig_call_ok(r, CONTROL_INSPECT_NETWORK, &ref));
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NETWORK, &ref));
+	assert_null(rig_call(r, CONTROL_REMOVE_NETWORK, &ref, &e));
 	assert_int_equal(e.code, E_NOT_FOUND);
 	rig_free(r);
 }
@@ -248,12 +248,12 @@ static void test_session_streams_assignments(void **state)
 	struct err e;
 	size_t at;
 
-	worker_wait_kind(w, GS__SESSION_KIND__SESSION_COMPLETE);
+	worker_wait_kind(w, SESSION_COMPLETE);
 	if (w->ended)
 		fail_msg("%s", w->end.msg);
-	assert_int_equal(w->events[0]->kind, GS__SESSION_KIND__SESSION_OPEN);
+	assert_int_equal(w->events[0]->kind, SESSION_OPEN);
 	assert_int_equal(w->events[0]->lease_ms, LEASE_MS);
-	assert_int_equal(w->events[1]->kind, GS__SESSION_KIND__SESSION_BEGIN);
+	assert_int_equal(w->events[1]->kind, SESSION_BEGIN);
 	assert_non_null(worker_item(w, "node/self", 0));
 	at = w->n;
 	assert_int_equal(create_service(r, plain_spec("web", 2), &e), 0);
@@ -265,19 +265,19 @@ static void test_session_streams_assignments(void **state)
 		assert_true(w->events[i]->seq == w->events[i - 1]->seq + 1);
 
 	beat.session_id = report.session_id = w->events[0]->session_id;
-	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, 1, &beat, &e));
+	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_HEARTBEAT, &beat, &e));
 	assert_int_equal(e.code, 0);
-	status.state = GS__TASK_STATE__TASK_RUNNING;
+	status.state = TASK_RUNNING;
 	status.pid = 77;
 	tr.task_id = item->task->meta->id;
 	tr.status = &status;
 	report.tasks = trs;
 	report.n_tasks = 1;
-	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, 2, &report, &e));
+	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_REPORT, &report, &e));
 	assert_int_equal(e.code, 0);
-	assert_int_equal(store_task(r->m.store, tr.task_id)->status->state, GS__TASK_STATE__TASK_RUNNING);
+	assert_int_equal(store_task(r->m.store, tr.task_id)->status->state, TASK_RUNNING);
 	report.session_id = "wrong";
-	assert_null(rig_call_on(r, w->c, RPC_DISPATCHER, 2, &report, &e));
+	assert_null(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_REPORT, &report, &e));
 	assert_int_equal(e.code, E_NOT_FOUND);
 	worker_free(w);
 	rig_free(r);
@@ -288,9 +288,9 @@ static void test_second_session_replaces(void **state)
 	struct rig *r = rig_with_cluster();
 	struct worker *a = worker_new(r), *b;
 
-	worker_wait_kind(a, GS__SESSION_KIND__SESSION_COMPLETE);
+	worker_wait_kind(a, SESSION_COMPLETE);
 	b = worker_new(r);
-	worker_wait_kind(b, GS__SESSION_KIND__SESSION_COMPLETE);
+	worker_wait_kind(b, SESSION_COMPLETE);
 	while (!a->ended)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	assert_non_null(strstr(a->end.msg, "newer session"));
@@ -307,7 +307,7 @@ static void wait_ready(struct rig *r)
 	do {
 		uv_run(&r->loop, UV_RUN_ONCE);
 		n = store_node(r->m.store, r->node_id);
-	} while (!n->status || n->status->state != GS__NODE_STATE__NODE_READY);
+	} while (!n->status || n->status->state != NODE_READY);
 }
 
 static void test_galera_create(void **state)
@@ -325,7 +325,7 @@ static void test_galera_create(void **state)
 	wait_ready(r);
 	assert_int_equal(create_service(r, galera_spec("db", 1, "dbnet"), &e), 0);
 	ref.ref = "db";
-	d = rig_call_ok(r, M_SVC_INSPECT, &ref);
+	d = rig_call_ok(r, CONTROL_INSPECT_SERVICE, &ref);
 	assert_non_null(d->galera);
 	assert_string_equal(d->galera->service_ids[0], d->service->meta->id);
 	assert_int_equal(d->service->meta->version,
@@ -337,18 +337,18 @@ static void test_galera_create(void **state)
 	assert_string_equal(d->service->spec->task->networks[0]->network_id, net);
 	assert_int_equal(store_count(r->m.store, OBJ_SECRET), 4);
 	obj_free(d);
-	dump = rig_call_ok(r, M_DUMP, &empty);
+	dump = rig_call_ok(r, CONTROL_DUMP, &empty);
 	assert_non_null(strstr(dump->text, "name=\"db\""));
 	assert_null(strstr(dump->text, "geheim"));
 	assert_null(strstr(dump->text, "PRIVATE KEY"));
 	obj_free(dump);
 	scale.ref = "db";
 	scale.replicas = 2;
-	assert_null(rig_call(r, M_SCALE, &scale, &e));
+	assert_null(rig_call(r, CONTROL_SCALE_SERVICE, &scale, &e));
 	assert_non_null(strstr(e.msg, "2 replicas need 2 nodes, 1 is ready"));
 	assert_true(create_service(r, galera_spec("db", 1, "dbnet"), &e) == E_EXISTS);
 	ref.ref = "dbnet";
-	assert_null(rig_call(r, M_NET_RM, &ref, &e));
+	assert_null(rig_call(r, CONTROL_REMOVE_NETWORK, &ref, &e));
 	assert_int_equal(e.code, E_IN_USE);
 	worker_free(w);
 	rig_free(r);
@@ -371,7 +371,7 @@ static void test_watch_scale_remove(void **state)
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
 	uint32_t seen = 0;
 	struct rpc_call_spec spec = {.service = RPC_CONTROL,
-				     .method = M_WATCH,
+				     .method = CONTROL_WATCH_SERVICE,
 				     .req = &watch.base,
 				     .on_event = on_detail,
 				     .done = on_watch_done,
@@ -384,13 +384,13 @@ static void test_watch_scale_remove(void **state)
 	while (seen != 1)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	scale.replicas = 4;
-	obj_free(rig_call_ok(r, M_SCALE, &scale));
+	obj_free(rig_call_ok(r, CONTROL_SCALE_SERVICE, &scale));
 	while (seen != 4)
 		uv_run(&r->loop, UV_RUN_ONCE);
-	obj_free(rig_call_ok(r, M_SVC_RM, &ref));
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_SERVICE, &ref));
 	while (store_count(r->m.store, OBJ_SERVICE) > 0)
 		uv_run(&r->loop, UV_RUN_ONCE);
-	assert_null(rig_call(r, M_SVC_INSPECT, &ref, &e));
+	assert_null(rig_call(r, CONTROL_INSPECT_SERVICE, &ref, &e));
 	rig_free(r);
 }
 
@@ -398,7 +398,7 @@ static void test_get_cluster_hides_keys(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	Gs__GetClusterRequest req = GS__GET_CLUSTER_REQUEST__INIT;
-	Gs__Cluster *c = rig_call_ok(r, M_CLUSTER, &req);
+	Gs__Cluster *c = rig_call_ok(r, CONTROL_GET_CLUSTER, &req);
 
 	assert_int_equal(c->ca_key_pem.len, 0);
 	assert_null(c->worker_token);

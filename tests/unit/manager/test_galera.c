@@ -54,7 +54,7 @@ static void add_node(struct world *w, struct tx *tx, unsigned i)
 	Gs__NodeStatus st = GS__NODE_STATUS__INIT;
 	Gs__NodeDescription d = GS__NODE_DESCRIPTION__INIT;
 	uint8_t ip[4] = {192, 168, 55, (uint8_t)(110 + i)};
-	st.state = GS__NODE_STATE__NODE_READY;
+	st.state = NODE_READY;
 	d.hostname = id;
 	d.advertise_ip = (ProtobufCBinaryData){4, ip};
 	d.peer_port = 2378;
@@ -87,11 +87,11 @@ static void add_slot(struct world *w, struct tx *tx, unsigned i)
 	str_replace(&t->name, name);
 	str_replace(&t->galera_cluster_id, "gal");
 	t->slot_number = i;
-	t->topology = GS__TOPOLOGY__TOPO_GALERA;
-	t->desired = GS__TASK_STATE__TASK_RUNNING;
+	t->topology = TOPO_GALERA;
+	t->desired = TASK_RUNNING;
 	t->generation = i;
 	Gs__TaskStatus st = GS__TASK_STATUS__INIT;
-	st.state = GS__TASK_STATE__TASK_PREPARING;
+	st.state = TASK_PREPARING;
 	obj_set(&t->status, &st);
 	tx_create(tx, t);
 }
@@ -168,7 +168,7 @@ static Gs__PermitMode mode_of(struct world *w, unsigned i)
 {
 	const Gs__GaleraPermit *p = task(w, i)->permit;
 
-	return p ? p->mode : GS__PERMIT_MODE__PERMIT_NONE;
+	return p ? p->mode : PERMIT_NONE;
 }
 
 static void held(struct world *w, unsigned i, Gs__GaleraClass class_, const char *uuid, int64_t seqno,
@@ -180,7 +180,7 @@ static void held(struct world *w, unsigned i, Gs__GaleraClass class_, const char
 	snprintf(id, sizeof(id), "task%u", i);
 	Gs__Task *t = tx_edit(tx, OBJ_TASK, id);
 	t->status->attempt += next_attempt;
-	t->status->state = GS__TASK_STATE__TASK_HELD;
+	t->status->state = TASK_HELD;
 	obj_set(&t->status->view, NULL);
 	Gs__GaleraEvidence ev = GS__GALERA_EVIDENCE__INIT;
 	Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
@@ -212,7 +212,7 @@ static void genesis_done(struct world *w, unsigned i)
 	r.position = &pos;
 	obj_set(&t->status->genesis, &r);
 	commit(w, tx);
-	held(w, i, GS__GALERA_CLASS__GC_GENESIS, UUID, 5, 1, false);
+	held(w, i, GC_GENESIS, UUID, 5, 1, false);
 }
 
 static void runs(struct world *w, unsigned i, const char *status, unsigned state, uint64_t conf,
@@ -224,7 +224,7 @@ static void runs(struct world *w, unsigned i, const char *status, unsigned state
 	snprintf(id, sizeof(id), "task%u", i);
 	snprintf(list, sizeof(list), "%s", members);
 	Gs__Task *t = tx_edit(tx, OBJ_TASK, id);
-	t->status->state = GS__TASK_STATE__TASK_RUNNING;
+	t->status->state = TASK_RUNNING;
 	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
 	str_replace(&v->status, status);
 	str_replace(&v->cluster_uuid, UUID);
@@ -261,14 +261,14 @@ static void form_three(struct world *w)
 {
 	world_up(w, 3);
 	for (unsigned i = 1; i <= 3; i++)
-		held(w, i, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, false);
+		held(w, i, GC_EMPTY, "", -1, 0, false);
 	genesis_done(w, 1);
 	runs(w, 1, "Primary", 4, 1, 5, "db.1");
 	runs(w, 2, "Primary", 4, 2, 5, "db.1 10.0.1.2:3306");
 	runs(w, 1, "Primary", 4, 2, 5, "db.1 db.2");
 	for (unsigned i = 3; i >= 1; i--)
 		runs(w, i, "Primary", 4, 3, 5, "db.1 db.2 db.3");
-	assert_int_equal(cluster(w)->phase, GS__GALERA_PHASE__GP_HEALTHY);
+	assert_int_equal(cluster(w)->phase, GP_HEALTHY);
 }
 
 static void test_forms_in_order(void **state)
@@ -276,30 +276,30 @@ static void test_forms_in_order(void **state)
 	struct world w;
 
 	world_up(&w, 3);
-	held(&w, 2, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, false);
-	held(&w, 1, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, false);
+	held(&w, 2, GC_EMPTY, "", -1, 0, false);
+	held(&w, 1, GC_EMPTY, "", -1, 0, false);
 	/* the first that was ready, once: the lower number came too late */
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_GENESIS);
-	assert_int_equal(mode_of(&w, 1), GS__PERMIT_MODE__PERMIT_NONE);
+	assert_int_equal(mode_of(&w, 2), PERMIT_GENESIS);
+	assert_int_equal(mode_of(&w, 1), PERMIT_NONE);
 	assert_int_equal(cluster(&w)->epoch, 1);
-	held(&w, 3, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, false);
+	held(&w, 3, GC_EMPTY, "", -1, 0, false);
 	genesis_done(&w, 2);
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_BOOTSTRAP);
+	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
 	assert_string_equal(task(&w, 2)->permit->start_position->uuid, UUID);
 	assert_int_equal(task(&w, 2)->permit->n_addresses, 3);
 	assert_true(task(&w, 1)->permit->prefetch);
 	assert_string_equal(task(&w, 1)->permit->genesis_peers[0], "192.168.55.112:2378");
 	runs(&w, 2, "Primary", 1, 1, 5, "db.2");
-	assert_int_equal(cluster(&w)->token->state, GS__TOKEN_STATE__TOKEN_STARTED);
+	assert_int_equal(cluster(&w)->token->state, TOKEN_STARTED);
 	runs(&w, 2, "Primary", 4, 1, 5, "db.2");
-	assert_int_equal(cluster(&w)->token->state, GS__TOKEN_STATE__TOKEN_CONFIRMED);
-	assert_int_equal(mode_of(&w, 1), GS__PERMIT_MODE__PERMIT_JOIN);
+	assert_int_equal(cluster(&w)->token->state, TOKEN_CONFIRMED);
+	assert_int_equal(mode_of(&w, 1), PERMIT_JOIN);
 	assert_string_equal(task(&w, 1)->permit->genesis_sha256, "abc");
-	assert_int_equal(mode_of(&w, 3), GS__PERMIT_MODE__PERMIT_NONE); /* one after another */
+	assert_int_equal(mode_of(&w, 3), PERMIT_NONE); /* one after another */
 	runs(&w, 1, "Primary", 4, 2, 5, "db.1 db.2");
-	assert_int_equal(mode_of(&w, 3), GS__PERMIT_MODE__PERMIT_JOIN);
+	assert_int_equal(mode_of(&w, 3), PERMIT_JOIN);
 	runs(&w, 3, "Primary", 4, 3, 5, "db.1 db.2 db.3");
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_HEALTHY);
+	assert_int_equal(cluster(&w)->phase, GP_HEALTHY);
 	assert_int_equal(cluster(&w)->last_primary->n_slots, 3);
 	world_down(&w);
 }
@@ -321,15 +321,15 @@ static void test_one_member_comes_back(void **state)
 	struct world w;
 
 	form_three(&w);
-	held(&w, 3, GS__GALERA_CLASS__GC_CRASHED, UUID, 4, 1, true);
+	held(&w, 3, GC_CRASHED, UUID, 4, 1, true);
 	assert_int_equal(task(&w, 3)->permit->attempt,
 			 0); /* the others have not noticed: they may be gone as well */
 	runs(&w, 1, "Primary", 4, 4, 5, "db.1 db.2");
-	assert_int_equal(mode_of(&w, 3), GS__PERMIT_MODE__PERMIT_JOIN);
+	assert_int_equal(mode_of(&w, 3), PERMIT_JOIN);
 	assert_int_equal(task(&w, 3)->permit->attempt, 1);
 	assert_int_equal(task(&w, 3)->permit->start_position->seqno, 4);
 	assert_false(task(&w, 3)->permit->force_sst);
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_DEGRADED);
+	assert_int_equal(cluster(&w)->phase, GP_DEGRADED);
 	assert_int_equal(cluster(&w)->epoch, 1);
 	world_down(&w);
 }
@@ -339,21 +339,20 @@ static void test_elects_most_advanced(void **state)
 	struct world w;
 
 	form_three(&w);
-	held(&w, 1, GS__GALERA_CLASS__GC_CRASHED, UUID, 10, 1, true);
-	held(&w, 3, GS__GALERA_CLASS__GC_CRASHED, UUID, 11, 1, true);
+	held(&w, 1, GC_CRASHED, UUID, 10, 1, true);
+	held(&w, 3, GC_CRASHED, UUID, 11, 1, true);
 	assert_int_equal(cluster(&w)->epoch, 1); /* 2 may hold more */
-	held(&w, 2, GS__GALERA_CLASS__GC_CRASHED, UUID, 12, 1, true);
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_BOOTSTRAP);
+	held(&w, 2, GC_CRASHED, UUID, 12, 1, true);
+	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	assert_int_equal(cluster(&w)->group_epoch, 2);
 	assert_int_equal(cluster(&w)->epochs[1]->boot_seqno, 12);
-	held(&w, 2, GS__GALERA_CLASS__GC_CRASHED, UUID, 12, 2,
-	     true); /* the start failed: same token, new attempt */
+	held(&w, 2, GC_CRASHED, UUID, 12, 2, true); /* the start failed: same token, new attempt */
 	assert_int_equal(task(&w, 2)->permit->attempt, 2);
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_BOOTSTRAP);
+	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	runs(&w, 2, "Primary", 4, 1, 12, "db.2");
-	assert_int_equal(mode_of(&w, 1), GS__PERMIT_MODE__PERMIT_JOIN);
+	assert_int_equal(mode_of(&w, 1), PERMIT_JOIN);
 	assert_int_equal(task(&w, 1)->permit->group_epoch, 2);
 	world_down(&w);
 }
@@ -363,12 +362,12 @@ static void test_missing_member_blocks(void **state)
 	struct world w;
 
 	form_three(&w);
-	node_state(&w, 2, GS__NODE_STATE__NODE_DOWN);
-	held(&w, 1, GS__GALERA_CLASS__GC_CRASHED, UUID, 10, 1, true);
-	held(&w, 3, GS__GALERA_CLASS__GC_CRASHED, UUID, 11, 1, true);
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_RECOVERING);
+	node_state(&w, 2, NODE_DOWN);
+	held(&w, 1, GC_CRASHED, UUID, 10, 1, true);
+	held(&w, 3, GC_CRASHED, UUID, 11, 1, true);
+	assert_int_equal(cluster(&w)->phase, GP_RECOVERING);
 	wait_ms(&w, 61000);
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_BLOCKED);
+	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
 	assert_non_null(strstr(cluster(&w)->blocked_reason, "gswarm galera bootstrap db --slot 3 --force"));
 	assert_int_equal(cluster(&w)->epoch, 1);
 	struct tx *tx = tx_new(w.store);
@@ -377,14 +376,14 @@ static void test_missing_member_blocks(void **state)
 	str_replace(&c->force_slot, "3");
 	commit(&w, tx);
 	settle(&w);
-	assert_int_equal(mode_of(&w, 3), GS__PERMIT_MODE__PERMIT_BOOTSTRAP);
+	assert_int_equal(mode_of(&w, 3), PERMIT_BOOTSTRAP);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	assert_string_equal(cluster(&w)->blocked_reason, "");
 	runs(&w, 3, "Primary", 4, 1, 11, "db.3");
 	runs(&w, 1, "Primary", 4, 2, 12, "db.3 db.1");
 	/* the missing one comes back with more than the new history began with */
-	held(&w, 2, GS__GALERA_CLASS__GC_CRASHED, UUID, 14, 1, true);
-	node_state(&w, 2, GS__NODE_STATE__NODE_READY);
+	held(&w, 2, GC_CRASHED, UUID, 14, 1, true);
+	node_state(&w, 2, NODE_READY);
 	assert_true(task(&w, 2)->permit->force_sst);
 	assert_true(task(&w, 2)->permit->quarantine);
 	world_down(&w);
@@ -395,11 +394,11 @@ static void test_empty_and_torn_are_no_source(void **state)
 	struct world w;
 
 	form_three(&w);
-	held(&w, 1, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, true);
-	held(&w, 2, GS__GALERA_CLASS__GC_TORN, UUID, 9, 1, true);
-	held(&w, 3, GS__GALERA_CLASS__GC_TORN, UUID, 9, 1, true);
+	held(&w, 1, GC_EMPTY, "", -1, 0, true);
+	held(&w, 2, GC_TORN, UUID, 9, 1, true);
+	held(&w, 3, GC_TORN, UUID, 9, 1, true);
 	wait_ms(&w, 61000);
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_BLOCKED);
+	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
 	assert_int_equal(cluster(&w)->epoch, 1);
 	world_down(&w);
 }
@@ -409,9 +408,9 @@ static void test_foreign_is_left_alone(void **state)
 	struct world w;
 
 	form_three(&w);
-	held(&w, 3, GS__GALERA_CLASS__GC_CLEAN, "99999999-2222-3333-4444-555555555555", 9, 1, true);
+	held(&w, 3, GC_CLEAN, "99999999-2222-3333-4444-555555555555", 9, 1, true);
 	assert_int_equal(task(&w, 3)->permit->attempt, 0); /* the old one */
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_DEGRADED);
+	assert_int_equal(cluster(&w)->phase, GP_DEGRADED);
 	bool noted = false;
 	for (size_t i = 0; i < cluster(&w)->n_slots; i++)
 		noted = noted || cluster(&w)->slots[i]->note[0];
@@ -424,15 +423,15 @@ static void test_survivor_bootstraps_in_place(void **state)
 	struct world w;
 
 	form_three(&w);
-	held(&w, 2, GS__GALERA_CLASS__GC_CRASHED, UUID, 5, 1, true);
-	held(&w, 3, GS__GALERA_CLASS__GC_CRASHED, UUID, 5, 1, true);
+	held(&w, 2, GC_CRASHED, UUID, 5, 1, true);
+	held(&w, 3, GC_CRASHED, UUID, 5, 1, true);
 	runs(&w, 1, "non-Primary", 0, UINT64_MAX, 5, "db.1");
-	assert_int_equal(mode_of(&w, 1), GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+	assert_int_equal(mode_of(&w, 1), PERMIT_PC_BOOTSTRAP);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	assert_int_equal(cluster(&w)->group_epoch, 1);
 	runs(&w, 1, "Primary", 4, 4, 5, "db.1");
-	assert_int_equal(cluster(&w)->token->state, GS__TOKEN_STATE__TOKEN_CONFIRMED);
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_JOIN);
+	assert_int_equal(cluster(&w)->token->state, TOKEN_CONFIRMED);
+	assert_int_equal(mode_of(&w, 2), PERMIT_JOIN);
 	world_down(&w);
 }
 
@@ -444,10 +443,10 @@ static void test_survivors_may_merge(void **state)
 	form_three(&w);
 	for (unsigned i = 1; i <= 3; i++)
 		runs(&w, i, "non-Primary", 0, UINT64_MAX, 5, "db.1");
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_NOPRIM);
+	assert_int_equal(cluster(&w)->phase, GP_NOPRIM);
 	wait_ms(&w, 3000);
 	for (unsigned i = 1; i <= 3; i++)
-		assert_int_not_equal(mode_of(&w, i), GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP);
+		assert_int_not_equal(mode_of(&w, i), PERMIT_PC_BOOTSTRAP);
 	wait_ms(&w, 5000);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	assert_int_equal(cluster(&w)->group_epoch, 1);
@@ -459,13 +458,13 @@ static void test_minority_waits(void **state)
 	struct world w;
 
 	form_three(&w);
-	node_state(&w, 2, GS__NODE_STATE__NODE_DOWN);
-	node_state(&w, 3, GS__NODE_STATE__NODE_DOWN);
+	node_state(&w, 2, NODE_DOWN);
+	node_state(&w, 3, NODE_DOWN);
 	runs(&w, 1, "non-Primary", 0, UINT64_MAX, 5, "db.1");
 	wait_ms(&w, 100000);
 	wait_ms(&w, 100000);
 	assert_int_equal(cluster(&w)->epoch, 1);
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_BLOCKED);
+	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
 	world_down(&w);
 }
 
@@ -486,18 +485,18 @@ static void test_leaves_one_at_a_time(void **state)
 
 	form_three(&w);
 	removing(&w, 2);
-	assert_int_equal(task(&w, 2)->desired, GS__TASK_STATE__TASK_SHUTDOWN);
+	assert_int_equal(task(&w, 2)->desired, TASK_SHUTDOWN);
 	removing(&w, 1); /* the writer, and somebody is leaving already */
-	assert_int_equal(task(&w, 1)->desired, GS__TASK_STATE__TASK_RUNNING);
+	assert_int_equal(task(&w, 1)->desired, TASK_RUNNING);
 	assert_string_equal(cluster(&w)->writer_slot, "slot3");
 	struct tx *tx = tx_new(w.store);
-	((Gs__Task *)tx_edit(tx, OBJ_TASK, "task2"))->status->state = GS__TASK_STATE__TASK_SHUTDOWN;
+	((Gs__Task *)tx_edit(tx, OBJ_TASK, "task2"))->status->state = TASK_SHUTDOWN;
 	commit(&w, tx);
 	settle(&w);
-	assert_int_equal(task(&w, 1)->desired, GS__TASK_STATE__TASK_RUNNING); /* the view has not shrunk */
+	assert_int_equal(task(&w, 1)->desired, TASK_RUNNING); /* the view has not shrunk */
 	runs(&w, 3, "Primary", 4, 4, 5, "db.1 db.3");
-	assert_int_equal(task(&w, 1)->desired, GS__TASK_STATE__TASK_SHUTDOWN);
-	assert_int_equal(task(&w, 3)->desired, GS__TASK_STATE__TASK_RUNNING);
+	assert_int_equal(task(&w, 1)->desired, TASK_SHUTDOWN);
+	assert_int_equal(task(&w, 3)->desired, TASK_RUNNING);
 	world_down(&w);
 }
 
@@ -506,19 +505,19 @@ static void test_lost_genesis_host(void **state)
 	struct world w;
 
 	world_up(&w, 2);
-	held(&w, 1, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, false);
-	held(&w, 2, GS__GALERA_CLASS__GC_EMPTY, "", -1, 0, false);
-	node_state(&w, 1, GS__NODE_STATE__NODE_DOWN);
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_GENESIS);
+	held(&w, 1, GC_EMPTY, "", -1, 0, false);
+	held(&w, 2, GC_EMPTY, "", -1, 0, false);
+	node_state(&w, 1, NODE_DOWN);
+	assert_int_equal(mode_of(&w, 2), PERMIT_GENESIS);
 	assert_int_equal(cluster(&w)->epoch, 2);
 	genesis_done(&w, 2);
-	assert_int_equal(mode_of(&w, 2), GS__PERMIT_MODE__PERMIT_BOOTSTRAP);
+	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
 	/* now it may be Primary: nobody replaces it */
-	node_state(&w, 1, GS__NODE_STATE__NODE_READY);
-	node_state(&w, 2, GS__NODE_STATE__NODE_DOWN);
+	node_state(&w, 1, NODE_READY);
+	node_state(&w, 2, NODE_DOWN);
 	wait_ms(&w, 200000);
 	assert_int_equal(cluster(&w)->epoch, 2);
-	assert_int_equal(cluster(&w)->phase, GS__GALERA_PHASE__GP_BLOCKED);
+	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
 	world_down(&w);
 }
 

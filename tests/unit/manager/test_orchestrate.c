@@ -13,7 +13,7 @@ static void test_create_in_one_commit(void **state)
 	before = c->commits;
 	c_settle(c);
 	assert_int_equal(c->commits, before + 1);
-	assert_int_equal(c_count(c, "web", NULL, GS__TASK_STATE__TASK_ASSIGNED), 3);
+	assert_int_equal(c_count(c, "web", NULL, TASK_ASSIGNED), 3);
 	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(c_count(c, "web", c->nodes[i].id, 0), 1);
 	assert_string_equal(c_task(c, "web", 1)->name, "web.1");
@@ -55,7 +55,7 @@ static void test_scale_and_remove(void **state)
 	/* addresses have rested and are gone */
 	for (size_t i = 0; i < store_count(c->s, OBJ_RESERVATION); i++)
 		assert_int_not_equal(((const Gs__Reservation *)store_at(c->s, OBJ_RESERVATION, i))->kind,
-				     GS__RESERVATION_KIND__RESERVED_ADDRESS);
+				     RESERVED_ADDRESS);
 	c_free(c);
 }
 
@@ -105,10 +105,10 @@ static void test_node_down_moves_plain_tasks(void **state)
 	generation = slot->holder->generation;
 	snprintf(ep, sizeof(ep), "net.%s", slot->meta->id);
 	c_wait(c, 1500);
-	assert_int_equal(store_node(c->s, "node01")->status->state, GS__NODE_STATE__NODE_DOWN);
-	assert_int_equal(store_task(c->s, id)->status->state, GS__TASK_STATE__TASK_ORPHANED);
+	assert_int_equal(store_node(c->s, "node01")->status->state, NODE_DOWN);
+	assert_int_equal(store_task(c->s, id)->status->state, TASK_ORPHANED);
 	assert_int_equal(c_count(c, "web", "node01", 0), 0);
-	assert_int_equal(c_count(c, "web", NULL, GS__TASK_STATE__TASK_ASSIGNED), 3);
+	assert_int_equal(c_count(c, "web", NULL, TASK_ASSIGNED), 3);
 	/* same address, new place, higher generation */
 	slot = store_slot(c->s, store_task(c->s, id)->slot_id);
 	assert_int_equal(slot->holder->generation, generation + 1);
@@ -119,7 +119,7 @@ static void test_node_down_moves_plain_tasks(void **state)
 	c->nodes[0].silent = false;
 	c_wait(c, 1000);
 	assert_int_equal(c_report(c, "node01", id, 1, C_RUNNING), E_STALE_VERSION);
-	assert_int_equal(c_report(c, "node01", id, 1, GS__TASK_STATE__TASK_SHUTDOWN), 0);
+	assert_int_equal(c_report(c, "node01", id, 1, TASK_SHUTDOWN), 0);
 	c_work(c);
 	assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 3);
 	c_free(c);
@@ -147,15 +147,15 @@ static void test_node_down_keeps_volumes(void **state)
 	/* it ends while its node is drained: the successor waits for the data */
 	c->nodes[0].silent = false;
 	c_wait(c, 1000);
-	assert_int_equal(c_report(c, node, id, 1, GS__TASK_STATE__TASK_FAILED), 0);
-	c_drain(c, node, GS__AVAILABILITY__AVAIL_DRAIN);
+	assert_int_equal(c_report(c, node, id, 1, TASK_FAILED), 0);
+	c_drain(c, node, AVAIL_DRAIN);
 	c_wait(c, 1000);
 	assert_string_not_equal(c_task(c, "db", 1)->meta->id, id);
 	assert_string_equal(c_task(c, "db", 1)->pending_reason,
 			    "waits for node docker1, which holds its data: it is drained or paused");
 	assert_string_equal(store_service(c->s, "db")->error,
 			    "db.1: waits for node docker1, which holds its data: it is drained or paused");
-	c_drain(c, node, GS__AVAILABILITY__AVAIL_ACTIVE);
+	c_drain(c, node, AVAIL_ACTIVE);
 	c_work(c);
 	assert_string_equal(c_task(c, "db", 1)->node_id, node);
 	assert_string_equal(store_service(c->s, "db")->error, "");
@@ -165,7 +165,7 @@ static void test_node_down_keeps_volumes(void **state)
 	assert_int_equal(store_count(c->s, OBJ_VOLUME), 0);
 	assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), 1);
 	assert_int_equal(((const Gs__VolumeInstance *)store_at(c->s, OBJ_VOLUME_INSTANCE, 0))->state,
-			 GS__VOLUME_STATE__VOL_RETIRED);
+			 VOL_RETIRED);
 	c_free(c);
 }
 
@@ -229,11 +229,11 @@ static void test_drain_and_pause(void **state)
 	(void)state;
 	c_put(c, c_service("web", 6, NULL));
 	c_work(c);
-	c_drain(c, "node01", GS__AVAILABILITY__AVAIL_DRAIN);
+	c_drain(c, "node01", AVAIL_DRAIN);
 	c_work(c);
 	assert_int_equal(c_count(c, "web", "node01", 0), 0);
 	assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 6);
-	c_drain(c, "node02", GS__AVAILABILITY__AVAIL_PAUSE);
+	c_drain(c, "node02", AVAIL_PAUSE);
 	c_scale(c, "web", 9);
 	c_work(c);
 	assert_int_equal(c_count(c, "web", "node02", C_RUNNING), 3);
@@ -247,18 +247,18 @@ static void test_global(void **state)
 	Gs__Service *svc = c_service("agent", 0, NULL);
 
 	(void)state;
-	svc->spec->mode = GS__MODE__MODE_GLOBAL;
+	svc->spec->mode = MODE_GLOBAL;
 	c_put(c, svc);
 	c_work(c);
 	assert_int_equal(c_count(c, "agent", NULL, C_RUNNING), 2);
 	c_add_node(c);
 	c_work(c);
 	assert_int_equal(c_count(c, "agent", "node03", C_RUNNING), 1);
-	c_drain(c, "node01", GS__AVAILABILITY__AVAIL_DRAIN);
+	c_drain(c, "node01", AVAIL_DRAIN);
 	c_work(c);
 	assert_int_equal(c_count(c, "agent", "node01", 0), 0);
 	assert_int_equal(store_count(c->s, OBJ_SLOT), 3);
-	c_drain(c, "node01", GS__AVAILABILITY__AVAIL_ACTIVE);
+	c_drain(c, "node01", AVAIL_ACTIVE);
 	c_work(c);
 	assert_int_equal(c_count(c, "agent", "node01", C_RUNNING), 1);
 	svc = c_edit(c, OBJ_SERVICE, "agent");
@@ -314,7 +314,7 @@ static void test_rejected_backs_off(void **state)
 		int64_t since = c->v.mono_ms;
 
 		snprintf(id, sizeof(id), "%s", c_task(c, "web", 1)->meta->id);
-		assert_int_equal(c_report(c, "node01", id, 1, GS__TASK_STATE__TASK_REJECTED), 0);
+		assert_int_equal(c_report(c, "node01", id, 1, TASK_REJECTED), 0);
 		c_settle(c);
 		while (strcmp(c_task(c, "web", 1)->meta->id, id) == 0) {
 			assert_true(c->env.wake_ms < INT64_MAX);
@@ -339,15 +339,15 @@ static void test_restart_conditions(void **state)
 	char id[64];
 
 	(void)state;
-	svc->spec->task->restart = GS__RESTART_CONDITION__RESTART_ON_FAILURE;
+	svc->spec->task->restart = RESTART_ON_FAILURE;
 	c_put(c, svc);
 	c_settle(c);
 	snprintf(id, sizeof(id), "%s", c_task(c, "job", 1)->meta->id);
-	assert_int_equal(c_report(c, "node01", id, 1, GS__TASK_STATE__TASK_FAILED), 0);
+	assert_int_equal(c_report(c, "node01", id, 1, TASK_FAILED), 0);
 	c_wait(c, 1000);
 	assert_string_not_equal(c_task(c, "job", 1)->meta->id, id);
 	snprintf(id, sizeof(id), "%s", c_task(c, "job", 1)->meta->id);
-	assert_int_equal(c_report(c, "node01", id, 1, GS__TASK_STATE__TASK_COMPLETE), 0);
+	assert_int_equal(c_report(c, "node01", id, 1, TASK_COMPLETE), 0);
 	c_wait(c, 5000);
 	assert_string_equal(c_task(c, "job", 1)->meta->id, id);
 	c_free(c);
@@ -359,7 +359,7 @@ static Gs__Service *galera_service(struct cluster *c, unsigned replicas)
 	Gs__GaleraCluster *g = obj_new_row(OBJ_GALERA, "gc");
 	Gs__Secret *secret = obj_new_row(OBJ_SECRET, "sec1");
 
-	svc->spec->topology = GS__TOPOLOGY__TOPO_GALERA;
+	svc->spec->topology = TOPO_GALERA;
 	svc->spec->galera = obj_new(&gs__galera_spec__descriptor);
 	str_replace(&svc->galera_cluster_id, "gc");
 	c_mount(svc, "/var/lib/mysql");
@@ -380,7 +380,7 @@ static void test_galera_members_apart(void **state)
 	c_put(c, galera_service(c, 4));
 	c_settle(c);
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(c_count(c, "db", c->nodes[i].id, GS__TASK_STATE__TASK_ASSIGNED), 1);
+		assert_int_equal(c_count(c, "db", c->nodes[i].id, TASK_ASSIGNED), 1);
 	assert_string_equal(c_task(c, "db", 4)->pending_reason,
 			    "no suitable node: 3 of 3 already run a member of db");
 	c->nodes[1].silent = true;
@@ -419,10 +419,8 @@ static void test_galera_scale_down_marks_one(void **state)
 
 		c_settle(c);
 		for (size_t k = 0; (t = store_at(c->s, OBJ_TASK, k)); k++)
-			if (t->desired != C_RUNNING && t->status->state < GS__TASK_STATE__TASK_SHUTDOWN) {
-				assert_int_equal(c_report(c, t->node_id, t->meta->id, 1,
-							  GS__TASK_STATE__TASK_SHUTDOWN),
-						 0);
+			if (t->desired != C_RUNNING && t->status->state < TASK_SHUTDOWN) {
+				assert_int_equal(c_report(c, t->node_id, t->meta->id, 1, TASK_SHUTDOWN), 0);
 				break;
 			}
 	}
@@ -435,7 +433,7 @@ static void test_galera_scale_down_marks_one(void **state)
 			const Gs__Task *t = store_at(c->s, OBJ_TASK, 0);
 
 			if (t->desired != C_RUNNING)
-				c_report(c, t->node_id, t->meta->id, 1, GS__TASK_STATE__TASK_SHUTDOWN);
+				c_report(c, t->node_id, t->meta->id, 1, TASK_SHUTDOWN);
 		}
 	}
 	assert_int_equal(store_count(c->s, OBJ_SERVICE), 0);
@@ -466,8 +464,8 @@ static void test_galera_comes_back_from_zero(void **state)
 	c_settle(c);
 	assert_true(c_slot(c, "db", 1)->removing);
 	const Gs__Task *t = store_at(c->s, OBJ_TASK, 0);
-	assert_int_equal(t->desired, GS__TASK_STATE__TASK_SHUTDOWN);
-	assert_int_equal(c_report(c, t->node_id, t->meta->id, 1, GS__TASK_STATE__TASK_SHUTDOWN), 0);
+	assert_int_equal(t->desired, TASK_SHUTDOWN);
+	assert_int_equal(c_report(c, t->node_id, t->meta->id, 1, TASK_SHUTDOWN), 0);
 	c_settle(c);
 	assert_int_equal(store_count(c->s, OBJ_SLOT), 1);
 	c_scale(c, "db", 2);
@@ -591,13 +589,13 @@ static void test_new_leader_grace(void **state)
 	c_settle(c);
 	clock_virtual_advance(&c->v, 3000);
 	c_settle(c);
-	assert_int_equal(store_node(c->s, "node01")->status->state, GS__NODE_STATE__NODE_READY);
+	assert_int_equal(store_node(c->s, "node01")->status->state, NODE_READY);
 	assert_int_equal(c->env.wake_ms, c->env.leader_since_ms + 3001);
 	c->nodes[0].last = c->v.mono_ms;
 	clock_virtual_advance(&c->v, 1);
 	c_settle(c);
-	assert_int_equal(store_node(c->s, "node01")->status->state, GS__NODE_STATE__NODE_READY);
-	assert_int_equal(store_node(c->s, "node02")->status->state, GS__NODE_STATE__NODE_DOWN);
+	assert_int_equal(store_node(c->s, "node01")->status->state, NODE_READY);
+	assert_int_equal(store_node(c->s, "node02")->status->state, NODE_DOWN);
 	c_free(c);
 }
 

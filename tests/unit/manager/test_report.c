@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster.h"
 
-#define S(x) GS__TASK_STATE__TASK_##x
+#define S(x) TASK_##x
 
 static struct cluster *one_task(char id[64])
 {
@@ -129,14 +129,14 @@ static void test_volumes(void **state)
 
 	(void)state;
 	snprintf(volume, sizeof(volume), "%s", c_slot(c, "db", 1)->volumes[0]->volume_id);
-	report_instance(c, "node02", volume, 9, GS__VOLUME_STATE__VOL_CURRENT); /* never was there */
+	report_instance(c, "node02", volume, 9, VOL_CURRENT); /* never was there */
 	assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), 1);
 	snprintf(id, sizeof(id), "%s.node01", volume);
-	report_instance(c, "node01", volume, 5, GS__VOLUME_STATE__VOL_STALE);
-	report_instance(c, "node01", volume, 4, GS__VOLUME_STATE__VOL_CURRENT);
+	report_instance(c, "node01", volume, 5, VOL_STALE);
+	report_instance(c, "node01", volume, 4, VOL_CURRENT);
 	row = store_get(c->s, OBJ_VOLUME_INSTANCE, id);
 	assert_int_equal(row->generation, 5);
-	assert_int_equal(row->state, GS__VOLUME_STATE__VOL_STALE);
+	assert_int_equal(row->state, VOL_STALE);
 	c_free(c);
 }
 

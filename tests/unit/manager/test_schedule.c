@@ -12,7 +12,7 @@ static unsigned fits(struct cluster *c, const char *text)
 	Gs__Service *svc = c_service("probe", 0, NULL);
 	unsigned bits = 0;
 
-	svc->spec->mode = GS__MODE__MODE_GLOBAL;
+	svc->spec->mode = MODE_GLOBAL;
 	constrain(svc, text);
 	c_put(c, svc);
 	c_work(c);
@@ -31,7 +31,7 @@ static void test_constraints(void **state)
 	Gs__Label *l = obj_new(&gs__label__descriptor);
 
 	(void)state;
-	n->spec->role = GS__ROLE__ROLE_MANAGER;
+	n->spec->role = ROLE_MANAGER;
 	str_replace(&l->key, "rack");
 	str_replace(&l->value, "a");
 	obj_add(&n->spec->n_labels, &n->spec->labels, l);
@@ -77,8 +77,8 @@ static void test_resources(void **state)
 	svc->spec->task->reservations->memory_bytes = 500;
 	c_put(c, svc);
 	c_settle(c);
-	assert_int_equal(c_count(c, "web", NULL, GS__TASK_STATE__TASK_ASSIGNED), 4);
-	assert_int_equal(c_count(c, "web", "node01", GS__TASK_STATE__TASK_ASSIGNED), 2);
+	assert_int_equal(c_count(c, "web", NULL, TASK_ASSIGNED), 4);
+	assert_int_equal(c_count(c, "web", "node01", TASK_ASSIGNED), 2);
 	assert_string_equal(c_task(c, "web", 5)->pending_reason,
 			    "no suitable node: 2 of 2 without room for the reservations");
 	c_add_node(c);
@@ -96,7 +96,7 @@ static void test_max_per_node(void **state)
 	svc->spec->max_per_node = 2;
 	c_put(c, svc);
 	c_settle(c);
-	assert_int_equal(c_count(c, "web", NULL, GS__TASK_STATE__TASK_ASSIGNED), 4);
+	assert_int_equal(c_count(c, "web", NULL, TASK_ASSIGNED), 4);
 	assert_string_equal(c_task(c, "web", 5)->pending_reason,
 			    "no suitable node: 2 of 2 already have their share of web");
 	c_free(c);
@@ -147,7 +147,7 @@ static void test_data_keeps_its_seat(void **state)
 	c_work(c);
 	snprintf(node, sizeof(node), "%s", c_task(c, "db", 1)->node_id);
 	snprintf(id, sizeof(id), "%s", c_task(c, "db", 1)->meta->id);
-	assert_int_equal(c_report(c, node, id, 1, GS__TASK_STATE__TASK_REJECTED), 0);
+	assert_int_equal(c_report(c, node, id, 1, TASK_REJECTED), 0);
 	c_scale(c, "db", 3);
 	c_settle(c);
 	assert_string_not_equal(c_task(c, "db", 2)->node_id, node);

@@ -349,7 +349,7 @@ static void test_find(void **state)
 	assert_null(store_find(f->s, OBJ_TASK, "db.1", &e));
 	tx = tx_new(f->s);
 	t = tx_edit(tx, OBJ_TASK, "t2");
-	t->desired = GS__TASK_STATE__TASK_RUNNING;
+	t->desired = TASK_RUNNING;
 	assert_int_equal(commit(f, tx), 0);
 	assert_ptr_equal(store_find(f->s, OBJ_TASK, "db.1", &e), store_task(f->s, "t2"));
 }

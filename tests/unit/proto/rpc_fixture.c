@@ -172,10 +172,11 @@ static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *req, v
 	rpc_fail(call, &e);
 }
 
-static const rpc_handler peer_handlers[] = {on_ping, on_blob};
-static const rpc_handler dispatch_handlers[] = {on_session, on_heartbeat};
-static const rpc_handler ca_handlers[] = {on_get_root};
-static const rpc_handler control_handlers[] = {NULL, on_get_cluster};
+static const rpc_handler peer_handlers[] = {[PEER_PING] = on_ping, [PEER_GET_BLOB] = on_blob};
+static const rpc_handler dispatch_handlers[] = {
+	[DISPATCHER_SESSION] = on_session, [DISPATCHER_HEARTBEAT] = on_heartbeat};
+static const rpc_handler ca_handlers[] = {[CA_GET_ROOT] = on_get_root};
+static const rpc_handler control_handlers[] = {[CONTROL_GET_CLUSTER] = on_get_cluster};
 
 static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 {

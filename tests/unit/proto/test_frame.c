@@ -21,7 +21,7 @@ static struct buf sample(void)
 	struct err e;
 
 	h.call = 77;
-	h.kind = GS__FRAME_KIND__FRAME_EVENT;
+	h.kind = FRAME_EVENT;
 	hello.node_id = "n1";
 	assert_int_equal(frame_encode(&b, &h, &hello.base, &e), 0);
 	return b;
@@ -37,7 +37,7 @@ static void test_round_trip(void **state)
 	buf_append(&b, "next", 4); /* what follows is left alone */
 	assert_int_equal(frame_decode(b.data, b.len, FRAME_MAX, &f, &e), b.len - 4);
 	assert_int_equal(f.header->call, 77);
-	assert_int_equal(f.header->kind, GS__FRAME_KIND__FRAME_EVENT);
+	assert_int_equal(f.header->kind, FRAME_EVENT);
 	hello = gs__hello__unpack(NULL, f.payload_len, f.payload);
 	assert_string_equal(hello->node_id, "n1");
 	gs__hello__free_unpacked(hello, NULL);
@@ -110,14 +110,16 @@ static void test_tables(void **state)
 {
 	char name[64];
 
-	assert_string_equal(rpc_method_name(RPC_CONTROL, 11, name, sizeof(name)), "Control.CreateService");
+	assert_string_equal(rpc_method_name(RPC_CONTROL, CONTROL_CREATE_SERVICE, name, sizeof(name)),
+			    "Control.CreateService");
 	assert_string_equal(rpc_method_name(RPC_CONTROL, 999, name, sizeof(name)), "?");
 	assert_string_equal(rpc_method_name(99, 0, name, sizeof(name)), "?");
 	assert_null(rpc_service_descriptor(0));
-	assert_int_equal(rpc_method_roles(RPC_CA, 1), ROLE_BIT_NONE);
-	assert_int_equal(rpc_method_roles(RPC_CONTROL, 0), ROLE_BIT_LOCAL);
-	assert_int_equal(rpc_method_roles(RPC_DISPATCHER, 0), ROLE_BIT_WORKER | ROLE_BIT_MANAGER);
-	assert_int_equal(rpc_method_roles(RPC_PEER, 3), 0);
+	assert_int_equal(rpc_method_roles(RPC_CA, CA_ISSUE), ROLE_BIT_NONE);
+	assert_int_equal(rpc_method_roles(RPC_CONTROL, CONTROL_INIT_CLUSTER), ROLE_BIT_LOCAL);
+	assert_int_equal(rpc_method_roles(RPC_DISPATCHER, DISPATCHER_SESSION),
+			 ROLE_BIT_WORKER | ROLE_BIT_MANAGER);
+	assert_int_equal(rpc_method_roles(RPC_PEER, PEER_METHODS), 0);
 	for (unsigned s = 1; s <= RPC_PEER; s++) /* every method has its line */
 		for (unsigned m = 0; m < rpc_service_descriptor(s)->n_methods; m++)
 			assert_int_not_equal(rpc_method_roles(s, m), 0);

@@ -43,7 +43,7 @@ static void test_fields(void **state)
 
 	str_replace(&t->name, "db.1");
 	str_replace(&t->name, "db.2");
-	status->state = GS__TASK_STATE__TASK_RUNNING;
+	status->state = TASK_RUNNING;
 	obj_set(&t->status, status);
 	obj_set(&t->status, status);
 	obj_set(&t->status, NULL);
@@ -59,7 +59,7 @@ static void test_fields(void **state)
 	assert_string_equal(copy->name, "db.2");
 	assert_string_equal(copy->spec->env[1], "B=2");
 	assert_true(obj_bytes_equal(&copy->addresses[0]->mac, &t->addresses[0]->mac));
-	assert_int_equal(copy->status->state, GS__TASK_STATE__TASK_RUNNING);
+	assert_int_equal(copy->status->state, TASK_RUNNING);
 	obj_free(copy);
 	obj_free(t);
 	obj_free(NULL);
@@ -138,14 +138,14 @@ static void test_hostport(void **state)
 
 static void test_state_names(void **state)
 {
-	assert_string_equal(task_state_name(GS__TASK_STATE__TASK_RUNNING), "Running");
+	assert_string_equal(task_state_name(TASK_RUNNING), "Running");
 	assert_string_equal(task_state_name((Gs__TaskState)1), "?");
-	assert_false(task_state_is_final(GS__TASK_STATE__TASK_RUNNING));
-	assert_true(task_state_is_final(GS__TASK_STATE__TASK_FAILED));
-	assert_string_equal(galera_phase_name(GS__GALERA_PHASE__GP_BLOCKED), "BLOCKED");
-	assert_string_equal(galera_class_name(GS__GALERA_CLASS__GC_FOREIGN), "FOREIGN");
-	assert_string_equal(permit_mode_name(GS__PERMIT_MODE__PERMIT_PC_BOOTSTRAP), "pc-bootstrap");
-	assert_string_equal(node_state_name(GS__NODE_STATE__NODE_DOWN), "Down");
+	assert_false(task_state_is_final(TASK_RUNNING));
+	assert_true(task_state_is_final(TASK_FAILED));
+	assert_string_equal(galera_phase_name(GP_BLOCKED), "BLOCKED");
+	assert_string_equal(galera_class_name(GC_FOREIGN), "FOREIGN");
+	assert_string_equal(permit_mode_name(PERMIT_PC_BOOTSTRAP), "pc-bootstrap");
+	assert_string_equal(node_state_name(NODE_DOWN), "Down");
 }
 
 int main(void)

@@ -10,13 +10,6 @@
 #include "proto/dispatch.pb-c.h"
 #include "proto/peer.pb-c.h"
 
-#define PEER_PING 0
-#define PEER_BLOB 1
-#define PEER_VIEW 2
-#define DISPATCH_SESSION 0
-#define DISPATCH_HEARTBEAT 1
-#define CONTROL_GET_CLUSTER 1
-
 static Gs__PingRequest ping(const char *text)
 {
 	Gs__PingRequest m = GS__PING_REQUEST__INIT;
@@ -139,7 +132,7 @@ static void test_unknown_methods(void **state)
 	struct answer a, b;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_VIEW, &view.base, 1000); /* known, but not served */
+	start(&c, &a, RPC_PEER, PEER_PUSH_VIEW, &view.base, 1000); /* known, but not served */
 	start(&c, &b, RPC_PEER, 17, &m.base, 1000);
 	wait_for(f, a.done && b.done);
 	assert_int_equal(a.err.code, -ENOSYS);
@@ -156,7 +149,7 @@ static void test_stream_with_backpressure(void **state)
 
 	m.sha256 = "100";
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_BLOB, &m.base, 0);
+	start(&c, &a, RPC_PEER, PEER_GET_BLOB, &m.base, 0);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, 0);
 	assert_int_equal(a.events, 100);
@@ -174,13 +167,13 @@ static void test_two_streams_and_calls_share_a_connection(void **state)
 
 	m.sha256 = "60";
 	client_unix(f, &c); /* not authorised there: only local methods */
-	start(&c, &a, RPC_PEER, PEER_BLOB, &m.base, 0);
+	start(&c, &a, RPC_PEER, PEER_GET_BLOB, &m.base, 0);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_FORBIDDEN);
 	client_close(&c);
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_BLOB, &m.base, 0);
+	start(&c, &a, RPC_PEER, PEER_GET_BLOB, &m.base, 0);
 	ping_ok(&c, "between");
 	wait_for(f, a.done);
 	assert_int_equal(a.events, 60);
@@ -195,7 +188,7 @@ static void test_deadline_ends_both_sides(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 60);
+	start(&c, &a, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base, 60);
 	wait_for(f, f->held);
 	assert_in_range(rpc_call_deadline_ms(f->held), 1, 60);
 	wait_for(f, a.done && f->cancelled);
@@ -215,7 +208,7 @@ static void test_late_reply_is_dropped(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_DISPATCHER, DISPATCH_HEARTBEAT, &m.base, 50);
+	start(&c, &a, RPC_DISPATCHER, DISPATCHER_HEARTBEAT, &m.base, 50);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_DEADLINE);
 	ping_ok(&c, "x");
@@ -234,7 +227,7 @@ static void test_reply_after_the_connection_is_gone(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_DISPATCHER, DISPATCH_HEARTBEAT, &m.base, 0);
+	start(&c, &a, RPC_DISPATCHER, DISPATCHER_HEARTBEAT, &m.base, 0);
 	wait_for(f, f->held);
 	client_close(&c);
 	wait_for(f, f->conns == 0);
@@ -260,7 +253,7 @@ static void test_on_cancel_asked_for_too_late(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_DISPATCHER, DISPATCH_HEARTBEAT, &m.base, 0);
+	start(&c, &a, RPC_DISPATCHER, DISPATCHER_HEARTBEAT, &m.base, 0);
 	wait_for(f, f->held);
 	client_close(&c);
 	wait_for(f, f->conns == 0);
@@ -278,14 +271,14 @@ static void test_cancel(void **state)
 	struct rpc_req *r;
 
 	client_tcp(f, &c, f->worker, NULL);
-	r = start(&c, &b, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 0);
+	r = start(&c, &b, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base, 0);
 	rpc_req_cancel(r); /* before it was sent */
 	rpc_req_cancel(r);
 	assert_int_equal(b.done, 0);
 	wait_for(f, b.done);
 	assert_int_equal(b.err.code, E_CANCELLED);
 	wait_for(f, c.is_open);
-	r = start(&c, &a, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 0);
+	r = start(&c, &a, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base, 0);
 	wait_for(f, f->held);
 	rpc_req_cancel(r);
 	wait_for(f, a.done && f->cancelled);
@@ -304,7 +297,7 @@ static void test_lost_connection_ends_calls_once(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_DISPATCHER, DISPATCH_SESSION, &m.base, 0);
+	start(&c, &a, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base, 0);
 	wait_for(f, f->held);
 	rpc_server_drop_node(f->server, "somebodyelse");
 	run_for(f, 30);
@@ -340,7 +333,7 @@ static void test_roles(void **state)
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_FORBIDDEN);
 	assert_non_null(strstr(a.err.msg, "was removed"));
-	start(&c, &a, RPC_CA, 0, &empty.base, 1000); /* for everybody */
+	start(&c, &a, RPC_CA, CA_GET_ROOT, &empty.base, 1000); /* for everybody */
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, 0);
 	client_close(&c);
@@ -387,8 +380,8 @@ static void sync_work(uv_work_t *w)
 		protobuf_c_message_free_unpacked(resp, NULL);
 	}
 	blob.sha256 = "10";
-	j->stream = rpc_sync_stream(s, RPC_PEER, PEER_BLOB, &blob.base, on_sync_event, NULL, j, &e);
-	j->stream |= rpc_sync_stream(s, RPC_DISPATCHER, DISPATCH_SESSION, &session.base, on_sync_event,
+	j->stream = rpc_sync_stream(s, RPC_PEER, PEER_GET_BLOB, &blob.base, on_sync_event, NULL, j, &e);
+	j->stream |= rpc_sync_stream(s, RPC_DISPATCHER, DISPATCHER_SESSION, &session.base, on_sync_event,
 				     on_sync_tick, j, &e);
 	rpc_sync_close(s);
 }

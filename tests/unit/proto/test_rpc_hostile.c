@@ -29,7 +29,7 @@ static void ping_ok(struct client *c)
 	struct answer a;
 
 	m.from_node = "x";
-	start(c, &a, RPC_PEER, 0, &m.base, 2000);
+	start(c, &a, RPC_PEER, PEER_PING, &m.base, 2000);
 	wait_for(c->f, a.done);
 	assert_int_equal(a.err.code, 0);
 }
@@ -137,8 +137,8 @@ static void test_join_by_digest(void **state)
 	assert_int_equal(tls_identity_new_pinned(f->pki.digest, &joining, &e), 0);
 	assert_int_equal(tls_identity_new_pinned(f->foreign.digest, &fooled, &e), 0);
 	client_tcp(f, &c, joining, NULL);
-	start(&c, &a, RPC_CA, 0, &empty.base, 1000);
-	start(&c, &b, RPC_PEER, 0, &ping.base, 1000);
+	start(&c, &a, RPC_CA, CA_GET_ROOT, &empty.base, 1000);
+	start(&c, &b, RPC_PEER, PEER_PING, &ping.base, 1000);
 	wait_for(f, a.done && b.done);
 	assert_int_equal(a.err.code, 0);
 	assert_int_equal(b.err.code, E_UNAUTHENTICATED); /* only what is for everybody */
@@ -167,7 +167,7 @@ static void test_small_frames_before_authentication(void **state)
 	assert_int_equal(tls_identity_new_pinned(f->pki.digest, &joining, &e), 0);
 	client_tcp(f, &c, joining, NULL);
 	wait_for(f, c.is_open);
-	start(&c, &a, RPC_CA, 1, &m.base, 2000);
+	start(&c, &a, RPC_CA, CA_ISSUE, &m.base, 2000);
 	wait_for(f, a.done && c.closed);
 	assert_int_equal(a.err.code, E_CLOSED);
 	tls_identity_unref(joining);
@@ -323,7 +323,7 @@ static void hello_append(struct buf *b, unsigned version)
 	Gs__Hello hello = GS__HELLO__INIT;
 
 	hello.protocol_min = hello.protocol_max = version;
-	frame_append(b, GS__FRAME_KIND__FRAME_HELLO, 0, 0, 0, &hello.base);
+	frame_append(b, FRAME_HELLO, 0, 0, 0, &hello.base);
 }
 
 static void send_and_expect_closed(struct fixture *f, struct buf *take)
@@ -341,7 +341,7 @@ static void test_frames_out_of_place(void **state)
 	struct buf b = {0};
 	Gs__SessionRequest m = GS__SESSION_REQUEST__INIT;
 
-	frame_append(&b, GS__FRAME_KIND__FRAME_REQUEST, 1, RPC_PEER, 0, NULL); /* no Hello before */
+	frame_append(&b, FRAME_REQUEST, 1, RPC_PEER, PEER_PING, NULL); /* no Hello before */
 	send_and_expect_closed(f, &b);
 	hello_append(&b, 99); /* no common version */
 	send_and_expect_closed(f, &b);
@@ -356,12 +356,11 @@ static void test_frames_out_of_place(void **state)
 	send_and_expect_closed(f, &b);
 	f->local_role = ROLE_BIT_WORKER;
 	hello_append(&b, RPC_PROTOCOL);
-	frame_append(&b, GS__FRAME_KIND__FRAME_ERROR, 7, 0, 0,
-		     NULL); /* an answer nobody asked for: ignored */
-	frame_append(&b, GS__FRAME_KIND__FRAME_CANCEL, 9, 0, 0, NULL);
-	frame_append(&b, GS__FRAME_KIND__FRAME_WINDOW, 9, 0, 0, NULL);
-	frame_append(&b, GS__FRAME_KIND__FRAME_REQUEST, 1, RPC_DISPATCHER, 0, &m.base);
-	frame_append(&b, GS__FRAME_KIND__FRAME_REQUEST, 1, RPC_DISPATCHER, 0, &m.base); /* a number twice */
+	frame_append(&b, FRAME_ERROR, 7, 0, 0, NULL); /* an answer nobody asked for: ignored */
+	frame_append(&b, FRAME_CANCEL, 9, 0, 0, NULL);
+	frame_append(&b, FRAME_WINDOW, 9, 0, 0, NULL);
+	frame_append(&b, FRAME_REQUEST, 1, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base);
+	frame_append(&b, FRAME_REQUEST, 1, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base); /* a number twice */
 	send_and_expect_closed(f, &b);
 	assert_int_equal(f->sessions, 1);
 	assert_int_equal(f->cancelled, 1);
@@ -411,7 +410,7 @@ static void test_lost_reader_ends_a_stream(void **state)
 
 	m.sha256 = "1000";
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, 1, &m.base, 0);
+	start(&c, &a, RPC_PEER, PEER_GET_BLOB, &m.base, 0);
 	wait_for(f, f->held);
 	client_close(&c);
 	wait_for(f, f->cancelled == 1);
@@ -428,7 +427,7 @@ static void test_reader_that_stopped(void **state)
 	m.sha256 = "1000";
 	f->local_role = ROLE_BIT_WORKER;
 	hello_append(&b, RPC_PROTOCOL);
-	frame_append(&b, GS__FRAME_KIND__FRAME_REQUEST, 1, RPC_PEER, 1, &m.base);
+	frame_append(&b, FRAME_REQUEST, 1, RPC_PEER, PEER_GET_BLOB, &m.base);
 	raw_write(fd, b.data, b.len);
 	buf_fini(&b);
 	wait_for(f, f->held);
@@ -451,7 +450,7 @@ static void test_too_many_calls(void **state)
 	f->local_role = ROLE_BIT_WORKER;
 	hello_append(&b, RPC_PROTOCOL);
 	for (unsigned i = 0; i < N; i++)
-		frame_append(&b, GS__FRAME_KIND__FRAME_REQUEST, 2 * i + 1, RPC_DISPATCHER, 0, &m.base);
+		frame_append(&b, FRAME_REQUEST, 2 * i + 1, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base);
 	raw_write(fd, b.data, b.len);
 	buf_fini(&b);
 	wait_for(f, f->sessions > 0);

@@ -102,7 +102,7 @@ static void nothing_is_empty(void **state)
 {
 	struct fix *f = *state;
 
-	expect(f, GS__GALERA_CLASS__GC_EMPTY, EVIDENCE_DONE);
+	expect(f, GC_EMPTY, EVIDENCE_DONE);
 	assert_int_equal(f->ev->epoch, 0);
 	assert_true(f->ev->disk_free_bytes > 0);
 }
@@ -112,7 +112,7 @@ static void data_without_our_mark_is_foreign(void **state)
 	struct fix *f = *state;
 
 	put_state(f, UUID, 5);
-	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+	expect(f, GC_FOREIGN, EVIDENCE_DONE);
 }
 
 static void another_clusters_mark_is_foreign(void **state)
@@ -121,7 +121,7 @@ static void another_clusters_mark_is_foreign(void **state)
 
 	put_mark(f, VOLUME_CLEAN, "cluster2", 3);
 	put_state(f, UUID, 5);
-	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+	expect(f, GC_FOREIGN, EVIDENCE_DONE);
 	assert_string_equal(f->ev->file_cluster_id, "cluster2");
 }
 
@@ -131,7 +131,7 @@ static void an_unreadable_mark_is_foreign(void **state)
 
 	fs_write(f->in.dir.mark_path, "{", 1, 0600, NULL);
 	put_state(f, UUID, 5);
-	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+	expect(f, GC_FOREIGN, EVIDENCE_DONE);
 }
 
 static void clean_and_genesis(void **state)
@@ -140,14 +140,14 @@ static void clean_and_genesis(void **state)
 
 	put_state(f, UUID, 5);
 	put_mark(f, VOLUME_GENESIS, "cluster1", 0);
-	expect(f, GS__GALERA_CLASS__GC_GENESIS, EVIDENCE_DONE);
+	expect(f, GC_GENESIS, EVIDENCE_DONE);
 	put_mark(f, VOLUME_DIRTY, "cluster1", 4);
-	expect(f, GS__GALERA_CLASS__GC_CLEAN, EVIDENCE_DONE);
+	expect(f, GC_CLEAN, EVIDENCE_DONE);
 	assert_int_equal(f->ev->epoch, 4);
 	assert_int_equal(f->ev->position->seqno, 5);
 	assert_true(f->ev->safe_to_bootstrap);
 	strcpy(f->in.cluster_uuid, OTHER);
-	expect(f, GS__GALERA_CLASS__GC_FOREIGN, EVIDENCE_DONE);
+	expect(f, GC_FOREIGN, EVIDENCE_DONE);
 }
 
 static void a_torn_transfer_is_never_a_source(void **state)
@@ -157,13 +157,13 @@ static void a_torn_transfer_is_never_a_source(void **state)
 	put_mark(f, VOLUME_DIRTY, "cluster1", 1);
 	put_state(f, UUID, 5);
 	put(f, "sst_in_progress", "");
-	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_TORN, EVIDENCE_DONE);
 	assert_non_null(strstr(f->ev->reason, "sst_in_progress"));
 	assert_int_equal(datadir_clean_markers(&f->in.dir, NULL), 0);
 	put_state(f, ZERO, -1);
-	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_TORN, EVIDENCE_DONE);
 	put(f, "grastate.dat", "");
-	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_TORN, EVIDENCE_DONE);
 }
 
 static void an_interrupted_genesis_is_wiped(void **state)
@@ -172,7 +172,7 @@ static void an_interrupted_genesis_is_wiped(void **state)
 
 	put_mark(f, VOLUME_BUILDING, "cluster1", 0);
 	put(f, "ibdata1", "half");
-	expect(f, GS__GALERA_CLASS__GC_EMPTY, EVIDENCE_DONE);
+	expect(f, GC_EMPTY, EVIDENCE_DONE);
 	assert_true(datadir_is_empty(&f->in.dir));
 }
 
@@ -184,14 +184,14 @@ static void a_crash_asks_innodb(void **state)
 
 	put_mark(f, VOLUME_DIRTY, "cluster1", 1);
 	put_state(f, UUID, -1);
-	expect(f, GS__GALERA_CLASS__GC_UNKNOWN, EVIDENCE_RECOVER);
+	expect(f, GC_UNKNOWN, EVIDENCE_RECOVER);
 	evidence_recovered(f->ev, out, strlen(out));
-	assert_int_equal(f->ev->class_, GS__GALERA_CLASS__GC_CRASHED);
+	assert_int_equal(f->ev->class_, GC_CRASHED);
 	assert_int_equal(f->ev->position->seqno, 9);
 	evidence_recovered(f->ev, alien, strlen(alien));
-	assert_int_equal(f->ev->class_, GS__GALERA_CLASS__GC_TORN);
+	assert_int_equal(f->ev->class_, GC_TORN);
 	evidence_recovered(f->ev, "", 0);
-	assert_int_equal(f->ev->class_, GS__GALERA_CLASS__GC_TORN);
+	assert_int_equal(f->ev->class_, GC_TORN);
 	evidence_recovered(f->ev, "Found 1 prepared transactions", 29);
 	assert_true(f->ev->prepared_rollback);
 }
