@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is one look into the image's passwd (and group) file. Read with fgetpwent, not through NSS:
+/* Who a task runs as.
+ *
+ * The happy path is one look into the image's passwd (and group) file. Read with fgetpwent, not through NSS:
  * the task's users are the image's, and NSS would pull its modules into the worker. What can fail is an
- * unknown name. */
+ * unknown name, or a passwd that is no file. */
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "worker/foreign.h"
 #include "worker/bundle.h"
 
 #define NOBODY_ID "65534"
@@ -27,19 +30,39 @@ static bool parse_id(const char *text, unsigned *ret)
 	return true;
 }
 
+#define DB_MAX (4u << 20) /* of a passwd or group file */
+
+/* The image's file as a stream; NULL when it has none. *ret_text is what the stream reads from. */
+static int db_open(const char *root, const char *name, char **ret_text, FILE **ret, struct err *e)
+{
+	size_t len;
+	int rc = foreign_read_image(root, name, DB_MAX, ret_text, &len, e);
+
+	*ret = NULL;
+	if (rc == -ENOENT) {
+		err_clear(e);
+		return 0;
+	}
+	if (rc == 0 && len)
+		*ret = fmemopen(*ret_text, len, "r");
+	return rc;
+}
+
 static int passwd_find(const char *root, const char *name, uid_t *ret_uid, gid_t *ret_gid, char **ret_home,
 		       struct err *e)
 {
-	cleanup_free char *path = xasprintf("%s/etc/passwd", root);
-	FILE *f = fopen(path, "re");
+	cleanup_free char *text = NULL;
+	FILE *f;
 	struct passwd *pw = NULL;
 	unsigned id = 0;
 	bool by_id = parse_id(name, &id);
 
-	while (f != NULL && (pw = fgetpwent(f)) != NULL)
-		if (by_id ? pw->pw_uid == id : strcmp(pw->pw_name, name) == 0)
+	if (db_open(root, "etc/passwd", &text, &f, e) < 0)
+		return e->code;
+	while (f && (pw = fgetpwent(f)))
+		if (by_id ? pw->pw_uid == id : !strcmp(pw->pw_name, name))
 			break;
-	if (pw != NULL) {
+	if (pw) {
 		*ret_uid = pw->pw_uid;
 		*ret_gid = pw->pw_gid;
 		*ret_home = xstrdup(pw->pw_dir);
@@ -48,16 +71,16 @@ static int passwd_find(const char *root, const char *name, uid_t *ret_uid, gid_t
 		*ret_gid = id;
 		*ret_home = xstrdup("/");
 	}
-	if (f != NULL)
+	if (f)
 		fclose(f);
-	if (pw == NULL && !by_id)
-		return err_set(e, E_INVALID, "user %s is not in %s", name, path);
+	if (!pw && !by_id)
+		return err_set(e, E_INVALID, "user %s is not in %s/etc/passwd", name, root);
 	return 0;
 }
 
 static int group_find(const char *root, const char *name, gid_t *ret_gid, struct err *e)
 {
-	cleanup_free char *path = xasprintf("%s/etc/group", root);
+	cleanup_free char *text = NULL;
 	FILE *f;
 	struct group *gr = NULL;
 	unsigned id;
@@ -66,15 +89,16 @@ static int group_find(const char *root, const char *name, gid_t *ret_gid, struct
 		*ret_gid = id;
 		return 0;
 	}
-	f = fopen(path, "re");
-	while (f != NULL && (gr = fgetgrent(f)) != NULL)
-		if (strcmp(gr->gr_name, name) == 0)
+	if (db_open(root, "etc/group", &text, &f, e) < 0)
+		return e->code;
+	while (f && (gr = fgetgrent(f)))
+		if (!strcmp(gr->gr_name, name))
 			break;
-	if (gr != NULL)
+	if (gr)
 		*ret_gid = gr->gr_gid;
-	if (f != NULL)
+	if (f)
 		fclose(f);
-	return gr != NULL ? 0 : err_set(e, E_INVALID, "group %s is not in %s", name, path);
+	return gr ? 0 : err_set(e, E_INVALID, "group %s is not in %s/etc/group", name, root);
 }
 
 int user_resolve(const char *root, const char *text, const char *fallback, uid_t *ret_uid, gid_t *ret_gid,

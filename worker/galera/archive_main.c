@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "worker/foreign.h"
 #include "worker/galera/archive.h"
 
 #define CHUNK (256u << 10)
@@ -62,15 +63,15 @@ static int pack_data(struct archive *a, int fd, const char *path, struct err *e)
 	return n < 0 ? err_errno(e, errno, "read %s", path) : 0;
 }
 
-static int pack_entry(struct archive *a, const FTSENT *f, const char *name, struct err *e)
+static int pack_entry(struct archive *a, const FTSENT *f, const char *dir, const char *name, struct err *e)
 {
 	bool is_file = f->fts_info == FTS_F;
-	cleanup_close int fd = is_file ? open(f->fts_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	cleanup_close int fd = is_file ? foreign_open(dir, name, e) : -1;
 	struct archive_entry *entry;
 	int r;
 
 	if (is_file && fd < 0)
-		return err_errno(e, errno, "read %s", f->fts_path);
+		return fd;
 	entry = archive_entry_new();
 	archive_entry_set_pathname(entry, name);
 	archive_entry_set_filetype(entry, is_file ? AE_IFREG : AE_IFDIR);
@@ -107,7 +108,7 @@ static int pack_tree(struct archive *a, const char *dir, struct err *e)
 			continue;
 		}
 		if (f->fts_info == FTS_F || f->fts_info == FTS_D)
-			r = pack_entry(a, f, f->fts_path + skip, e);
+			r = pack_entry(a, f, dir, f->fts_path + skip, e);
 		else if (f->fts_info != FTS_DP)
 			r = err_set(e, E_CORRUPT, "%s: cannot be packed", f->fts_path);
 	}
@@ -190,7 +191,7 @@ static int unpack_data(struct archive *a, int fd, int64_t size, const char *name
 }
 
 struct unpack {
-	int dirfd;
+	const char *dir;
 	uid_t uid;
 	gid_t gid;
 	uint64_t bytes;
@@ -200,11 +201,11 @@ struct unpack {
 static int unpack_file(struct unpack *u, struct archive *a, struct archive_entry *entry, struct err *e)
 {
 	const char *name = archive_entry_pathname(entry);
-	cleanup_close int fd =
-		openat(u->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct foreign_owner owner = {.uid = u->uid, .gid = u->gid, .mode = archive_entry_perm(entry) & 0770};
+	cleanup_close int fd = foreign_create(u->dir, name, &owner, e);
 
-	if (fd < 0 || fchown(fd, u->uid, u->gid) < 0 || fchmod(fd, archive_entry_perm(entry) & 0770) < 0)
-		return err_errno(e, errno, "write %s", name);
+	if (fd < 0)
+		return fd;
 	return unpack_data(a, fd, archive_entry_size(entry), name, e);
 }
 
@@ -212,6 +213,8 @@ static int unpack_entry(struct unpack *u, struct archive *a, struct archive_entr
 {
 	const char *name = archive_entry_pathname(entry);
 	int64_t size = archive_entry_size(entry);
+	struct foreign_owner folder = {.uid = u->uid, .gid = u->gid, .mode = 0700};
+	cleanup_free char *plain = NULL;
 
 	if (!path_is_safe(name))
 		return err_set(e, E_CORRUPT, "an entry leaves the folder");
@@ -223,10 +226,10 @@ static int unpack_entry(struct unpack *u, struct archive *a, struct archive_entr
 		return unpack_file(u, a, entry, e);
 	if (archive_entry_filetype(entry) != AE_IFDIR)
 		return err_set(e, E_CORRUPT, "%s: neither file nor folder", name);
-	if (mkdirat(u->dirfd, name, 0700) < 0 ||
-	    fchownat(u->dirfd, name, u->uid, u->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_errno(e, errno, "make %s", name);
-	return 0;
+	plain = xstrdup(name); /* a folder's name ends with a slash */
+	while (*plain && plain[strlen(plain) - 1] == '/')
+		plain[strlen(plain) - 1] = '\0';
+	return foreign_mkdir(u->dir, plain, &folder, e);
 }
 
 static int unpack_all(struct unpack *u, struct archive *a, struct err *e)
@@ -245,7 +248,7 @@ static int unpack_all(struct unpack *u, struct archive *a, struct err *e)
 static int unpack(const char *path, const char *dir, uid_t uid, gid_t gid, struct err *e)
 {
 	cleanup_close int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct unpack u = {.dirfd = dirfd, .uid = uid, .gid = gid};
+	struct unpack u = {.dir = dir, .uid = uid, .gid = gid};
 	struct archive *a;
 	int r;
 

@@ -18,6 +18,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "worker/foreign.h"
 
 #define MARK_NAME "gswarm.json"
 /* Left by the server's own SST scripts while a transfer runs. */
@@ -60,8 +61,7 @@ void datadir_fini(struct datadir *d)
 static bool server_runs(const struct datadir *d)
 {
 	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	cleanup_free char *path = datadir_file(d, "ibdata1");
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_close int fd = foreign_open(d->path, "ibdata1", NULL);
 
 	return fd >= 0 && !fcntl(fd, F_GETLK, &l) && l.l_type != F_UNLCK;
 }
@@ -105,6 +105,20 @@ int datadir_mark_store(const struct datadir *d, const struct volume_mark *m, str
 	cleanup_free char *text = volume_mark_format(m);
 
 	return fs_write(d->mark_path, text, strlen(text), 0600, e);
+}
+
+int datadir_read(const struct datadir *d, const char *name, char **ret, size_t *ret_len, struct err *e)
+{
+	return foreign_read(d->path, name, GALERA_FILE_MAX, ret, ret_len, e);
+}
+
+int datadir_grastate(const struct datadir *d, struct grastate *ret, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	size_t len;
+	int r = datadir_read(d, "grastate.dat", &text, &len, e);
+
+	return r ? r : grastate_parse(text, len, ret, e);
 }
 
 static bool is_kept(const char *name)
@@ -191,31 +205,22 @@ int datadir_clean_markers(const struct datadir *d, struct err *e)
 
 int datadir_forget_state(const struct datadir *d, struct err *e)
 {
-	cleanup_free char *path = datadir_file(d, "grastate.dat");
-
-	return fs_unlink(path, e);
+	return foreign_unlink(d->path, "grastate.dat", e);
 }
 
 int datadir_set_safe(const struct datadir *d, struct err *e)
 {
-	cleanup_free char *path = datadir_file(d, "grastate.dat");
-	cleanup_free char *text = NULL;
+	const struct foreign_owner owner = {.uid = d->uid, .gid = d->gid, .mode = 0660};
 	struct grastate g;
 	char out[256];
-	size_t len;
-	int r = fs_read(path, GALERA_FILE_MAX, &text, &len, e);
+	int r = datadir_grastate(d, &g, e);
 
-	if (!r)
-		r = grastate_parse(text, len, &g, e);
 	if (r)
 		return r;
 	snprintf(out, sizeof(out),
 		 "# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %lld\nsafe_to_bootstrap: 1\n",
 		 g.position.uuid, (long long)g.position.seqno);
-	r = fs_write(path, out, strlen(out), 0660, e);
-	if (!r && chown(path, d->uid, d->gid) < 0)
-		r = err_errno(e, errno, "chown %s", path);
-	return r;
+	return foreign_write(d->path, "grastate.dat", out, strlen(out), &owner, e);
 }
 
 int datadir_sync(const struct datadir *d, struct err *e)

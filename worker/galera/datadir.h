@@ -30,6 +30,11 @@ void datadir_unlock(struct datadir *d);
 int datadir_mark_load(const struct datadir *d, struct volume_mark *ret, struct err *e);
 int datadir_mark_store(const struct datadir *d, const struct volume_mark *m, struct err *e); /* durable */
 
+/* A small file of the server's, as foreign_read. */
+int datadir_read(const struct datadir *d, const char *name, char **ret, size_t *ret_len, struct err *e);
+/* -ENOENT, E_CORRUPT. */
+int datadir_grastate(const struct datadir *d, struct grastate *ret, struct err *e);
+
 bool datadir_is_empty(const struct datadir *d); /* nothing but lost+found and gswarm.json */
 /* Remove everything inside but gswarm.json and lost+found. */
 int datadir_wipe(const struct datadir *d, struct err *e);

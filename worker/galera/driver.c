@@ -97,12 +97,13 @@ char *galera_run_path(const struct galera *g, const char *name)
 int galera_run_write(const struct galera *g, const char *name, const void *data, size_t len, mode_t mode,
 		     bool root_owned, struct err *e)
 {
-	cleanup_free char *path = galera_run_path(g, name);
-	int r = fs_write(path, data, len, mode, e);
+	struct foreign_owner owner = {.mode = mode};
 
-	if (!r && !root_owned && lchown(path, task_uid(g->task), task_gid(g->task)) < 0)
-		r = err_errno(e, errno, "own %s", path);
-	return r;
+	if (!root_owned) {
+		owner.uid = task_uid(g->task);
+		owner.gid = task_gid(g->task);
+	}
+	return foreign_write(task_run_dir(g->task), name, data, len, &owner, e);
 }
 
 const char *galera_secret(const struct galera *g, const char *name, char *buf, size_t n)
@@ -293,16 +294,12 @@ struct mark_job {
 static void mark_work(void *arg)
 {
 	struct mark_job *j = arg;
-	cleanup_free char *path = datadir_file(&j->dir, "grastate.dat");
-	cleanup_free char *text = NULL;
 	struct volume_mark m;
 	struct grastate s;
 	struct err e;
-	size_t len;
 
-	if (fs_read(path, GALERA_FILE_MAX, &text, &len, &e) || grastate_parse(text, len, &s, &e) ||
-	    s.position.seqno < 0 || galera_uuid_is_zero(s.position.uuid) ||
-	    datadir_mark_load(&j->dir, &m, &e))
+	if (datadir_grastate(&j->dir, &s, &e) || s.position.seqno < 0 ||
+	    galera_uuid_is_zero(s.position.uuid) || datadir_mark_load(&j->dir, &m, &e))
 		return;
 	m.state = VOLUME_CLEAN;
 	snprintf(m.uuid, sizeof(m.uuid), "%s", s.position.uuid);

@@ -34,13 +34,12 @@ static bool has_file(const struct datadir *d, const char *name)
 
 static void read_gvwstate(const struct datadir *d, Gs__GaleraEvidence *ev)
 {
-	cleanup_free char *path = datadir_file(d, "gvwstate.dat");
 	cleanup_free char *text = NULL;
 	struct gvwstate g;
 	char id[80];
 	size_t len;
 
-	if (fs_read(path, GALERA_FILE_MAX, &text, &len, NULL) || gvwstate_parse(text, len, &g, NULL))
+	if (datadir_read(d, "gvwstate.dat", &text, &len, NULL) || gvwstate_parse(text, len, &g, NULL))
 		return;
 	snprintf(id, sizeof(id), "%s %u", g.view_uuid, g.view_seq);
 	str_replace(&ev->last_view_id, id);
@@ -90,16 +89,11 @@ static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, st
 static void judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const struct volume_mark *m,
 			enum evidence_next *next)
 {
-	cleanup_free char *path = datadir_file(&in->dir, "grastate.dat");
-	cleanup_free char *text = NULL;
 	const char *marker = datadir_sst_marker(&in->dir);
 	struct grastate g;
 	struct err e;
-	size_t len;
-	int r = fs_read(path, GALERA_FILE_MAX, &text, &len, &e);
+	int r = datadir_grastate(&in->dir, &g, &e);
 
-	if (!r)
-		r = grastate_parse(text, len, &g, &e);
 	if (r || marker) {
 		char reason[320];
 

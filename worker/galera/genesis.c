@@ -67,13 +67,8 @@ static void job_free(struct genesis_job *j)
 
 static int read_state(struct genesis_job *j, struct err *e)
 {
-	cleanup_free char *path = datadir_file(&j->dir, "grastate.dat");
-	cleanup_free char *text = NULL;
-	size_t len;
-	int r = fs_read(path, GALERA_FILE_MAX, &text, &len, e);
+	int r = datadir_grastate(&j->dir, &j->state, e);
 
-	if (!r)
-		r = grastate_parse(text, len, &j->state, e);
 	if (!r && (j->state.position.seqno < 0 || galera_uuid_is_zero(j->state.position.uuid)))
 		r = err_set(e, E_CORRUPT, "genesis: the server did not stop cleanly");
 	return r;
@@ -161,8 +156,7 @@ static void on_tool(const struct capture_result *r, void *arg)
 		job_free(j);
 		return;
 	}
-	cleanup_free char *sql = galera_run_path(g, SQL_NAME);
-	unlink(sql);
+	foreign_unlink(task_run_dir(g->task), SQL_NAME, NULL);
 	if (r->err.code || r->timed_out || r->signal || r->status) {
 		last_words(r->errout ? r->errout : "", words, sizeof(words));
 		err_set(&e, E_UNAVAILABLE, "genesis: %s",

@@ -14,6 +14,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "worker/foreign.h"
 
 struct profile {
 	const char *name;
@@ -62,9 +63,7 @@ const char *options_settled(const char *profile)
 static char *first_of(const char *root, const char *const *paths, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		cleanup_free char *path = xasprintf("%s%s", root, paths[i]);
-
-		if (!access(path, R_OK))
+		if (foreign_image_has(root, paths[i], false))
 			return xstrdup(paths[i]);
 	}
 	return NULL;
@@ -75,9 +74,9 @@ static bool has_program(const char *root, const char *name)
 	static const char *const dirs[] = {"/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin"};
 
 	for (size_t i = 0; i < array_size(dirs); i++) {
-		cleanup_free char *path = xasprintf("%s%s/%s", root, dirs[i], name);
+		cleanup_free char *path = xasprintf("%s/%s", dirs[i], name);
 
-		if (!access(path, R_OK))
+		if (foreign_image_has(root, path, true))
 			return true;
 	}
 	return false;

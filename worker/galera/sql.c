@@ -13,6 +13,7 @@
 
 #include "base/loop.h"
 #include "base/mem.h"
+#include "worker/foreign.h"
 
 enum sql_state { SQL_IDLE, SQL_CONNECT, SQL_SETUP, SQL_QUERY, SQL_STORE };
 
@@ -193,10 +194,24 @@ static void arm(struct sql *s)
 	uv_poll_start(s->poll, events ? events : UV_READABLE, on_poll);
 }
 
-static int start_connect(struct sql *s)
+/* The socket lies in the task's folder: the name is resolved here, where a link leads nowhere, and the
+ * library connects to what was found (it calls connect(2) before it first waits, so the descriptor may go
+ * then). */
+static bool start_connect(struct sql *s)
 {
+	cleanup_free char *dir = xstrdup(s->path);
+	char *slash = strrchr(dir, '/'), found[32];
 	unsigned seconds = 1;
+	cleanup_close int fd = -1;
+	struct err e;
 
+	*slash = '\0';
+	fd = foreign_socket(dir, slash + 1, &e);
+	if (fd < 0) {
+		finish(s, NULL, &e);
+		return false;
+	}
+	snprintf(found, sizeof(found), "/proc/self/fd/%d", fd);
 	mysql_init(&s->my);
 	s->is_open = true;
 	mysql_optionsv(&s->my, MYSQL_OPT_NONBLOCK, 0);
@@ -205,8 +220,9 @@ static int start_connect(struct sql *s)
 	mysql_optionsv(&s->my, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
 	s->state = SQL_CONNECT;
 	s->connected = NULL;
-	return mysql_real_connect_start(&s->connected, &s->my, NULL, s->user, s->password, NULL, 0, s->path,
-					0);
+	s->wait = mysql_real_connect_start(&s->connected, &s->my, NULL, s->user, s->password, NULL, 0, found,
+					   0);
+	return true;
 }
 
 static int start_query(struct sql *s, enum sql_state state, const char *text)
@@ -224,9 +240,8 @@ static bool advance(struct sql *s)
 	switch (s->state) {
 	case SQL_IDLE:
 		if (!s->is_connected)
-			s->wait = start_connect(s);
-		else
-			s->wait = start_query(s, SQL_QUERY, s->query);
+			return start_connect(s);
+		s->wait = start_query(s, SQL_QUERY, s->query);
 		return true;
 	case SQL_CONNECT:
 		if (!s->connected)

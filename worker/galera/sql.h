@@ -8,6 +8,7 @@
 #include "base/err.h"
 
 struct sql;
+/* The socket's folder may be a task's: only a socket that lies in it itself is connected to. */
 struct sql *sql_new(uv_loop_t *loop, const char *socket_path, const char *user, const char *password);
 /* Ends a running query without its callback; frees itself later. */
 void sql_close(struct sql *s);

@@ -79,10 +79,10 @@ static void prepare_work(void *arg)
 
 static int write_files(struct galera *g, struct err *e)
 {
+	static const struct foreign_owner folder = {.mode = 0755};
 	struct options_input in;
 	struct buf out = {0};
 	char sst[128];
-	cleanup_free char *dir = galera_run_path(g, SST_DIR_NAME);
 	int r;
 
 	galera_options_input(g, &in);
@@ -92,7 +92,7 @@ static int write_files(struct galera *g, struct err *e)
 		r = galera_run_write(g, OPTIONS_NAME, out.data, out.len, 0600, false, e);
 	buf_fini(&out);
 	if (!r)
-		r = fs_mkdir(dir, 0755, e);
+		r = foreign_mkdir(task_run_dir(g->task), SST_DIR_NAME, &folder, e);
 	if (!r)
 		r = galera_run_write(g, SST_DIR_NAME "/wsrep_sst_gswarm", sst_program,
 				     sizeof(sst_program) - 1, 0755, true, e);

@@ -303,6 +303,51 @@ static void archive_tells_how_it_ended(void **state)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+/* FINDINGS W2: the datadir is the task's. Nothing in it may hold the worker up or lead it elsewhere. */
+static void w2_a_fifo_in_a_files_place_is_torn(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *path = xasprintf("%s/grastate.dat", f->data);
+
+	put(f, "ibdata1", "x");
+	put_mark(f, VOLUME_DIRTY, "cluster1", 3);
+	assert_int_equal(mkfifo(path, 0666), 0);
+	alarm(10); /* a worker that waits for the other end waits for ever */
+	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	alarm(0);
+}
+
+static void w2_a_link_is_no_state(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *path = xasprintf("%s/grastate.dat", f->data);
+	cleanup_free char *away = xasprintf("%s/elsewhere", f->root);
+
+	put_state(f, UUID, 5);
+	put_mark(f, VOLUME_DIRTY, "cluster1", 3);
+	assert_int_equal(rename(path, away), 0);
+	assert_int_equal(symlink(away, path), 0);
+	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	assert_int_equal(datadir_set_safe(&f->in.dir, NULL), -ELOOP);
+}
+
+static void w2_a_planted_temporary_name_is_not_written_through(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *tmp = xasprintf("%s/grastate.dat.tmp", f->data);
+	cleanup_free char *away = xasprintf("%s/elsewhere", f->root);
+	struct stat st;
+
+	put_state(f, UUID, 5);
+	assert_int_equal(mkfifo(tmp, 0666), 0);
+	alarm(10);
+	assert_int_equal(datadir_set_safe(&f->in.dir, NULL), 0);
+	alarm(0);
+	assert_int_equal(symlink(away, tmp), 0);
+	assert_int_equal(datadir_set_safe(&f->in.dir, NULL), 0);
+	assert_int_equal(lstat(away, &st), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +364,9 @@ int main(void)
 		T(archive_round_trip),
 		T(archive_never_climbs),
 		T(archive_tells_how_it_ended),
+		T(w2_a_fifo_in_a_files_place_is_torn),
+		T(w2_a_link_is_no_state),
+		T(w2_a_planted_temporary_name_is_not_written_through),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
