@@ -44,12 +44,20 @@ void manager_die(struct manager *m, const struct err *e)
 
 static void reconcile(void *arg);
 
+/* Before the passes judge who is silent, the loop reads once what the sockets hold. */
+static void read_first(void *arg)
+{
+	struct manager *m = arg;
+
+	m->engine->ops->defer(m->engine, reconcile, m);
+}
+
 static void schedule(struct manager *m)
 {
 	if (m->scheduled || m->committing || !m->is_leader || m->state != MANAGER_SERVING)
 		return;
 	m->scheduled = true;
-	m->engine->ops->defer(m->engine, reconcile, m);
+	m->engine->ops->defer(m->engine, read_first, m);
 }
 
 void manager_mark_dirty(struct manager *m)
@@ -94,6 +102,20 @@ static void arm_wake(struct manager *m)
 		loop_timer_set(&m->wake, m->env.wake_ms > now ? (uint64_t)(m->env.wake_ms - now) : 1);
 }
 
+/* Ticks come at least four times a heartbeat, so that a gap is a gap. */
+static void listen_tick(void *arg)
+{
+	struct manager *m = arg;
+	int64_t period = nodes_heartbeat_ms(m->store);
+	int64_t gap = hearing_tick(&m->hearing, clock_mono_ms(m->clock), period);
+
+	if (gap)
+		log_warn("this manager was stopped or held up for %lld.%lld s; no node's silence counts for "
+			 "that",
+			 (long long)gap / 1000, (long long)gap % 1000 / 100);
+	loop_timer_set(&m->listen, (uint64_t)(period / 4 + 1));
+}
+
 static void reconcile(void *arg)
 {
 	struct manager *m = arg;
@@ -103,6 +125,7 @@ static void reconcile(void *arg)
 	if (!m->dirty || m->committing || !m->is_leader || m->state != MANAGER_SERVING)
 		return;
 	m->dirty = false;
+	listen_tick(m);
 	m->env.wake_ms = INT64_MAX;
 	tx = tx_new(m->store);
 	tx_allow_split(tx);
@@ -305,6 +328,7 @@ int manager_start(struct manager *m, struct err *e)
 	store_on_applied(m->store, on_applied, m);
 	m->env = (struct reconcile_env){.clock = m->clock,
 					.node_last_seen_ms = env_last_seen,
+					.hearing = &m->hearing,
 					.task_seqno = env_seqno,
 					.arg = m,
 					.new_id = env_new_id,
@@ -314,7 +338,9 @@ int manager_start(struct manager *m, struct err *e)
 	m->watches = control_watches_new(m);
 	loop_timer_init(&m->wake, m->loop, on_wake, m);
 	loop_timer_init(&m->lag, m->loop, on_lag, m);
+	loop_timer_init(&m->listen, m->loop, listen_tick, m);
 	on_lag(m);
+	listen_tick(m);
 	m->state = raft_engine_exists(raft) ? MANAGER_LOADING : MANAGER_EMPTY;
 	if (m->state == MANAGER_LOADING)
 		rc = manager_load_identity(m, e);
@@ -340,6 +366,7 @@ static void on_server_closed(void *arg)
 	control_watches_close(m->watches);
 	loop_timer_close(&m->wake, NULL);
 	loop_timer_close(&m->lag, NULL);
+	loop_timer_close(&m->listen, NULL);
 	if (m->renew.fire)
 		loop_timer_close(&m->renew, NULL);
 	if (m->stopped)

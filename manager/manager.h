@@ -53,9 +53,10 @@ struct manager {
 
 	/* reconcile loop */
 	struct reconcile_env env;
+	struct hearing hearing;
 	bool dirty, scheduled, committing;
 	int last_failure; /* code of the last commit that failed, to log it once */
-	struct loop_timer wake, lag, renew;
+	struct loop_timer wake, lag, listen, renew;
 	uint64_t lag_expected_ms;
 
 	/* unauthenticated calls */

@@ -12,6 +12,7 @@
 #pragma once
 #include "base/clock.h"
 #include "base/id.h"
+#include "manager/hearing.h"
 #include "manager/store.h"
 #include "proto/dispatch.pb-c.h"
 
@@ -32,6 +33,7 @@ struct reconcile_env {
 	int64_t leader_since_ms; /* mono; nothing is declared Down before one grace from here */
 	/* mono time of the last heartbeat of the node's open session; <0: no session since leadership */
 	int64_t (*node_last_seen_ms)(void *arg, const char *node_id);
+	const struct hearing *hearing; /* when nobody could be heard; NULL: never so */
 	/* latest wsrep_last_committed that the task's worker sent; <0: none */
 	int64_t (*task_seqno)(void *arg, const char *task_id);
 	void *arg;
@@ -49,6 +51,8 @@ void orchestrate_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 void galera_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+/* How often a node should be heard of (ClusterSpec, or its default). */
+int64_t nodes_heartbeat_ms(const struct store *s);
 /* Node Ready/Down from sessions. */
 void nodes_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env);

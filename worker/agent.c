@@ -21,7 +21,9 @@
 #include "worker/tasks.h"
 
 #define BACKOFF_FIRST_MS 100
-#define BACKOFF_LAST_MS 4000
+/* In heartbeats, which is at most two: a leader that comes back gives three before it calls anybody Down. */
+#define BACKOFF_LAST_BEATS 2
+#define HEARTBEAT_MS 1000 /* until a leader says otherwise */
 #define REPORT_WAIT_MS 10
 #define REPORT_SLOW_MS 1000
 #define CALL_DEADLINE_MS 5000
@@ -47,6 +49,14 @@ struct agent {
 };
 
 static void session_lost(struct agent *a, const char *why);
+
+static struct backoff backoff_within(uint32_t heartbeat_ms)
+{
+	uint64_t longest = BACKOFF_LAST_BEATS * (uint64_t)heartbeat_ms;
+
+	return (struct backoff)BACKOFF(BACKOFF_FIRST_MS,
+				       longest > BACKOFF_FIRST_MS ? longest : BACKOFF_FIRST_MS);
+}
 
 /* ---- reports ---- */
 
@@ -263,9 +273,9 @@ static void on_renew_timer(void *arg)
 static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 {
 	a->step = AGENT_OPEN;
-	backoff_reset(&a->backoff);
 	a->error[0] = '\0';
-	a->heartbeat_ms = ev->heartbeat_ms != 0 ? ev->heartbeat_ms : 1000;
+	a->heartbeat_ms = ev->heartbeat_ms != 0 ? ev->heartbeat_ms : HEARTBEAT_MS;
+	a->backoff = backoff_within(a->heartbeat_ms);
 	snprintf(a->session_id, sizeof(a->session_id), "%s", ev->session_id);
 	worker_managers_set(a->w, ev->managers, ev->n_managers);
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
@@ -431,8 +441,8 @@ struct agent *agent_new(struct worker *w)
 	struct agent *a = xcalloc(1, sizeof(*a));
 
 	a->w = w;
-	a->backoff = (struct backoff)BACKOFF(BACKOFF_FIRST_MS, BACKOFF_LAST_MS);
-	a->heartbeat_ms = 1000;
+	a->backoff = backoff_within(HEARTBEAT_MS);
+	a->heartbeat_ms = HEARTBEAT_MS;
 	loop_timer_init(&a->retry, w->loop, on_retry, a);
 	loop_timer_init(&a->heartbeat, w->loop, on_heartbeat_timer, a);
 	loop_timer_init(&a->report, w->loop, on_report_timer, a);
