@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -113,21 +112,6 @@ int fs_mkdir(const char *path, mode_t mode, struct err *e)
 		if (mkdir(part, i == n ? mode : 0755) < 0 && errno != EEXIST)
 			return err_errno(e, errno, "mkdir %s", part);
 	}
-	return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
-int fs_remove_all(const char *path, struct err *e)
-{
-	if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0 && errno != ENOENT)
-		return err_errno(e, errno, "remove %s", path);
 	return 0;
 }
 
