@@ -5,8 +5,7 @@
  * life, its NEW task carries them and becomes PENDING; when it is placed, an Endpoint row says where. What
  * can fail is that something is used up: the task stays NEW and says which network or pool is full.
  *
- * What is taken is a Reservation row, so that a new leader cannot give it out again. One whose owner is gone
- * is released: kept for a while, so that what others remember of the address ends first. */
+ * What is given out is a Reservation row first (allocate_reserve.c). */
 #include <arpa/inet.h>
 #include <stdio.h>
 
@@ -16,11 +15,9 @@
 #define VNI_FIRST 0x100000u /* below: Docker's, on the same UDP port */
 #define VNI_LAST 0xffffffu
 #define NODE_INDEX_LAST 0xffffu
-#define ADDRESS_REST_MS 60000
-#define ADDRESS_REST_SHORT_MS                                                                                \
-	2000 /* when nothing else is free: every host has heard by then that it is gone */
+/* When nothing else is free: every host has heard by then that it is gone. */
+#define ADDRESS_REST_SHORT_MS 2000
 #define ADDRESS_LOOK_MS 1000
-#define NODE_INDEX_REST_MS (24 * 3600 * 1000LL)
 #define POOL_DEFAULT "10.0.0.0/8"
 #define POOL_MASK_DEFAULT 24
 #define HOSTS_MAX (1u << 20) /* addresses tried per network */
@@ -28,84 +25,6 @@
 #define VXLAN_V4_BYTES 50
 #define VXLAN_V6_BYTES 70
 #define MTU_MIN 576
-
-/* ---- reservations ---- */
-
-static char *reservation_id(Gs__ReservationKind kind, const char *scope, const char *value)
-{
-	static const char *const names[] = {"address", "vni", "port", "node-index", "subnet", "vip"};
-
-	return xasprintf("%s/%s/%s", names[kind], scope, value);
-}
-
-bool reservation_is_free(const struct alloc *a, Gs__ReservationKind kind, const char *scope,
-			 const char *value)
-{
-	cleanup_free char *id = reservation_id(kind, scope, value);
-	const Gs__Reservation *l = tx_get(a->tx, OBJ_RESERVATION, id);
-
-	return !l || (!*l->owner && l->free_after_ms <= a->wall_ms);
-}
-
-void reservation_take(struct alloc *a, Gs__ReservationKind kind, const char *scope, const char *value,
-		      const void *bytes, size_t n, const char *owner)
-{
-	cleanup_free char *id = reservation_id(kind, scope, value);
-	Gs__Reservation *l = tx_edit(a->tx, OBJ_RESERVATION, id);
-	bool is_new = !l;
-
-	if (is_new)
-		l = obj_new_row(OBJ_RESERVATION, id);
-	l->kind = kind;
-	l->free_after_ms = 0;
-	str_replace(&l->scope, scope);
-	str_replace(&l->owner, owner);
-	obj_bytes_set(&l->value, bytes, n);
-	if (is_new)
-		tx_create(a->tx, l);
-}
-
-static bool owner_exists(const struct alloc *a, const Gs__Reservation *l)
-{
-	if (l->kind == RESERVED_ADDRESS) /* a slot's own, or a service's virtual one */
-		return tx_get(a->tx, OBJ_SLOT, l->owner) || tx_get(a->tx, OBJ_SERVICE, l->owner);
-	if (l->kind == RESERVED_PORT)
-		return tx_get(a->tx, OBJ_SERVICE, l->owner);
-	if (l->kind == RESERVED_VNI)
-		return tx_get(a->tx, OBJ_NETWORK, l->owner);
-	if (l->kind == RESERVED_NODE_INDEX)
-		return tx_get(a->tx, OBJ_NODE, l->owner);
-	return true; /* other kinds are not ours to judge */
-}
-
-/* How long what others remember of it needs to end. */
-static int64_t reservation_rest_ms(Gs__ReservationKind kind)
-{
-	if (kind == RESERVED_PORT)
-		return 0;
-	return kind == RESERVED_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
-}
-
-static void release_reservations(struct alloc *a)
-{
-	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_RESERVATION, &rows);
-
-	for (size_t i = 0; i < n; i++) {
-		const Gs__Reservation *l = rows[i];
-		bool address = l->kind == RESERVED_ADDRESS;
-		Gs__Reservation *edit;
-
-		if ((address && !tx_get(a->tx, OBJ_NETWORK, l->scope)) ||
-		    (!*l->owner && l->free_after_ms <= a->wall_ms)) {
-			tx_remove(a->tx, l);
-		} else if (*l->owner && !owner_exists(a, l)) {
-			edit = tx_edit(a->tx, OBJ_RESERVATION, l->meta->id);
-			str_replace(&edit->owner, "");
-			edit->free_after_ms = a->wall_ms + reservation_rest_ms(l->kind);
-		}
-	}
-}
 
 /* ---- networks ---- */
 
@@ -382,7 +301,7 @@ static char *allocate_slot(struct alloc *a, struct cursors *cs, const Gs__Task *
 	for (size_t i = 0; i < t->spec->n_networks; i++) {
 		const char *id = t->spec->networks[i]->network_id;
 		const Gs__Network *net = tx_get(a->tx, OBJ_NETWORK, id);
-		const Gs__Slot *slot = tx_get(a->tx, OBJ_SLOT, t->slot_id);
+		const Gs__Slot *slot;
 		const char *name;
 
 		if (!net)
@@ -395,6 +314,8 @@ static char *allocate_slot(struct alloc *a, struct cursors *cs, const Gs__Task *
 					 name);
 		if (!net->vni)
 			return xasprintf("network %s has no VNI: all are used", name);
+		slot_free_address(a, t->slot_id, id);
+		slot = tx_get(a->tx, OBJ_SLOT, t->slot_id);
 		if (!slot_address(slot, id) &&
 		    !give_address(a, net, cursor_of(cs, net->meta->id), t->slot_id)) {
 			reconcile_wake(a->env, clock_mono_ms(a->env->clock) + ADDRESS_LOOK_MS);
@@ -520,7 +441,7 @@ void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
 	struct alloc a = {.s = s, .tx = tx, .env = env, .wall_ms = clock_wall_ms(env->clock)};
 
-	release_reservations(&a);
+	allocate_reservations(&a);
 	allocate_networks(&a);
 	allocate_nodes(&a);
 	allocate_services(&a);

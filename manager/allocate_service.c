@@ -87,9 +87,9 @@ static bool take_port(struct alloc *a, const char *protocol, uint32_t port, cons
 /* The published number, 0: none is to be had. Mode host asks each node, not the swarm. */
 static uint32_t publish(struct alloc *a, const Gs__Port *p, const char *owner)
 {
-	const char *protocol = *p->protocol ? p->protocol : "tcp";
+	const char *protocol = port_protocol(p);
 
-	if (strcmp(p->mode, "host") == 0)
+	if (!port_is_reserved(p))
 		return p->published ? p->published : p->target;
 	if (p->published)
 		return take_port(a, protocol, p->published, owner) ? p->published : 0;
@@ -126,7 +126,10 @@ static bool wants_vip(const Gs__Service *svc)
 char *service_lack(const struct tx *tx, const Gs__Service *svc)
 {
 	const Gs__TaskSpec *t = svc->spec->task;
+	char *rivalry = service_rivalry(tx, svc);
 
+	if (rivalry)
+		return rivalry;
 	for (size_t i = 0; wants_vip(svc) && t && i < t->n_networks; i++) {
 		const Gs__Network *net = tx_get(tx, OBJ_NETWORK, t->networks[i]->network_id);
 
@@ -135,7 +138,7 @@ char *service_lack(const struct tx *tx, const Gs__Service *svc)
 	}
 	if (svc->n_ports < svc->spec->n_ports) {
 		const Gs__Port *p = svc->spec->ports[svc->n_ports];
-		const char *protocol = *p->protocol ? p->protocol : "tcp";
+		const char *protocol = port_protocol(p);
 
 		if (p->published)
 			return xasprintf("port %u/%s is published by another service", p->published,

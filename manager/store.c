@@ -30,6 +30,7 @@ struct store *store_new(const struct clock *clock)
 	struct store *s = xcalloc(1, sizeof(*s));
 
 	s->clock = clock;
+	s->part_actions = PART_ACTIONS;
 	return s;
 }
 
@@ -49,6 +50,12 @@ void store_free(struct store *s)
 		free(w);
 	}
 	free(s);
+}
+
+void store_set_part_actions(struct store *s, size_t n)
+{
+	assert(n > 0);
+	s->part_actions = n;
 }
 
 void store_set_consensus(struct store *s, struct consensus *c)

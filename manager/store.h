@@ -27,6 +27,8 @@ struct store *store_new(const struct clock *clock);
 void store_free(struct store *s);
 /* The callbacks a consensus engine drives. Bind before the engine starts. */
 struct consensus_fsm store_fsm(struct store *s);
+/* Split commits after this many actions (default 200); tests cut at every place with 1. */
+void store_set_part_actions(struct store *s, size_t n);
 void store_set_consensus(struct store *s, struct consensus *c);
 void store_on_leader(struct store *s, void (*fn)(void *arg, bool is_leader), void *arg);
 
@@ -77,6 +79,9 @@ size_t tx_slots_of_service(const struct tx *tx, const char *service_id, const Gs
  * 200 actions: for reconcilers, which survive a crash between any two entries. Otherwise a commit is one
  * entry, and E_LIMIT when it is larger than 1.5 MB. */
 void tx_allow_split(struct tx *tx);
+/* The change of this row (one is pending) goes into the log ahead of all that are not marked so: what must
+ * not be missing when the commit is cut behind its users. */
+void tx_ahead(struct tx *tx, enum obj_kind kind, const char *id);
 /* Rises with every change made in the tx, also with one that tx_len does not show. */
 uint64_t tx_touched(const struct tx *tx);
 /* Takes tx. done (may be NULL) fires once, never from inside. An empty tx is done with 0. Updates that

@@ -29,6 +29,8 @@ struct index {
 };
 enum { INDEX_TASKS_BY_SERVICE, INDEX_TASKS_BY_NODE, INDEX_SLOTS_BY_SERVICE, INDEX_COUNT };
 
+#define PART_ACTIONS 200 /* of a commit that may be split */
+
 struct store {
 	const struct clock *clock;
 	struct table tables[OBJ_KINDS];
@@ -37,6 +39,7 @@ struct store {
 	bool halted;    /* an entry could not be understood: state is unknown from here on */
 	struct consensus *consensus;
 	size_t in_flight;
+	size_t part_actions;
 	struct store_watch *watches;
 	unsigned notifying;
 	void (*on_leader)(void *arg, bool is_leader);

@@ -13,7 +13,6 @@
 #include "manager/store_internal.h"
 
 #define PART_BYTES (1536 * 1024) /* well below a raft entry's limit */
-#define PART_ACTIONS 200
 
 struct tx_entry {
 	UT_hash_handle hh;
@@ -22,6 +21,7 @@ struct tx_entry {
 	Gs__ActionKind action;
 	void *row; /* NULL: forgotten */
 	bool spec_changed;
+	bool ahead; /* tx_ahead */
 };
 struct tx {
 	struct store *store;
@@ -206,6 +206,14 @@ void *tx_edit(struct tx *tx, enum obj_kind kind, const char *id)
 	return row ? entry_add(tx, ACTION_UPDATE, kind, obj_dup(row))->row : NULL;
 }
 
+void tx_ahead(struct tx *tx, enum obj_kind kind, const char *id)
+{
+	struct tx_entry *en = entry_of(tx, kind, id);
+
+	assert(en && "only what this tx changes has a place in it");
+	en->ahead = true;
+}
+
 /* ---- lists as the tx will leave them ---- */
 
 static int by_id(const void *a, const void *b)
@@ -330,11 +338,11 @@ static void add_part(struct commit *c, struct tx_entry **entries, size_t n)
 }
 
 /* How many of the entries from the first on fit into one log entry. */
-static size_t fitting(struct tx_entry **entries, size_t n)
+static size_t fitting(struct tx_entry **entries, size_t n, size_t actions)
 {
 	size_t bytes = 0, i;
 
-	for (i = 0; i < n && i < PART_ACTIONS; i++) {
+	for (i = 0; i < n && i < actions; i++) {
 		bytes += protobuf_c_message_get_packed_size(entries[i]->row) + 32;
 		if (bytes > PART_BYTES)
 			break;
@@ -342,16 +350,25 @@ static size_t fitting(struct tx_entry **entries, size_t n)
 	return i;
 }
 
+/* Those that change something, in their order. Returns how many. */
+static size_t live_entries(const struct tx *tx, bool ahead, struct tx_entry **ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < tx->n; i++)
+		if (tx->entries[i]->ahead == ahead && !is_noop(tx, tx->entries[i]))
+			ret[n++] = tx->entries[i];
+	return n;
+}
+
 static void pack_all(struct commit *c, struct tx *tx)
 {
 	cleanup_free struct tx_entry **live = xcalloc(tx->n, sizeof(struct tx_entry *));
-	size_t n = 0, i = 0;
+	size_t n = live_entries(tx, true, live), i = 0;
 
-	for (size_t k = 0; k < tx->n; k++)
-		if (!is_noop(tx, tx->entries[k]))
-			live[n++] = tx->entries[k];
+	n += live_entries(tx, false, live + n);
 	while (i < n) {
-		size_t take = tx->allow_split ? fitting(live + i, n - i) : n;
+		size_t take = tx->allow_split ? fitting(live + i, n - i, tx->store->part_actions) : n;
 
 		add_part(c, live + i, take ? take : 1);
 		i += take ? take : 1;

@@ -124,6 +124,27 @@ static void check_leaves(struct sim *s, const Gs__Task *const *tasks, size_t n)
 		fail(s, "the last member of a Primary was told to leave");
 }
 
+/* An address that is not reserved for its slot can be given to another one. */
+static void check_reservations(struct sim *s)
+{
+	const Gs__Slot *slot;
+
+	for (size_t i = 0; (slot = store_at(s->m.store, OBJ_SLOT, i)); i++) {
+		for (size_t k = 0; k < slot->n_addresses; k++) {
+			const Gs__SlotAddress *sa = slot->addresses[k];
+			const Gs__Reservation *r;
+			char text[64], id[160];
+
+			snprintf(id, sizeof(id), "address/%s/%s", sa->network_id,
+				 addr_format(&sa->addr->ip, text, sizeof(text)));
+			r = store_get(s->m.store, OBJ_RESERVATION, id);
+			if (!r || strcmp(r->owner, slot->meta->id) != 0)
+				fail(s, "%s is used by slot %s but reserved for %s", id, slot->meta->id,
+				     r ? r->owner : "nobody");
+		}
+	}
+}
+
 void check_commit(struct sim *s)
 {
 	const Gs__GaleraCluster *c = store_galera(s->m.store, CLUSTER_ID);
@@ -133,6 +154,7 @@ void check_commit(struct sim *s)
 
 	if (!c)
 		return;
+	check_reservations(s);
 	for (size_t i = 0; i < n; i++) {
 		waiting += permit_waits(tasks[i]);
 		if (c->epoch > s->seen_epoch && answers_primary(s, tasks[i]) && !s->consent)

@@ -83,6 +83,22 @@ static inline size_t c_pass(struct cluster *c)
 	assert_int_equal(c_commit(c, tx), 0);
 	return n;
 }
+/* One pass whose commit is cut: the leader is lost after this many of its log entries, and another one comes.
+ * false: the commit had no more entries than that. */
+static inline bool c_pass_cut(struct cluster *c, unsigned entries)
+{
+	struct tx *tx = tx_new(c->s);
+	bool cut;
+
+	reconcile_all(c->s, tx, &c->env);
+	store_commit(c->s, tx, c_done, c);
+	for (unsigned i = 0; i < entries; i++)
+		consensus_memory_step(c->c);
+	cut = store_in_flight(c->s) > 0;
+	consensus_memory_set_leader(c->c, false);
+	consensus_memory_set_leader(c->c, true);
+	return cut;
+}
 /* Until nothing changes any more; then nothing changes. */
 static inline void c_settle(struct cluster *c)
 {

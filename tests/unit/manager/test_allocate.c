@@ -261,6 +261,203 @@ static void test_large(void **state)
 	c_free(c);
 }
 
+/* ---- reservations (FINDINGS M1) ---- */
+
+static void reserved_for(struct cluster *c, const char *kind, const char *scope, const char *value,
+			 const char *owner)
+{
+	cleanup_free char *id = xasprintf("%s/%s/%s", kind, scope, value);
+	const Gs__Reservation *r = store_get(c->s, OBJ_RESERVATION, id);
+
+	if (!r || strcmp(r->owner, owner) != 0)
+		fail_msg("%s is used by %s but %s", id, owner, r ? r->owner : "nobody has reserved it");
+}
+
+static void all_numbers_are_reserved(struct cluster *c)
+{
+	const Gs__Network *net;
+	const Gs__Node *node;
+	char text[16];
+
+	for (size_t i = 0; (net = store_at(c->s, OBJ_NETWORK, i)); i++) {
+		snprintf(text, sizeof(text), "%u", net->vni);
+		reserved_for(c, "vni", "", text, net->meta->id);
+	}
+	for (size_t i = 0; (node = store_at(c->s, OBJ_NODE, i)); i++) {
+		snprintf(text, sizeof(text), "%u", node->index);
+		reserved_for(c, "node-index", "", text, node->meta->id);
+	}
+}
+
+/* Everything that is used is reserved for its user; as an id has one owner, nothing has two users. */
+static void all_is_reserved(struct cluster *c)
+{
+	const Gs__Service *svc;
+	const Gs__Slot *slot;
+	char text[64];
+
+	all_numbers_are_reserved(c);
+	for (size_t i = 0; (slot = store_at(c->s, OBJ_SLOT, i)); i++)
+		for (size_t k = 0; k < slot->n_addresses; k++)
+			reserved_for(c, "address", slot->addresses[k]->network_id,
+				     addr_format(&slot->addresses[k]->addr->ip, text, sizeof(text)),
+				     slot->meta->id);
+	for (size_t i = 0; (svc = store_at(c->s, OBJ_SERVICE, i)); i++) {
+		for (size_t k = 0; k < svc->n_vips; k++)
+			reserved_for(c, "address", svc->vips[k]->network_id,
+				     addr_format(&svc->vips[k]->addr->ip, text, sizeof(text)), svc->meta->id);
+		for (size_t k = 0; k < svc->n_ports; k++) {
+			snprintf(text, sizeof(text), "%u", svc->ports[k]->published);
+			reserved_for(c, "port", "tcp", text, svc->meta->id);
+		}
+	}
+}
+
+/* A swarm in the middle of its life asks for everything at once: a network, a node, a service with virtual
+ * addresses and ports, more copies. */
+static struct cluster *busy_cluster(void)
+{
+	struct cluster *c = c_new(2);
+	Gs__Service *web = with_ports("web", 8080, 0);
+
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, c_service("old", 2, "n1"));
+	c_work(c);
+	c_add_network(c, "n2", NULL);
+	c_add_node(c);
+	web->spec->replicas = 3;
+	c_put(c, web);
+	c_scale(c, "old", 4);
+	return c;
+}
+
+/* M1: the leader is lost between any two log entries of a commit. Whoever comes next must not give out what
+ * is used already. */
+static void test_m1_commit_cut_anywhere(void **state)
+{
+	bool cut = true;
+	unsigned n;
+
+	(void)state;
+	for (n = 0; cut; n++) {
+		struct cluster *c = busy_cluster();
+
+		store_set_part_actions(c->s, 1);
+		cut = c_pass_cut(c, n);
+		c_put(c, c_service("next", 3, "n1"));
+		c_work(c);
+		all_is_reserved(c);
+		assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 3);
+		assert_int_equal(c_count(c, "next", NULL, C_RUNNING), 3);
+		c_free(c);
+	}
+	assert_true(n > 20);
+}
+
+/* M1: as found, with nothing but the size of the commit: 70 copies are more actions than one entry takes. */
+static void test_m1_large_scale_up_is_cut(void **state)
+{
+	struct cluster *c = c_new(3);
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, c_service("web", 70, "n1"));
+	assert_true(c_pass_cut(c, 1));
+	c_put(c, c_service("next", 70, "n1"));
+	c_work(c);
+	all_is_reserved(c);
+	c_free(c);
+}
+
+static void forget_reservation(struct cluster *c, const char *id)
+{
+	struct tx *tx = tx_new(c->s);
+
+	tx_remove(tx, store_get(c->s, OBJ_RESERVATION, id));
+	assert_int_equal(c_commit(c, tx), 0);
+}
+
+/* M1: what an older version left without a reservation gets it again, before it is given out. */
+static void test_m1_reserved_again(void **state)
+{
+	struct cluster *c = c_new(1);
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, with_ports("web", 8080, 0));
+	c_work(c);
+	forget_reservation(c, "address/n1/10.9.0.2");
+	forget_reservation(c, "address/n1/10.9.0.254");
+	forget_reservation(c, "port/tcp/8080");
+	forget_reservation(c, "vni//1048576");
+	forget_reservation(c, "node-index//1");
+	c_add_node(c);
+	c_add_network(c, "n2", NULL);
+	c_put(c, with_ports("two", 0, 0));
+	c_work(c);
+	all_is_reserved(c);
+	assert_string_equal(address_of(c, "web", 1), "10.9.0.2");
+	assert_string_equal(address_of(c, "two", 1), "10.9.0.3");
+	assert_int_equal(store_service(c->s, "web")->ports[0]->published, 8080);
+	c_free(c);
+}
+
+/* M1: two slots with one address from before: told, and mended as the line says. */
+static void test_m1_two_users_are_told(void **state)
+{
+	struct cluster *c = c_new(1);
+	Gs__Service *svc;
+	Gs__Slot *slot;
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, c_service("db", 1, "n1"));
+	c_put(c, c_service("web", 1, "n1"));
+	c_work(c);
+	slot = c_edit(c, OBJ_SLOT, c_slot(c, "web", 1)->meta->id);
+	slot->addresses[0]->addr->ip.data[3] = 2;
+	c_save(c, slot);
+	c_work(c);
+	assert_string_equal(
+		store_service(c->s, "web")->error,
+		"web.1 has the address 10.9.0.2 of db.1 on network n1; its next task gets another one");
+	assert_string_equal(store_service(c->s, "db")->error, "");
+	svc = c_edit(c, OBJ_SERVICE, "web");
+	svc->spec->task->force_update++;
+	c_save(c, svc);
+	c_work(c);
+	all_is_reserved(c);
+	assert_string_equal(store_service(c->s, "web")->error, "");
+	assert_string_equal(address_of(c, "db", 1), "10.9.0.2");
+	c_free(c);
+}
+
+/* M1: two networks with one VNI would be one network; the one that did not reserve it changes when it is
+ * empty, and says so before. */
+static void test_m1_two_networks_with_one_vni(void **state)
+{
+	struct cluster *c = c_new(1);
+	Gs__Network *net;
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_settle(c);
+	c_add_network(c, "n2", "10.9.1.0/24");
+	c_put(c, c_service("web", 1, "n2"));
+	c_work(c);
+	net = c_edit(c, OBJ_NETWORK, "n2");
+	net->vni = net_of(c, "n1")->vni;
+	c_save(c, net);
+	c_work(c);
+	assert_string_equal(store_service(c->s, "web")->error,
+			    "network n2 has the VNI 1048576 of network n1: remove the services on it and it "
+			    "gets another one");
+	c_delete(c, "web");
+	c_work(c);
+	all_is_reserved(c);
+	c_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +471,11 @@ int main(void)
 		cmocka_unit_test(test_node_index),
 		cmocka_unit_test(test_vtep_change_moves_endpoint),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_m1_commit_cut_anywhere),
+		cmocka_unit_test(test_m1_large_scale_up_is_cut),
+		cmocka_unit_test(test_m1_reserved_again),
+		cmocka_unit_test(test_m1_two_users_are_told),
+		cmocka_unit_test(test_m1_two_networks_with_one_vni),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
