@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: nobody calls this. Nothing here can fail; a message too long is cut. */
+/* The happy path is: nobody calls this. Nothing here can fail; a message too long is cut. A message is one
+ * line whatever was quoted in it: control characters and broken UTF-8 become '?'. */
 #include "base/err.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 static void format(struct err *e, const char *fmt, va_list ap)
 {
 	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	text_one_line(e->msg);
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)
@@ -37,6 +41,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	va_end(ap);
 	n = strlen(e->msg);
 	snprintf(e->msg + n, sizeof(e->msg) - n, ": %s", old);
+	text_one_line(e->msg); /* it may be cut now */
 	return e->code;
 }
 

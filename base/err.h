@@ -35,7 +35,7 @@ enum err_code {
 
 struct err {
 	int code; /* 0: no error */
-	char msg[256];
+	char msg[256]; /* one line of UTF-8: see err.c */
 };
 
 /* Both return the code, so that `return err_set(e, ...)` reads well. e may be NULL. */

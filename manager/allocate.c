@@ -97,6 +97,23 @@ static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
 	return NULL;
 }
 
+bool subnet_pool_has_room(struct store *s, struct tx *tx, char **ret_pool, uint32_t *ret_mask)
+{
+	const struct alloc a = {.s = s, .tx = tx};
+	const Gs__Cluster *c = store_cluster(s);
+	Gs__Addr *subnet = cut_subnet(&a, "");
+	bool found = subnet != NULL;
+
+	obj_free(subnet);
+	if (found)
+		return true;
+	*ret_pool = xstrdup(c && c->spec && *c->spec->default_addr_pool ? c->spec->default_addr_pool
+									: POOL_DEFAULT);
+	*ret_mask = c && c->spec && c->spec->default_addr_pool_mask ? c->spec->default_addr_pool_mask
+								    : POOL_MASK_DEFAULT;
+	return false;
+}
+
 static uint32_t free_vni(const struct alloc *a)
 {
 	char text[16];

@@ -11,12 +11,18 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
+#include "manager/check_task.h"
 #include "manager/reconcile_internal.h"
 
 #define NAME_MAX_LEN 63
 #define REPLICAS_MAX 1000u
-#define ENV_MAX_BYTES (128u << 10)
 #define LIST_MAX 256u
+#define ALIASES_MAX 64u
+#define LABELS_MAX_BYTES (64u << 10)
+/* Each task carries a copy, and a commit of many rows is split at 1 MiB: a spec must be far below (FINDINGS
+ * M11). */
+#define SPEC_MAX_BYTES (256u << 10)
 #define POOL_MASK 24u
 
 int check_name(const char *what, const char *name, struct err *e)
@@ -51,23 +57,6 @@ static int check_service_name(const char *name, struct err *e)
 		       : 0;
 }
 
-static int check_stop_signal(const char *name, struct err *e)
-{
-	static const char *const known[] = {"HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "WINCH"};
-	const char *word = strncmp(name, "SIG", 3) == 0 ? name + 3 : name;
-
-	for (size_t i = 0; i < array_size(known); i++)
-		if (!*name || strcmp(word, known[i]) == 0)
-			return 0;
-	if (isdigit((unsigned char)*name) && strspn(name, "0123456789") == strlen(name) && strlen(name) < 3 &&
-	    atoi(name) >= 1 && atoi(name) <= 64)
-		return 0;
-	return err_set(e, E_INVALID,
-		       "stop signal '%.40s' is none of HUP INT QUIT KILL USR1 USR2 TERM WINCH and no number "
-		       "of 1 to 64",
-		       name);
-}
-
 int check_hostname(const char *name, struct err *e)
 {
 	return strlen(name) > 253 ? err_set(e, E_INVALID, "host name is longer than 253 characters")
@@ -80,6 +69,24 @@ static int check_range(const char *what, uint64_t value, uint64_t min, uint64_t 
 		return 0;
 	return err_set(e, E_INVALID, "%s %" PRIu64 " is not within %" PRIu64 " and %" PRIu64, what, value,
 		       min, max);
+}
+
+#define RESERVED_HINT                                                                                        \
+	"is reserved (loopback, link-local, multicast ...): choose another one, like 10.20.0.0/16"
+
+/* RFC 6890: what never is a host's own unicast address on a network. */
+static bool is_reserved(const Gs__Addr *subnet)
+{
+	static const char *const blocks[] = {"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"};
+	bool hit = false;
+
+	for (size_t i = 0; i < array_size(blocks) && !hit; i++) {
+		Gs__Addr *block = NULL;
+
+		hit = addr_parse_cidr(blocks[i], &block, NULL) == 0 && addr_overlaps(block, subnet);
+		obj_free(block);
+	}
+	return hit;
 }
 
 int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e)
@@ -98,9 +105,11 @@ int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e)
 		return e->code;
 	if (*spec->default_addr_pool)
 		rc = addr_parse_cidr(spec->default_addr_pool, &pool, e);
-	if (pool && (pool->ip.len != 4 || pool->prefix > (mask ? mask : POOL_MASK)))
-		rc = err_set(e, E_INVALID, "'%s' holds no IPv4 subnet with a prefix of %u",
+	if (pool && (pool->ip.len != 4 || pool->prefix < 8 || pool->prefix > (mask ? mask : POOL_MASK)))
+		rc = err_set(e, E_INVALID, "'%s' holds no IPv4 subnet with a prefix of 8 to %u",
 			     spec->default_addr_pool, mask ? mask : POOL_MASK);
+	else if (pool && is_reserved(pool))
+		rc = err_set(e, E_INVALID, "%s " RESERVED_HINT, spec->default_addr_pool);
 	obj_free(pool);
 	return rc ? err_wrap(e, "--default-addr-pool") : 0;
 }
@@ -124,31 +133,42 @@ void cluster_spec_defaults(Gs__ClusterSpec *spec)
 		str_replace(&spec->default_addr_pool, "10.0.0.0/8");
 }
 
-int check_image(const char *image, struct err *e)
+/* With blanks behind it, perhaps. */
+static bool is_word(const char *text, const char *word)
 {
-	if (!*image)
-		return err_set(e, E_INVALID, "no image given: 'host' or 'dir:/path'");
-	if (strcmp(image, "host") == 0)
-		return 0;
-	if (strncmp(image, "dir:", 4) != 0)
-		return err_set(e, E_INVALID, "image '%.100s': this version runs 'host' and 'dir:/path' only",
-			       image);
-	if (image[4] != '/' || strlen(image) > 4096 || strstr(image, "/../"))
-		return err_set(e, E_INVALID, "image '%.100s': the path after 'dir:' must be absolute", image);
-	return 0;
+	size_t n = strlen(word);
+
+	return strncmp(text, word, n) == 0 && strspn(text + n, " ") == strlen(text + n);
+}
+
+static int check_constraint_value(const char *text, const char *key, const char *value, struct err *e)
+{
+	ProtobufCBinaryData ip = {0};
+	Gs__Addr *net = NULL;
+	struct err local;
+	int rc = 0;
+
+	value += strspn(value, " ");
+	if (strcmp(key, "node.role") == 0 && !is_word(value, "manager") && !is_word(value, "worker"))
+		return err_set(e, E_INVALID, "constraint '%.80s': a role is manager or worker", text);
+	if (strcmp(key, "node.ip") == 0)
+		rc = strchr(value, '/') ? addr_parse_cidr(value, &net, &local)
+					: addr_parse(value, &ip, &local);
+	obj_free(net);
+	free(ip.data);
+	return rc ? err_set(e, E_INVALID, "constraint '%.80s': node.ip is an address or a subnet", text) : 0;
 }
 
 int check_constraint(const char *text, struct err *e)
 {
 	static const char *const keys[] = {"node.id", "node.hostname",    "node.role",
 					   "node.ip", "node.platform.os", "node.platform.arch"};
-	const char *op = strstr(text, "==");
-	char key[128];
+	const char *eq = strstr(text, "=="), *ne = strstr(text, "!=");
+	const char *op = !eq || (ne && ne < eq) ? ne : eq;
+	char key[256];
 	size_t n;
 
-	if (!op)
-		op = strstr(text, "!=");
-	if (!op || strlen(text) > 255)
+	if (!op || strlen(text) > 255 || !text_is_plain(text))
 		return err_set(e, E_INVALID, "constraint '%.80s' is not KEY==VALUE or KEY!=VALUE", text);
 	n = (size_t)(op - text);
 	while (n > 0 && text[n - 1] == ' ')
@@ -158,7 +178,7 @@ int check_constraint(const char *text, struct err *e)
 		return 0;
 	for (size_t i = 0; i < array_size(keys); i++)
 		if (strcmp(key, keys[i]) == 0)
-			return 0;
+			return check_constraint_value(text, key, op + 2, e);
 	return err_set(e, E_INVALID,
 		       "constraint '%.80s': unknown key '%.60s' (node.id, node.hostname, node.role, node.ip, "
 		       "node.platform.os, node.platform.arch, node.labels.NAME)",
@@ -167,13 +187,26 @@ int check_constraint(const char *text, struct err *e)
 
 int check_labels(Gs__Label *const *labels, size_t n, const char *what, struct err *e)
 {
+	size_t bytes = 0;
+
 	if (n > LIST_MAX)
 		return err_set(e, E_LIMIT, "%s: more than %u labels", what, LIST_MAX);
-	for (size_t i = 0; i < n; i++)
-		if (!*labels[i]->key || strlen(labels[i]->key) > 128 || strlen(labels[i]->value) > 4096)
-			return err_set(e, E_INVALID, "%s: label '%.40s' is empty or too long", what,
-				       labels[i]->key);
-	return 0;
+	for (size_t i = 0; i < n; i++) {
+		const char *key = labels[i]->key, *value = labels[i]->value;
+
+		if (!*key || strlen(key) > 128 || strlen(value) > 4096)
+			return err_set(e, E_INVALID,
+				       "%s: label '%.40s' is empty or too long (128 and 4096 bytes)", what,
+				       key);
+		if (!text_is_plain(key) || !text_is_plain(value))
+			return err_set(e, E_INVALID,
+				       "%s: label '%.40s=%.40s' has a control character or is not UTF-8",
+				       what, key, value);
+		bytes += strlen(key) + strlen(value);
+	}
+	return bytes > LABELS_MAX_BYTES ? err_set(e, E_LIMIT, "%s: labels of %zu KiB; the limit is %u", what,
+						  bytes >> 10, LABELS_MAX_BYTES >> 10)
+					: 0;
 }
 
 const char *env_find(char *const *env, size_t n, const char *key)
@@ -187,56 +220,6 @@ const char *env_find(char *const *env, size_t n, const char *key)
 }
 
 /* ---- services ---- */
-
-static int check_strings(const char *what, char *const *list, size_t n, struct err *e)
-{
-	size_t bytes = 0;
-
-	for (size_t i = 0; i < n; i++)
-		bytes += strlen(list[i]) + 1;
-	if (n > 4096 || bytes > ENV_MAX_BYTES)
-		return err_set(e, E_LIMIT, "%s: more than %u KiB", what, ENV_MAX_BYTES >> 10);
-	return 0;
-}
-
-static int check_mounts(const Gs__TaskSpec *t, struct err *e)
-{
-	if (t->n_mounts > LIST_MAX)
-		return err_set(e, E_LIMIT, "more than %u mounts", LIST_MAX);
-	for (size_t i = 0; i < t->n_mounts; i++) {
-		const Gs__Mount *m = t->mounts[i];
-
-		if (m->target[0] != '/' || strlen(m->target) > 4000 || strstr(m->target, "/../"))
-			return err_set(e, E_INVALID, "mount target '%.80s' is not an absolute path",
-				       m->target);
-		if (m->type == MOUNT_BIND && m->source[0] != '/')
-			return err_set(e, E_INVALID,
-				       "bind mount on %.80s: source '%.80s' is not an absolute path",
-				       m->target, m->source);
-		if (m->type == MOUNT_VOLUME && *m->source && check_name("volume", m->source, e))
-			return e->code;
-		if (m->type > MOUNT_TMPFS)
-			return err_set(e, E_INVALID, "mount on %.80s: unknown type", m->target);
-		for (size_t k = 0; k < i; k++)
-			if (strcmp(t->mounts[k]->target, m->target) == 0)
-				return err_set(e, E_INVALID, "two mounts on %.80s", m->target);
-	}
-	return 0;
-}
-
-static int check_resources(const Gs__TaskSpec *t, struct err *e)
-{
-	const Gs__Resources *l = t->limits, *r = t->reservations;
-
-	if (l && l->memory_bytes && l->memory_bytes < (4u << 20))
-		return err_set(e, E_INVALID, "memory limit of %" PRIu64 " bytes is below 4 MiB",
-			       l->memory_bytes);
-	if (l && r && l->memory_bytes && r->memory_bytes > l->memory_bytes)
-		return err_set(e, E_INVALID, "memory reservation is above the limit");
-	if (l && r && l->nano_cpus && r->nano_cpus > l->nano_cpus)
-		return err_set(e, E_INVALID, "CPU reservation is above the limit");
-	return 0;
-}
 
 static int resolve_networks(const struct store *s, Gs__TaskSpec *t, struct err *e)
 {
@@ -253,6 +236,9 @@ static int resolve_networks(const struct store *s, Gs__TaskSpec *t, struct err *
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(t->networks[k]->network_id, net->meta->id) == 0)
 				return err_set(e, E_INVALID, "network %s is given twice", net->spec->name);
+		if (t->networks[i]->n_aliases > ALIASES_MAX)
+			return err_set(e, E_LIMIT, "network %s: more than %u aliases", net->spec->name,
+				       ALIASES_MAX);
 		for (size_t k = 0; k < t->networks[i]->n_aliases; k++)
 			if (check_name("alias", t->networks[i]->aliases[k], e))
 				return e->code;
@@ -260,25 +246,53 @@ static int resolve_networks(const struct store *s, Gs__TaskSpec *t, struct err *
 	return 0;
 }
 
-static int check_ports(const struct store *s, const Gs__ServiceSpec *spec, struct err *e)
+static bool same_port(const Gs__Port *a, const Gs__Port *b)
+{
+	return a->published == b->published && strcmp(a->protocol, b->protocol) == 0;
+}
+
+/* The service that has published the port already, or NULL. */
+static const Gs__Service *port_owner(const struct store *s, const Gs__ServiceSpec *spec, const Gs__Port *p)
 {
 	const Gs__Service *other;
 
+	for (size_t k = 0; (other = store_at(s, OBJ_SERVICE, k)); k++)
+		for (size_t q = 0; q < other->spec->n_ports; q++)
+			if (other->spec->ports[q]->published == p->published &&
+			    strcmp(other->spec->name, spec->name) != 0)
+				return other;
+	return NULL;
+}
+
+static int check_port(const struct store *s, const Gs__ServiceSpec *spec, size_t i, struct err *e)
+{
+	const Gs__Port *p = spec->ports[i];
+	const Gs__Service *other = p->published ? port_owner(s, spec, p) : NULL;
+
+	if (p->target == 0 || p->target > 65535 || p->published > 65535)
+		return err_set(e, E_INVALID, "port %u:%u is out of range", p->published, p->target);
+	if (strcmp(p->protocol, "tcp") && strcmp(p->protocol, "udp"))
+		return err_set(e, E_INVALID, "port %u: protocol '%.20s' is none of tcp, udp", p->target,
+			       p->protocol);
+	if (strcmp(p->mode, "ingress") && strcmp(p->mode, "host"))
+		return err_set(e, E_INVALID, "port %u: mode '%.20s' is none of ingress, host", p->target,
+			       p->mode);
+	for (size_t k = 0; p->published && k < i; k++)
+		if (same_port(spec->ports[k], p))
+			return err_set(e, E_INVALID, "port %u/%s is published twice", p->published,
+				       p->protocol);
+	return other ? err_set(e, E_IN_USE, "port %u is published by service %s already", p->published,
+			       other->spec->name)
+		     : 0;
+}
+
+static int check_ports(const struct store *s, const Gs__ServiceSpec *spec, struct err *e)
+{
 	if (spec->n_ports > LIST_MAX)
 		return err_set(e, E_LIMIT, "more than %u ports", LIST_MAX);
-	for (size_t i = 0; i < spec->n_ports; i++) {
-		const Gs__Port *p = spec->ports[i];
-
-		if (p->target == 0 || p->target > 65535 || p->published > 65535)
-			return err_set(e, E_INVALID, "port %u:%u is out of range", p->published, p->target);
-		for (size_t k = 0; p->published && (other = store_at(s, OBJ_SERVICE, k)); k++)
-			for (size_t q = 0; q < other->spec->n_ports; q++)
-				if (other->spec->ports[q]->published == p->published &&
-				    strcmp(other->spec->name, spec->name) != 0)
-					return err_set(e, E_IN_USE,
-						       "port %u is published by service %s already",
-						       p->published, other->spec->name);
-	}
+	for (size_t i = 0; i < spec->n_ports; i++)
+		if (check_port(s, spec, i, e))
+			return e->code;
 	return 0;
 }
 
@@ -288,6 +302,28 @@ static bool one_of(const char *value, const char *const *list, size_t n)
 		if (strcmp(value, list[i]) == 0)
 			return true;
 	return *value == '\0';
+}
+
+/* What would be stored and never done, or never start (FINDINGS U8). */
+static int check_galera_task(const Gs__TaskSpec *t, struct err *e)
+{
+	if (t->n_args)
+		return err_set(
+			e, E_INVALID,
+			"a Galera member runs the image's own server: leave '%.40s' and all behind it away",
+			t->args[0]);
+	if (t->restart != RESTART_ANY)
+		return err_set(e, E_INVALID,
+			       "a Galera member that ended is always started again: --restart-condition must "
+			       "be any");
+	for (size_t i = 0; i < t->n_mounts; i++)
+		if (strcmp(t->mounts[i]->target, "/var/lib/mysql") == 0 &&
+		    (t->mounts[i]->type != MOUNT_VOLUME || t->mounts[i]->readonly))
+			return err_set(e, E_INVALID,
+				       "a Galera member keeps its data in a volume: the mount on "
+				       "/var/lib/mysql must be "
+				       "type=volume and writable");
+	return 0;
 }
 
 static int check_galera(const Gs__ServiceSpec *spec, struct err *e)
@@ -307,6 +343,8 @@ static int check_galera(const Gs__ServiceSpec *spec, struct err *e)
 		return err_set(e, E_INVALID, "unknown endpoint mode '%.40s' (writer, any)", g->endpoint_mode);
 	if (g && *g->cluster_name && check_name("cluster", g->cluster_name, e))
 		return e->code;
+	if (check_galera_task(spec->task, e))
+		return e->code;
 	if (spec->task->n_networks == 0)
 		return err_set(e, E_INVALID,
 			       "a Galera service needs a network: 'gswarm network create -d overlay NAME', "
@@ -319,26 +357,36 @@ static int check_galera(const Gs__ServiceSpec *spec, struct err *e)
 	return 0;
 }
 
-static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, struct err *e)
+static int check_placement(const Gs__ServiceSpec *spec, struct err *e)
 {
-	Gs__TaskSpec *t = spec->task;
-
-	if (check_image(t->image, e) || check_strings("arguments", t->args, t->n_args, e) ||
-	    check_strings("environment", t->env, t->n_env, e) || check_mounts(t, e) ||
-	    check_stop_signal(t->stop_signal, e) || check_resources(t, e) ||
-	    check_labels(spec->labels, spec->n_labels, "labels", e) || resolve_networks(s, t, e) ||
-	    check_ports(s, spec, e))
-		return e->code;
-	for (size_t i = 0; i < t->n_env; i++)
-		if (!strchr(t->env[i], '=') || t->env[i][0] == '=')
-			return err_set(e, E_INVALID, "environment '%.60s' is not NAME=VALUE", t->env[i]);
 	if (spec->n_constraints > LIST_MAX)
 		return err_set(e, E_LIMIT, "more than %u constraints", LIST_MAX);
 	for (size_t i = 0; i < spec->n_constraints; i++)
 		if (check_constraint(spec->constraints[i], e))
 			return e->code;
+	if (spec->mode > MODE_GLOBAL)
+		return err_set(e, E_INVALID, "unknown mode");
 	if (spec->mode == MODE_REPLICATED && spec->replicas > REPLICAS_MAX)
 		return err_set(e, E_LIMIT, "%u replicas; the limit is %u", spec->replicas, REPLICAS_MAX);
+	return 0;
+}
+
+static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, struct err *e)
+{
+	static const char *const modes[] = {"vip", "dnsrr"};
+	Gs__TaskSpec *t = spec->task;
+
+	if (!t)
+		return err_set(e, E_INVALID, "no image given");
+	if (check_task(t, e) || check_labels(spec->labels, spec->n_labels, "labels", e) ||
+	    resolve_networks(s, t, e) || check_ports(s, spec, e) || check_placement(spec, e))
+		return e->code;
+	if (!one_of(spec->endpoint_mode, modes, array_size(modes)))
+		return err_set(e, E_INVALID, "unknown endpoint mode '%.40s' (vip, dnsrr)",
+			       spec->endpoint_mode);
+	if (protobuf_c_message_get_packed_size(&spec->base) > SPEC_MAX_BYTES)
+		return err_set(e, E_LIMIT, "the spec has %zu KiB; the limit is %u",
+			       protobuf_c_message_get_packed_size(&spec->base) >> 10, SPEC_MAX_BYTES >> 10);
 	if (spec->topology == TOPO_GALERA)
 		return check_galera(spec, e);
 	if (spec->topology != TOPO_NONE)
@@ -350,13 +398,11 @@ static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, stru
 
 int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e)
 {
-	if (check_service_name(spec->name, e))
+	if (*spec->name && check_service_name(spec->name, e))
 		return e->code;
-	if (!spec->task)
-		return err_set(e, E_INVALID, "service %s: no image given", spec->name);
-	if (spec->mode > MODE_GLOBAL)
-		return err_set(e, E_INVALID, "service %s: unknown mode", spec->name);
-	return check_service_body(s, spec, e) ? err_wrap(e, "service %s", spec->name) : 0;
+	if (!check_service_body(s, spec, e))
+		return 0;
+	return *spec->name ? err_wrap(e, "service %s", spec->name) : e->code;
 }
 
 const char *node_display(const Gs__Node *n)
@@ -397,18 +443,34 @@ int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint3
 	}
 	if (replicas <= ready)
 		return 0;
-	return err_set(e, E_LIMIT, "service %s: %u replica%s need%s %u node%s, %u %s ready%s%s%s", spec->name,
-		       replicas, replicas == 1 ? "" : "s", replicas == 1 ? "s" : "", replicas,
-		       replicas == 1 ? "" : "s", ready, ready == 1 ? "is" : "are", *why ? " (" : "", why,
-		       *why ? ")" : "");
+	return err_set(e, E_LIMIT, "%u replica%s need%s %u node%s, %u %s ready%s%s%s", replicas,
+		       replicas == 1 ? "" : "s", replicas == 1 ? "s" : "", replicas, replicas == 1 ? "" : "s",
+		       ready, ready == 1 ? "is" : "are", *why ? " (" : "", why, *why ? ")" : "");
 }
 
 /* ---- networks ---- */
 
-/* RFC 6890: what never is a host's own unicast address on a network. */
-static bool is_reserved(uint8_t first, uint8_t second)
+static int check_gateway(const Gs__NetworkSpec *spec, const char *subnet, struct err *e)
 {
-	return first == 0 || first == 127 || first >= 224 || (first == 169 && second == 254);
+	uint8_t net[4], last[4];
+	char text[64];
+
+	if (!spec->gateway.len)
+		return 0;
+	addr_format(&spec->gateway, text, sizeof(text));
+	if (!addr_contains(spec->subnet, &spec->gateway))
+		return err_set(e, E_INVALID, "gateway %s is not within %s", text, subnet);
+	for (uint32_t i = 0; i < 4; i++) {
+		uint32_t bits = spec->subnet->prefix > 8 * i ? spec->subnet->prefix - 8 * i : 0;
+		uint8_t host = (uint8_t)(bits >= 8 ? 0 : 0xff >> bits);
+
+		net[i] = (uint8_t)(spec->subnet->ip.data[i] & ~host);
+		last[i] = spec->subnet->ip.data[i] | host;
+	}
+	if (!memcmp(spec->gateway.data, net, 4) || !memcmp(spec->gateway.data, last, 4))
+		return err_set(e, E_INVALID, "gateway %s is the %s address of %s: choose one between", text,
+			       memcmp(spec->gateway.data, net, 4) ? "broadcast" : "network", subnet);
+	return 0;
 }
 
 static int check_subnet(const struct store *s, const Gs__NetworkSpec *spec, struct err *e)
@@ -418,13 +480,10 @@ static int check_subnet(const struct store *s, const Gs__NetworkSpec *spec, stru
 	const Gs__Node *node;
 
 	addr_format_cidr(spec->subnet, text, sizeof(text));
-	if (spec->subnet->ip.len == 4 && is_reserved(spec->subnet->ip.data[0], spec->subnet->ip.data[1]))
-		return err_set(e, E_INVALID,
-			       "subnet %s is reserved (loopback, link-local, multicast ...): choose another "
-			       "one, like 10.20.0.0/24",
-			       text);
 	if (spec->subnet->ip.len != 4 || spec->subnet->prefix < 8 || spec->subnet->prefix > 29)
 		return err_set(e, E_INVALID, "subnet %s: IPv4 with a prefix of 8 to 29 is needed", text);
+	if (is_reserved(spec->subnet))
+		return err_set(e, E_INVALID, "subnet %s " RESERVED_HINT, text);
 	for (size_t i = 0; (net = store_at(s, OBJ_NETWORK, i)); i++) {
 		const Gs__Addr *a = net->subnet ? net->subnet : net->spec->subnet;
 
@@ -443,10 +502,7 @@ static int check_subnet(const struct store *s, const Gs__NetworkSpec *spec, stru
 				       addr_format(&d->advertise_ip, other_text, sizeof(other_text)),
 				       d->hostname);
 	}
-	if (spec->gateway.len && !addr_contains(spec->subnet, &spec->gateway))
-		return err_set(e, E_INVALID, "gateway %s is not within %s",
-			       addr_format(&spec->gateway, other_text, sizeof(other_text)), text);
-	return 0;
+	return check_gateway(spec, text, e);
 }
 
 static int check_network_body(const struct store *s, const Gs__NetworkSpec *spec, struct err *e)

@@ -9,14 +9,14 @@ int check_name(const char *what, const char *name,
 int check_hostname(const char *name, struct err *e);
 int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e);
 void cluster_spec_defaults(Gs__ClusterSpec *spec);
-/* "host" or "dir:/absolute/path". */
-int check_image(const char *image, struct err *e);
+/* KEY==VALUE or KEY!=VALUE with a key and a value that a node can have. */
 int check_constraint(const char *text, struct err *e);
 int check_labels(Gs__Label *const *labels, size_t n, const char *what, struct err *e);
 /* Bounds, names, networks that exist (references by name are replaced by ids in *spec), topology's own
- * demands except the number of nodes. */
+ * demands except the number of nodes. A spec without a name is judged as well: one is invented for it. */
 int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e);
-/* A Galera service needs one ready node for each replica; counts constraints. now_ms: wall clock. */
+/* A Galera service needs one ready node for each replica; counts constraints. now_ms: wall clock. The message
+ * does not name the service. */
 int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint32_t replicas, int64_t now_ms,
 		       struct err *e);
 /* Name, driver, subnet against the other networks and the nodes' own addresses. */

@@ -7,7 +7,22 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "manager/allocate_internal.h"
 #include "manager/control_internal.h"
+
+/* The allocator would leave the network without a subnet, and its tasks waiting for one (FINDINGS U7). */
+static int check_pool(struct manager *m, struct tx *tx, const Gs__NetworkSpec *spec, struct err *e)
+{
+	cleanup_free char *pool = NULL;
+	uint32_t mask;
+
+	if (spec->subnet || subnet_pool_has_room(m->store, tx, &pool, &mask))
+		return 0;
+	return err_set(
+		e, E_EXHAUSTED,
+		"network %s: the address pool %s has no free /%u left: give a --subnet, or remove a network",
+		spec->name, pool, mask);
+}
 
 void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
@@ -34,6 +49,12 @@ void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	row->spec = obj_dup(req->spec);
 	str_replace(&row->spec->driver, "overlay");
 	tx = tx_new(m->store);
+	if (check_pool(m, tx, req->spec, &e)) {
+		obj_free(row);
+		tx_free(tx);
+		rpc_fail(call, &e);
+		return;
+	}
 	tx_create(tx, row);
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "manager/control_internal.h"
 
 #define STOP_GRACE_MS 10000
@@ -114,39 +115,64 @@ static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, c
 	uint32_t nodes = spec->mode == MODE_GLOBAL ? 1 : spec->replicas;
 
 	if (!password || !*password)
-		return err_set(e, E_INVALID,
-			       "service %s: Galera needs a root password: --env MYSQL_ROOT_PASSWORD=...",
-			       spec->name);
-	if (strlen(password) > 256 || strchr(password, '\n'))
-		return err_set(e, E_INVALID,
-			       "service %s: MYSQL_ROOT_PASSWORD is too long or has a line break", spec->name);
+		return err_set(e, E_INVALID, "Galera needs a root password: --env MYSQL_ROOT_PASSWORD=...");
+	if (strlen(password) > 256 || !text_is_plain(password))
+		return err_set(
+			e, E_INVALID,
+			"MYSQL_ROOT_PASSWORD is too long, has a line break or another control character");
 	if (spec->galera && galera_name_taken(m->store, spec->galera->cluster_name))
-		return err_set(e, E_EXISTS,
-			       "service %s: cluster %s exists already; several services in one cluster "
-			       "are not possible yet",
-			       spec->name, spec->galera->cluster_name);
+		return err_set(
+			e, E_EXISTS,
+			"cluster %s exists already; several services in one cluster are not possible yet",
+			spec->galera->cluster_name);
 	return check_galera_nodes(m->store, spec, nodes, clock_wall_ms(m->clock), e);
 }
 
-static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
+/* For a service that was given no name, as Docker does: "calm_heron42". */
+static void invent_name(const struct store *s, Gs__ServiceSpec *spec)
 {
-	bool is_galera = spec->topology == TOPO_GALERA;
-	cleanup_free char *password = NULL;
-	Gs__Service *row;
+	static const char *const how[] = {"brave", "calm",  "eager", "gentle",
+					  "keen",  "merry", "quiet", "sturdy"};
+	static const char *const who[] = {"badger", "falcon", "heron", "lynx",
+					  "otter",  "raven",  "seal",  "wren"};
+
+	do {
+		cleanup_free char *name = NULL;
+		uint16_t dice[3];
+
+		random_bytes(dice, sizeof(dice));
+		name = xasprintf("%s_%s%u", how[dice[0] % array_size(how)], who[dice[1] % array_size(who)],
+				 dice[2]);
+		str_replace(&spec->name, name);
+	} while (check_new_name(s, spec->name, NULL));
+}
+
+static int check_create(struct manager *m, Gs__ServiceSpec *spec, char **ret_password, struct err *e)
+{
 	int rc = check_service(m->store, spec, e);
 
 	if (rc == 0)
 		rc = check_new_name(m->store, spec->name, e);
-	if (rc == 0 && is_galera) {
-		password = root_password(spec->task);
-		rc = check_galera_create(m, spec, password, e);
-	}
-	if (rc)
+	if (rc || spec->topology != TOPO_GALERA)
 		return rc;
+	*ret_password = root_password(spec->task);
+	rc = check_galera_create(m, spec, *ret_password, e);
+	return rc && *spec->name ? err_wrap(e, "service %s", spec->name) : rc;
+}
+
+static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
+{
+	cleanup_free char *password = NULL;
+	Gs__Service *row;
+
+	if (check_create(m, spec, &password, e))
+		return e->code;
+	if (!*spec->name) /* only now: a refusal must not speak of a name that nobody gave */
+		invent_name(m->store, spec);
 	defaults(spec);
 	row = obj_new_row(OBJ_SERVICE, id);
 	row->spec = obj_dup(spec);
-	if (is_galera)
+	if (password)
 		galera_create_rows(tx, row, password);
 	tx_create(tx, row);
 	return 0;
@@ -199,7 +225,9 @@ static int check_update(struct manager *m, const Gs__Service *svc, Gs__ServiceSp
 			       svc->spec->name);
 	if (spec->mode == MODE_GLOBAL || spec->replicas <= svc->spec->replicas)
 		return 0;
-	return check_galera_nodes(m->store, spec, spec->replicas, clock_wall_ms(m->clock), e);
+	return check_galera_nodes(m->store, spec, spec->replicas, clock_wall_ms(m->clock), e)
+		       ? err_wrap(e, "service %s", spec->name)
+		       : 0;
 }
 
 void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -242,8 +270,9 @@ static int check_scale(struct manager *m, const Gs__Service *svc, uint32_t repli
 	if (replicas > 1000)
 		return err_set(e, E_LIMIT, "service %s: %u replicas; the limit is 1000", svc->spec->name,
 			       replicas);
-	if (svc->spec->topology == TOPO_GALERA && replicas > svc->spec->replicas)
-		return check_galera_nodes(m->store, svc->spec, replicas, clock_wall_ms(m->clock), e);
+	if (svc->spec->topology == TOPO_GALERA && replicas > svc->spec->replicas &&
+	    check_galera_nodes(m->store, svc->spec, replicas, clock_wall_ms(m->clock), e))
+		return err_wrap(e, "service %s", svc->spec->name);
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "manager/ca.h"
 #include "manager/control.h"
 #include "manager/dispatch.h"
@@ -417,6 +418,7 @@ void manager_fail(struct rpc_call *call, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(e.msg, sizeof(e.msg), fmt, ap);
 	va_end(ap);
+	text_one_line(e.msg);
 	rpc_fail(call, &e);
 }
 

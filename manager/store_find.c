@@ -101,6 +101,18 @@ static int find_prefix(const struct store *s, enum obj_kind kind, const char *pr
 	return 0;
 }
 
+/* It is how some id begins. */
+static bool too_short(const struct store *s, enum obj_kind kind, const char *ref)
+{
+	const void *row;
+	size_t len = strlen(ref);
+
+	for (size_t i = 0; len < PREFIX_MIN && (row = store_at(s, kind, i)); i++)
+		if (strncmp(row_id(row), ref, len) == 0)
+			return true;
+	return false;
+}
+
 const void *store_find(const struct store *s, enum obj_kind kind, const char *ref, struct err *e)
 {
 	const void *row;
@@ -119,6 +131,7 @@ const void *store_find(const struct store *s, enum obj_kind kind, const char *re
 	if (find_prefix(s, kind, ref, &row, e))
 		return NULL;
 	if (!row)
-		err_set(e, E_NOT_FOUND, "no %s %.64s", obj_kind_name(kind), ref);
+		err_set(e, E_NOT_FOUND, "no %s %.64s%s", obj_kind_name(kind), ref,
+			too_short(s, kind, ref) ? ": of an id give 4 characters at least" : "");
 	return row;
 }

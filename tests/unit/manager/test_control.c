@@ -2,6 +2,7 @@
 /* The cluster verbs and a worker's session, against a real manager. */
 #include "daemon_rig.h"
 
+#include "manager/check_task.h"
 #include "manager/control_check.h"
 
 /* ---- a worker: one session, its events in a list ---- */
@@ -135,6 +136,8 @@ static Gs__ServiceSpec *galera_spec(const char *name, uint32_t replicas, const c
 	Gs__ServiceSpec *s = plain_spec(name, replicas);
 
 	s->topology = TOPO_GALERA;
+	while (s->task->n_args)
+		free(s->task->args[--s->task->n_args]);
 	obj_add_str(&s->task->n_env, &s->task->env, "TZ=UTC");
 	obj_add_str(&s->task->n_env, &s->task->env, "MYSQL_ROOT_PASSWORD=geheim");
 	if (network) {
@@ -233,6 +236,102 @@ static void test_services_refused(void **state)
 	free(s->task->env[--s->task->n_env]);
 	refused(r, s, "MYSQL_ROOT_PASSWORD");
 	refused(r, galera_spec("db", 3, "dbnet"), "service db: 3 replicas need 3 nodes, 0 are ready");
+	rig_free(r);
+}
+
+static void mount_on_data(Gs__ServiceSpec *s, Gs__MountType type, bool readonly)
+{
+	Gs__Mount *m = obj_new(&gs__mount__descriptor);
+
+	m->type = type;
+	m->readonly = readonly;
+	str_replace(&m->target, "/var/lib/mysql/");
+	obj_add(&s->task->n_mounts, &s->task->mounts, m);
+}
+
+/* U8: each of these was taken, and then dropped, or it stayed "preparing" for ever. */
+static void test_galera_that_cannot_be(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__ServiceSpec *s;
+	struct err e;
+	free(create_network(r, "dbnet", NULL, &e));
+
+	s = galera_spec("db", 1, "dbnet");
+	obj_add_str(&s->task->n_args, &s->task->args, "mysqld");
+	refused(r, s, "leave 'mysqld' and all behind it away");
+	s = galera_spec("db", 1, "dbnet");
+	s->task->restart = RESTART_NONE;
+	refused(r, s, "--restart-condition must be any");
+	s = galera_spec("db", 1, "dbnet");
+	mount_on_data(s, MOUNT_TMPFS, false);
+	refused(r, s, "must be type=volume");
+	s = galera_spec("db", 1, "dbnet");
+	mount_on_data(s, MOUNT_VOLUME, true);
+	refused(r, s, "writable");
+	rig_free(r);
+}
+
+static Gs__ServiceSpec *publish(Gs__ServiceSpec *s, uint32_t published, const char *protocol)
+{
+	Gs__Port *p = obj_new(&gs__port__descriptor);
+
+	p->published = published;
+	p->target = 80;
+	str_replace(&p->protocol, protocol);
+	str_replace(&p->mode, "ingress");
+	obj_add(&s->n_ports, &s->ports, p);
+	return s;
+}
+
+/* W1, U9, U12, M11: refused at the API, in one line, and nothing has changed. */
+static void test_bad_specs_refused(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__ServiceSpec *s;
+	struct err e;
+
+	s = plain_spec("web", 1);
+	str_replace(&s->task->hostname, "\xff");
+	refused(r, s, "service web: host name '?'");
+	s = plain_spec("web", 1);
+	str_replace(&s->task->dir, "/\xff");
+	refused(r, s, "service web: working folder '/?'");
+	refused(r, plain_spec("a\nb", 1), "service name 'a?b'");
+	s = plain_spec("", 1);
+	str_replace(&s->task->dir, "rel");
+	assert_true(create_service(r, s, &e) < 0);
+	assert_int_equal(strncmp(e.msg, "working folder 'rel'", 20), 0); /* no invented name before it */
+	refused(r, publish(publish(plain_spec("web", 1), 80, "tcp"), 80, "tcp"), "published twice");
+	refused(r, publish(plain_spec("web", 1), 80, "sctp"), "protocol 'sctp'");
+	s = plain_spec("web", 1);
+	str_replace(&s->endpoint_mode, "round");
+	refused(r, s, "endpoint mode 'round'");
+	assert_int_equal(create_service(r, publish(publish(plain_spec("", 1), 53, "tcp"), 53, "udp"), &e), 0);
+	rig_free(r);
+}
+
+/* U7: the network was there without a subnet, exit 0. */
+static void test_used_up_pool_is_told(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct err e;
+	Gs__Cluster *c = obj_dup(store_cluster(r->m.store));
+	struct tx *tx = tx_new(r->m.store);
+
+	str_replace(&c->spec->default_addr_pool, "10.20.0.0/24");
+	tx_update(tx, c);
+	store_commit(r->m.store, tx, NULL, NULL);
+	while (strcmp(store_cluster(r->m.store)->spec->default_addr_pool, "10.20.0.0/24"))
+		uv_run(&r->loop, UV_RUN_ONCE);
+	free(create_network(r, "one", NULL, &e));
+	while (!((const Gs__Network *)store_find(r->m.store, OBJ_NETWORK, "one", NULL))->subnet)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_null(create_network(r, "two", NULL, &e));
+	assert_string_equal(
+		e.msg, "network two: the address pool 10.20.0.0/24 has no free /24 left: give a --subnet, or "
+		       "remove a network");
+	free(create_network(r, "three", "10.30.0.0/24", &e));
 	rig_free(r);
 }
 
@@ -414,6 +513,9 @@ int main(void)
 		cmocka_unit_test(test_names_and_images),
 		cmocka_unit_test(test_networks),
 		cmocka_unit_test(test_services_refused),
+		cmocka_unit_test(test_galera_that_cannot_be),
+		cmocka_unit_test(test_bad_specs_refused),
+		cmocka_unit_test(test_used_up_pool_is_told),
 		cmocka_unit_test(test_session_streams_assignments),
 		cmocka_unit_test(test_second_session_replaces),
 		cmocka_unit_test(test_galera_create),

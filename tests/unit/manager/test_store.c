@@ -340,7 +340,9 @@ static void test_find(void **state)
 	assert_null(store_find(f->s, OBJ_SERVICE, "abcd", &e));
 	assert_string_equal(e.msg, "ID prefix abcd is ambiguous");
 	assert_null(store_find(f->s, OBJ_SERVICE, "abc", &e));
-	assert_string_equal(e.msg, "no service abc");
+	assert_string_equal(e.msg, "no service abc: of an id give 4 characters at least"); /* U11 */
+	assert_null(store_find(f->s, OBJ_SERVICE, "xyz", &e));
+	assert_string_equal(e.msg, "no service xyz");
 	assert_int_equal(e.code, E_NOT_FOUND);
 	assert_null(store_find(f->s, OBJ_SERVICE, "", &e));
 	/* a slot's history has one name: the task that should run is meant */
