@@ -4,9 +4,9 @@
  *   check -> root, keys, certificates in memory -> listen on 2377 -> files -> bootstrap raft
  *         -> leader -> commit {Cluster, Node, NodeCerts} -> answer
  *
- * The happy path takes a few milliseconds. What can fail: before the commit everything is removed again and
+ * The happy path takes a few milliseconds. What can fail: before the commit everything is moved aside and
  * the process ends (the worker starts a fresh one); a kill in between leaves a log without a Cluster row,
- * which the next start removes; a kill after the commit but before the answer leaves a complete cluster whose
+ * which the next start moves aside; a kill after the commit but before the answer leaves a complete cluster whose
  * worker has no certificate: the same node may then repeat the call and gets new ones. */
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -162,16 +162,18 @@ static void on_linger(void *arg)
 	manager_die(arg, &e);
 }
 
-/* Nobody was told that there is a cluster: leave nothing of it. */
+/* Nobody was told that there is a cluster: begin anew without it. */
 static void init_fail(struct init *in, const struct err *e)
 {
 	struct manager *m = in->m;
+	struct err aside = {0};
 
 	if (in->tx)
 		tx_free(steal(in->tx));
 	log_error("init: %s", e->msg);
 	rpc_fail(in->call, e);
-	manager_wipe(m);
+	if (manager_set_aside(m, "an init has failed", &aside))
+		log_error("%s", aside.msg);
 	loop_timer_init(&in->linger, m->loop, on_linger, m);
 	loop_timer_set(&in->linger, LINGER_MS);
 }

@@ -205,9 +205,8 @@ static void forget_half_init(struct manager *m)
 {
 	struct err e = {0};
 
-	log_warn("an init was cut off before it was complete; its traces are removed");
-	manager_wipe(m);
-	err_set(&e, 0, "starting over without a cluster");
+	if (manager_set_aside(m, "an init was cut off before it was complete", &e) == 0)
+		err_set(&e, 0, "starting over without a cluster");
 	manager_die(m, &e);
 }
 
@@ -276,15 +275,17 @@ int manager_load_identity(struct manager *m, struct err *e)
 	return 0;
 }
 
-void manager_wipe(struct manager *m)
+int manager_set_aside(struct manager *m, const char *why, struct err *e)
 {
-	static const char *const names[] = {"raft", "raft.new", "manager.crt", "ca.crt", "manager.key"};
+	static const char *const names[] = {"raft", "manager.crt", "ca.crt", "manager.key"};
+	cleanup_free char *where = NULL;
+	int rc = fs_set_aside(m->state_dir, names, array_size(names), &where, e);
 
-	for (size_t i = 0; i < array_size(names); i++) {
-		cleanup_free char *path = manager_path(m, names[i]);
-
-		fs_remove_all(path, NULL);
-	}
+	if (rc)
+		return err_wrap(e, "%s", why);
+	if (where)
+		log_warn("%s: what was there is in %s now", why, where);
+	return 0;
 }
 
 /* ---- start and stop ---- */
@@ -318,10 +319,13 @@ static int make_server(struct manager *m, struct err *e)
 int manager_start(struct manager *m, struct err *e)
 {
 	cleanup_free char *raft = manager_path(m, "raft");
+	bool has_log;
 	int rc = fs_mkdir(m->state_dir, 0700, e);
 
 	if (rc == 0)
 		rc = fs_mkdir(m->run_dir, 0755, e);
+	if (rc == 0)
+		rc = raft_engine_look(raft, &has_log, e);
 	if (rc)
 		return rc;
 	m->store = store_new(m->clock);
@@ -342,13 +346,13 @@ int manager_start(struct manager *m, struct err *e)
 	loop_timer_init(&m->listen, m->loop, listen_tick, m);
 	on_lag(m);
 	listen_tick(m);
-	m->state = raft_engine_exists(raft) ? MANAGER_LOADING : MANAGER_EMPTY;
+	m->state = has_log ? MANAGER_LOADING : MANAGER_EMPTY;
 	if (m->state == MANAGER_LOADING)
 		rc = manager_load_identity(m, e);
 	if (rc == 0)
 		rc = make_server(m, e); /* also proves that no other manager works in these folders */
 	if (rc == 0 && m->state == MANAGER_EMPTY)
-		manager_wipe(m);
+		rc = manager_set_aside(m, "there is no log here but other files of a manager", e);
 	if (rc == 0 && m->state == MANAGER_LOADING)
 		rc = manager_open_engine(m, e);
 	if (rc == 0)

@@ -83,8 +83,9 @@ int manager_open_engine(struct manager *m, struct err *e);
 /* Identity from manager.crt, manager.key and ca.crt; fills node_id and cluster_id. */
 int manager_load_identity(struct manager *m, struct err *e);
 int manager_listen(struct manager *m, const char *advertise, struct err *e);
-/* The files of a cluster: raft/, manager.crt, ca.crt, manager.key. */
-void manager_wipe(struct manager *m);
+/* Move the files of a cluster (raft/, manager.crt, ca.crt, manager.key) out of the way, durably, and log why
+ * and where they are. Nothing that may be the last of a cluster is ever deleted. */
+int manager_set_aside(struct manager *m, const char *why, struct err *e);
 /* Log one line and end the process; the worker starts it again. */
 void manager_die(struct manager *m, const struct err *e) __attribute__((noreturn));
 void manager_serve(struct manager *m);

@@ -168,9 +168,12 @@ int raft_engine_bootstrap(uv_loop_t *loop, const char *dir, struct err *e)
 	struct raft_configuration conf;
 	struct instance *in;
 	cleanup_free char *pending = xasprintf("%s.new", dir);
+	bool exists;
 	raft_id id;
-	int rc = fs_remove_all(dir, e);
+	int rc = raft_engine_look(dir, &exists, e);
 
+	if (rc == 0 && exists)
+		rc = err_set(e, E_EXISTS, "%s holds a manager's log already", dir);
 	if (rc == 0)
 		rc = fs_remove_all(pending, e);
 	if (rc == 0)
@@ -237,11 +240,13 @@ static void catch_up(struct engine *en)
 
 static void check_leadership(struct engine *en)
 {
-	struct raft *r = &en->in->raft;
-	bool leads = raft_state(r) == RAFT_LEADER;
+	struct raft *r;
+	bool leads;
 
-	if (en->closing)
+	if (en->closing) /* en->in may be gone */
 		return;
+	r = &en->in->raft;
+	leads = raft_state(r) == RAFT_LEADER;
 	if (en->leadership != FOLLOWER && (!leads || raft_current_term(r) != en->term))
 		set_leadership(en, FOLLOWER);
 	if (!leads)
@@ -456,10 +461,10 @@ static int start(struct engine *en, raft_id id, struct err *e)
 static int check_high_water(struct engine *en, struct err *e)
 {
 	uint64_t last = raft_last_index(&en->in->raft);
+	int rc = dir_high_water(en->dir, &en->high_water, e);
 
-	en->high_water = dir_high_water(en->dir);
-	if (last >= en->high_water)
-		return 0;
+	if (rc || last >= en->high_water)
+		return rc;
 	return err_set(e, E_CORRUPT,
 		       "%s ends at entry %" PRIu64 " but %" PRIu64
 		       " was applied here before: the log lost entries; restore it from a backup",

@@ -8,6 +8,8 @@
  *
  * The happy path is: read, compare. What can fail is the disk; a high-water mark that cannot be written is
  * only older than it could be. */
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,11 +71,42 @@ int dir_id_new(const char *dir, raft_id *ret, struct err *e)
 	return rc;
 }
 
-bool raft_engine_exists(const char *dir)
+/* false, 0: no such folder, or an empty one. */
+static int has_entries(const char *dir, bool *ret, struct err *e)
 {
-	cleanup_free char *path = in_dir(dir, "id");
+	DIR *d = opendir(dir);
+	const struct dirent *entry;
+	bool any = false;
+	int rc = 0;
 
-	return fs_exists(path);
+	*ret = false;
+	if (!d)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "open %s", dir);
+	errno = 0;
+	while (!any && (entry = readdir(d)))
+		any = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	if (!any && errno)
+		rc = err_errno(e, errno, "read %s", dir);
+	closedir(d);
+	*ret = any;
+	return rc;
+}
+
+int raft_engine_look(const char *dir, bool *ret_exists, struct err *e)
+{
+	raft_id id;
+	int rc = has_entries(dir, ret_exists, e);
+
+	if (rc || !*ret_exists)
+		return rc;
+	rc = dir_id(dir, &id, e);
+	if (rc == -ENOENT)
+		return err_set(
+			e, E_CORRUPT,
+			"%s holds a manager's log but its file 'id' is missing: restore the folder from a "
+			"backup, or move it away to begin without a cluster",
+			dir);
+	return rc;
 }
 
 void dir_mark_bad(const char *dir, const struct err *why)
@@ -89,17 +122,25 @@ int dir_check_bad(const char *dir, struct err *e)
 	cleanup_free char *text = NULL;
 	size_t len;
 
-	if (fs_read(path, 512, &text, &len, NULL))
-		return 0;
+	int rc = fs_read(path, 512, &text, &len, e);
+
+	if (rc == -ENOENT)
+		err_clear(e);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
 	return err_set(e, E_CORRUPT, "%s was found damaged (%s): restore it from a backup", dir, text);
 }
 
-uint64_t dir_high_water(const char *dir)
+int dir_high_water(const char *dir, uint64_t *ret, struct err *e)
 {
-	uint64_t index = 0;
+	int rc;
 
-	read_number(dir, "highwater", &index, NULL);
-	return index;
+	*ret = 0;
+	rc = read_number(dir, "highwater", ret, e);
+	if (rc != -ENOENT && rc != E_CORRUPT)
+		return rc;
+	err_clear(e);
+	return 0;
 }
 
 /* rename without fsync: after a crash of the machine the old mark or none is fine, half a number is not. */

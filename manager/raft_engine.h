@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The consensus engine on libraft (docs/manager.md, "Engine"). One directory, one loop, one thread.
  *
- *   raft_engine_exists(dir)?   no -> raft_engine_bootstrap(dir)      one voter: this node
+ *   raft_engine_look(dir)   none -> raft_engine_bootstrap(dir)      one voter: this node
  *   raft_engine_new -> fsm.restore, then fsm.apply ... -> barrier -> fsm.on_leader(true)
  *   ops->close(c, closed) -> raft_engine_free
  *
@@ -25,9 +25,11 @@ struct raft_engine_config {
 	void *fatal_arg;
 };
 
-bool raft_engine_exists(const char *dir);
-/* Make dir and its first configuration; durable once it returns. A leftover of a bootstrap that was killed is
- * replaced: raft_engine_exists is false for it. */
+/* Is there a log? A folder that cannot be read, or one with files but without the id, is neither: it fails
+ * (E_CORRUPT, an errno), and the folder must be left as it is. */
+int raft_engine_look(const char *dir, bool *ret_exists, struct err *e);
+/* Make dir and its first configuration; durable once it returns. E_EXISTS: there is something in dir already.
+ * What a killed bootstrap left has another name and is replaced: nobody was told of it. */
 int raft_engine_bootstrap(uv_loop_t *loop, const char *dir, struct err *e);
 /* Loads and starts. E_CORRUPT: the directory lost what it had acknowledged, or was marked damaged before. */
 int raft_engine_new(const struct raft_engine_config *config, struct consensus **ret, struct err *e);

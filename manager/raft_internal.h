@@ -80,7 +80,8 @@ int dir_id(const char *dir, raft_id *ret, struct err *e);
 int dir_id_new(const char *dir, raft_id *ret, struct err *e);
 void dir_mark_bad(const char *dir, const struct err *why);
 int dir_check_bad(const char *dir, struct err *e);
-uint64_t dir_high_water(const char *dir); /* 0: none */
+/* 0: there is none, or a power cut left an empty file. Fails when it cannot be read. */
+int dir_high_water(const char *dir, uint64_t *ret, struct err *e);
 int dir_set_high_water(const char *dir, uint64_t index);
 /* libraft looks at its preallocated segments only (capacity_kib) and, once they are used up, refuses for
  * ever, also when space has come back; this looks at the disk as well. */

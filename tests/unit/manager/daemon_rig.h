@@ -30,15 +30,20 @@ struct rig {
 	bool stopped;
 };
 
-static inline void rig_start(struct rig *r)
+static inline void rig_prepare(struct rig *r)
 {
-	struct err e = {0};
-
 	memset(&r->m, 0, sizeof(r->m));
 	r->m.loop = &r->loop;
 	r->m.clock = &clock_real;
 	r->m.state_dir = xasprintf("%s/state", r->dir);
 	r->m.run_dir = xasprintf("%s/run", r->dir);
+}
+
+static inline void rig_start(struct rig *r)
+{
+	struct err e = {0};
+
+	rig_prepare(r);
 	if (manager_start(&r->m, &e))
 		fail_msg("%s", e.msg);
 }

@@ -2,8 +2,12 @@
 /* Init, join, certificates, roles: against a real manager on real TLS. */
 #include "daemon_rig.h"
 
+#include <glob.h>
+#include <sys/wait.h>
+
 #include "manager/ca.h"
 #include "manager/control_check.h"
+#include "manager/raft_engine.h"
 
 #define REQUEST_A "0123456789abcdef-a"
 #define REQUEST_B "0123456789abcdef-b"
@@ -60,6 +64,97 @@ static void test_init_twice(void **state)
 	assert_null(rig_init_call(r, r->addr, &e));
 	assert_int_equal(e.code, E_EXISTS);
 	memcpy(r->node_id, own, sizeof(own));
+	rig_free(r);
+}
+
+/* ---- FINDINGS M4: what may be a cluster's state is never deleted ---- */
+
+static bool exists_in(const struct rig *r, const char *pattern)
+{
+	cleanup_free char *path = xasprintf("%s/%s", r->m.state_dir, pattern);
+	glob_t found;
+	bool any = glob(path, 0, NULL, &found) == 0;
+
+	globfree(&found);
+	return any;
+}
+
+static void rig_rename(const struct rig *r, const char *from, const char *to)
+{
+	cleanup_free char *a = xasprintf("%s/state/%s", r->dir, from),
+			  *b = xasprintf("%s/state/%s", r->dir, to);
+
+	assert_int_equal(rename(a, b), 0);
+}
+
+static void test_m4_log_without_id_is_kept(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct err e = {0};
+
+	rig_stop(r);
+	rig_rename(r, "raft/id", "kept");
+	rig_prepare(r);
+	assert_int_equal(manager_start(&r->m, &e), E_CORRUPT);
+	assert_non_null(strstr(e.msg, "raft holds a manager's log but its file 'id' is missing"));
+	assert_true(exists_in(r, "manager.key"));
+	assert_true(exists_in(r, "raft/metadata1"));
+	free(r->m.state_dir);
+	free(r->m.run_dir);
+	rig_rename(r, "kept", "raft/id");
+	rig_start(r);
+	rig_wait_serving(r);
+	rig_free(r);
+}
+
+static void test_m4_files_without_log_are_moved(void **state)
+{
+	struct rig *r = rig_with_cluster();
+
+	rig_stop(r);
+	rig_rename(r, "raft", "elsewhere");
+	rig_start(r);
+	assert_int_equal(r->m.state, MANAGER_EMPTY);
+	assert_true(exists_in(r, "aside-*/manager.key"));
+	assert_true(exists_in(r, "aside-*/ca.crt"));
+	assert_false(exists_in(r, "manager.key"));
+	assert_true(exists_in(r, "elsewhere/id"));
+	rig_free(r);
+}
+
+/* The process ends by itself, hence in a child. */
+static void start_and_die(struct rig *r)
+{
+	memset(&r->loop, 0, sizeof(r->loop));
+	uv_loop_init(&r->loop);
+	alarm(20);
+	rig_start(r);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	_exit(0);
+}
+
+static void test_m4_half_an_init_is_moved(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *raft = xasprintf("%s/state/raft", r->dir);
+	struct err e = {0};
+	int status;
+	pid_t pid;
+
+	rig_stop(r);
+	rig_rename(r, "raft", "elsewhere");
+	if (raft_engine_bootstrap(&r->loop, raft, &e))
+		fail_msg("%s", e.msg);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	pid = fork();
+	if (pid == 0)
+		start_and_die(r);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	rig_start(r);
+	assert_int_equal(r->m.state, MANAGER_EMPTY);
+	assert_true(exists_in(r, "aside-*/raft/id"));
+	assert_true(exists_in(r, "aside-*/manager.key"));
 	rig_free(r);
 }
 
@@ -324,6 +419,9 @@ int main(void)
 		cmocka_unit_test(test_before_init),
 		cmocka_unit_test(test_init_and_restart),
 		cmocka_unit_test(test_init_twice),
+		cmocka_unit_test(test_m4_log_without_id_is_kept),
+		cmocka_unit_test(test_m4_files_without_log_are_moved),
+		cmocka_unit_test(test_m4_half_an_init_is_moved),
 		cmocka_unit_test(test_init_bad_input),
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_join_refused),

@@ -143,11 +143,12 @@ static struct rig *rig_new(const char *dir)
 {
 	struct rig *r = xcalloc(1, sizeof(*r));
 	struct err e = {0};
+	bool exists;
 
 	uv_loop_init(&r->loop);
 	r->dir = xasprintf("%s/raft", dir);
 	r->threshold = 1000;
-	if (!raft_engine_exists(r->dir) && raft_engine_bootstrap(&r->loop, r->dir, &e))
+	if (raft_engine_look(r->dir, &exists, &e) || (!exists && raft_engine_bootstrap(&r->loop, r->dir, &e)))
 		fail_msg("%s", e.msg);
 	return r;
 }
@@ -314,6 +315,51 @@ static void test_lost_entries_are_refused(void **state)
 	assert_int_equal(fs_write(mark, "500\n", 4, 0600, NULL), 0);
 	assert_int_equal(rig_open(r, &e), E_CORRUPT);
 	assert_non_null(strstr(e.msg, "500"));
+	rig_free(r);
+}
+
+/* FINDINGS M4: only a folder that is not there, or is empty, is no log. */
+static void test_m4_log_without_id(void **state)
+{
+	struct rig *r = rig_new(*state);
+	cleanup_free char *id = xasprintf("%s/id", r->dir), *kept = xasprintf("%s/id.kept", r->dir);
+	cleanup_free char *under = xasprintf("%s/below", id);
+	struct err e = {0};
+	bool exists;
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	assert_int_equal(rig_put_wait(r, 1), 0);
+	rig_shut(r);
+	assert_int_equal(rename(id, kept), 0);
+	assert_int_equal(raft_engine_look(r->dir, &exists, &e), E_CORRUPT);
+	assert_non_null(strstr(e.msg, "restore the folder"));
+	assert_int_equal(raft_engine_bootstrap(&r->loop, r->dir, &e), E_CORRUPT);
+	assert_int_equal(rename(kept, id), 0);
+	assert_int_equal(raft_engine_bootstrap(&r->loop, r->dir, &e), E_EXISTS);
+	assert_int_equal(raft_engine_look(under, &exists, &e), -ENOTDIR);
+	err_clear(&e);
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	assert_int_equal(rig_put_wait(r, 2), 0);
+	rig_free(r);
+}
+
+/* FINDINGS M4: the same for the marks beside the log: one that cannot be read is not one that is missing. */
+static void test_m4_marks_that_cannot_be_read(void **state)
+{
+	static const char *const names[] = {"damaged", "highwater"};
+	struct rig *r = rig_new(*state);
+
+	for (size_t i = 0; i < 2; i++) {
+		cleanup_free char *path = xasprintf("%s/%s", r->dir, names[i]);
+		struct err e = {0};
+
+		assert_int_equal(symlink(names[i], path), 0); /* to itself */
+		assert_int_equal(rig_open(r, &e), -ELOOP);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rig_open(r, NULL), 0);
 	rig_free(r);
 }
 
@@ -501,6 +547,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_defer_and_barrier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_entries_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_m4_log_without_id, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_m4_marks_that_cannot_be_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_command_marks_the_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 	};
