@@ -98,6 +98,14 @@ static void call_die(struct rpc_call *call)
 
 /* ---- from the connection ---- */
 
+static void error_fill(const struct rpc_conn *c, const struct err *e, Gs__ErrorBody *ret)
+{
+	ret->code = e->code < 0 ? e->code : E_UNAVAILABLE;
+	ret->message = (char *)e->msg;
+	if (e->code == E_NOT_LEADER && c && c->services)
+		ret->leader_addr = (char *)c->services->leader;
+}
+
 static void send_error(struct rpc_conn *c, uint64_t id, const struct err *e)
 {
 	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
@@ -105,8 +113,7 @@ static void send_error(struct rpc_conn *c, uint64_t id, const struct err *e)
 
 	h.call = id;
 	h.kind = FRAME_ERROR;
-	body.code = e->code < 0 ? e->code : E_UNAVAILABLE;
-	body.message = (char *)e->msg;
+	error_fill(c, e, &body);
 	conn_send(c, &h, &body.base);
 }
 
@@ -158,7 +165,9 @@ static int call_handler(struct rpc_conn *c, const struct frame *f, rpc_handler *
 	unsigned service = f->header->service, method = f->header->method;
 	const ProtobufCServiceDescriptor *d = rpc_service_descriptor(service);
 	const struct service_entry *entry = d && c->services ? &c->services->entries[service] : NULL;
-	unsigned max = conn_is_trusted(c) ? CONN_CALLS_MAX : CONN_CALLS_MAX_UNAUTHENTICATED;
+	unsigned max = !conn_is_trusted(c)       ? CONN_CALLS_MAX_UNAUTHENTICATED
+		       : f->header->priority > 0 ? CONN_CALLS_MAX + CONN_CALLS_URGENT
+						 : CONN_CALLS_MAX;
 
 	if (!entry || method >= d->n_methods || method >= entry->n || !entry->handlers[method])
 		return err_set(e, -ENOSYS, "method %u.%u is not served here", service, method);
@@ -395,13 +404,13 @@ int rpc_event(struct rpc_call *call, const ProtobufCMessage *event)
 
 	if (call->is_dead || !call->conn || call->conn->is_closing)
 		return E_CLOSED;
-	if (bytes > FRAME_MAX - FRAME_HEADER_MAX)
+	if (bytes > MESSAGE_MAX)
 		return E_INVALID;
 	if (call->credit <= 0 || conn_queue_bytes(call->conn) > CONN_QUEUE_HIGH) {
 		call->wants_drain = true;
 		return E_LIMIT;
 	}
-	call->credit -= (int64_t)(6 + gs__frame_header__get_packed_size(&h) + bytes);
+	call->credit -= (int64_t)(FRAME_COST + bytes);
 	conn_send(call->conn, &h, event);
 	return 0;
 }
@@ -421,7 +430,7 @@ void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
 {
 	struct err e;
 
-	if (protobuf_c_message_get_packed_size(response) <= FRAME_MAX - FRAME_HEADER_MAX) {
+	if (protobuf_c_message_get_packed_size(response) <= MESSAGE_MAX) {
 		call_finish(call, FRAME_RESPONSE, response);
 		return;
 	}
@@ -439,7 +448,6 @@ void rpc_fail(struct rpc_call *call, const struct err *e)
 {
 	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
 
-	body.code = e->code < 0 ? e->code : E_UNAVAILABLE;
-	body.message = (char *)e->msg;
+	error_fill(call->conn, e, &body);
 	call_finish(call, FRAME_ERROR, &body.base);
 }

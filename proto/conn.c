@@ -19,7 +19,11 @@
 #include "proto/tls_impl.h"
 
 #define READ_CHUNK (32u << 10)
-#define WIRE_HIGH (64u << 10) /* encrypt no more than this ahead of the socket */
+/* What stands before an urgent frame: no more than this encrypted ahead of the socket, a piece beyond it, and
+ * what the kernel holds unsent. All together stay below 64 KiB. */
+#define WIRE_HIGH (16u << 10)
+#define UNSENT_MAX (24u << 10)
+#define TLS_ANSWER_MAX (64u << 10)
 #define FINISH_MS 1000
 
 static void conn_flush(struct rpc_conn *c);
@@ -28,12 +32,8 @@ static void conn_flush(struct rpc_conn *c);
 
 static void conn_free(struct rpc_conn *c)
 {
-	struct conn_chunk *chunk, *tmp;
-
-	DL_FOREACH_SAFE (c->tx, chunk, tmp) {
-		buf_fini(&chunk->data);
-		free(chunk);
-	}
+	outq_fini(&c->tx);
+	parts_fini(&c->parts);
 	buf_fini(&c->rx);
 	buf_fini(&c->wire);
 	buf_fini(&c->inflight);
@@ -141,14 +141,14 @@ bool conn_is_trusted(const struct rpc_conn *c)
 	return !c->is_server || c->peer.is_local || c->peer.is_authenticated;
 }
 
-size_t conn_frame_limit(const struct rpc_conn *c)
+size_t conn_message_limit(const struct rpc_conn *c)
 {
-	return c->state == CONN_OPEN && conn_is_trusted(c) ? FRAME_MAX : FRAME_MAX_UNAUTHENTICATED;
+	return c->state == CONN_OPEN && conn_is_trusted(c) ? MESSAGE_MAX : MESSAGE_MAX_UNAUTHENTICATED;
 }
 
 /* ---- frames in ---- */
 
-static void conn_frame(struct rpc_conn *c, const struct frame *f, size_t bytes)
+static void conn_message(struct rpc_conn *c, const struct frame *f)
 {
 	struct err e;
 
@@ -170,12 +170,24 @@ static void conn_frame(struct rpc_conn *c, const struct frame *f, size_t bytes)
 	case FRAME_EVENT:
 	case FRAME_END:
 	case FRAME_ERROR:
-		req_answer(c, f, bytes);
+		req_answer(c, f);
 		return;
 	default:
 		err_set(&e, E_PROTOCOL, "an unexpected frame of kind %d", f->header->kind);
 		conn_fail(c, &e);
 	}
+}
+
+static void conn_frame(struct rpc_conn *c, struct frame *f)
+{
+	struct err e;
+	int rc = parts_add(&c->parts, f, conn_message_limit(c), &e);
+
+	if (rc > 0)
+		conn_message(c, f);
+	parts_done(&c->parts, f);
+	if (rc < 0)
+		conn_fail(c, &e);
 }
 
 static void conn_parse(struct rpc_conn *c)
@@ -186,12 +198,11 @@ static void conn_parse(struct rpc_conn *c)
 	ssize_t n = 0;
 
 	while (!c->is_closing && c->state != CONN_FINISHING) {
-		n = frame_decode(c->rx.data + used, c->rx.len - used, conn_frame_limit(c), &f, &e);
+		n = frame_decode(c->rx.data + used, c->rx.len - used, &f, &e);
 		if (n <= 0)
 			break;
 		used += (size_t)n;
-		conn_frame(c, &f, (size_t)n);
-		frame_fini(&f);
+		conn_frame(c, &f);
 	}
 	if (n < 0)
 		conn_fail(c, &e);
@@ -284,7 +295,7 @@ static void tls_answer(struct rpc_conn *c)
 	struct err e;
 
 	err_set(&e, E_LIMIT, "%s does not read", c->peer.addr);
-	if (BIO_pending(c->tls_out) > (int)WIRE_HIGH)
+	if (BIO_pending(c->tls_out) > (int)TLS_ANSWER_MAX)
 		conn_fail(c, &e);
 	conn_flush(c);
 }
@@ -356,10 +367,6 @@ static void encrypt(struct rpc_conn *c, const struct buf *plain)
 	int pending;
 	struct err e;
 
-	if (!c->ssl) {
-		buf_append(&c->wire, plain->data, plain->len);
-		return;
-	}
 	ERR_clear_error();
 	while (done < plain->len && SSL_write_ex(c->ssl, plain->data + done, plain->len - done, &n)) {
 		done += n;
@@ -376,20 +383,17 @@ static void encrypt(struct rpc_conn *c, const struct buf *plain)
 static void wire_fill(struct rpc_conn *c)
 {
 	int pending = c->ssl ? BIO_pending(c->tls_out) : 0; /* the handshake's own */
+	struct buf plain = {0};
 
 	if (pending > 0) {
 		BIO_read(c->tls_out, buf_reserve(&c->wire, (size_t)pending), pending);
 		c->wire.len += (size_t)pending;
 	}
-	while (c->tx && c->wire.len < WIRE_HIGH && !c->is_closing) {
-		struct conn_chunk *chunk = c->tx;
-
-		DL_DELETE(c->tx, chunk);
-		c->queued_bytes -= chunk->data.len;
-		encrypt(c, &chunk->data);
-		buf_fini(&chunk->data);
-		free(chunk);
+	while (c->wire.len < WIRE_HIGH && !c->is_closing && outq_next(&c->tx, c->ssl ? &plain : &c->wire)) {
+		encrypt(c, &plain);
+		plain.len = 0;
 	}
+	buf_fini(&plain);
 }
 
 static void on_shutdown(uv_shutdown_t *req, int status)
@@ -466,38 +470,19 @@ static void conn_flush(struct rpc_conn *c)
 
 size_t conn_queue_bytes(const struct rpc_conn *c)
 {
-	return c->queued_bytes + c->wire.len + c->inflight.len;
-}
-
-/* An urgent frame goes behind the other urgent ones and before the rest. */
-static void tx_insert(struct rpc_conn *c, struct conn_chunk *chunk)
-{
-	struct conn_chunk *at = c->tx;
-
-	while (chunk->is_urgent && at && at->is_urgent)
-		at = at->next;
-	if (chunk->is_urgent && at)
-		DL_PREPEND_ELEM(c->tx, at, chunk);
-	else
-		DL_APPEND(c->tx, chunk);
+	return c->tx.bytes + c->wire.len + c->inflight.len;
 }
 
 void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload)
 {
-	struct conn_chunk *chunk;
 	struct err e;
 
 	if (c->is_closing || c->state == CONN_FINISHING)
 		return;
-	chunk = xcalloc(1, sizeof(*chunk));
-	chunk->is_urgent = header->priority > 0;
-	if (frame_encode(&chunk->data, header, payload, &e) < 0) {
-		free(chunk);
+	if (outq_add(&c->tx, header, payload, &e) < 0) {
 		conn_fail(c, &e); /* callers have checked: a message of ours that is too large */
 		return;
 	}
-	c->queued_bytes += chunk->data.len;
-	tx_insert(c, chunk);
 	if (conn_queue_bytes(c) > CONN_QUEUE_MAX) {
 		err_set(&e, E_LIMIT, "%s does not read: %zu bytes are queued", c->peer.addr,
 			conn_queue_bytes(c));
@@ -531,11 +516,8 @@ static void tcp_options(struct rpc_conn *c)
 {
 	const struct {
 		int option, value;
-	} options[] = {{TCP_KEEPIDLE, 2},
-		       {TCP_KEEPINTVL, 1},
-		       {TCP_KEEPCNT, 3},
-		       {TCP_USER_TIMEOUT, 5000},
-		       {TCP_NODELAY, 1}};
+	} options[] = {{TCP_KEEPIDLE, 2},        {TCP_KEEPINTVL, 1}, {TCP_KEEPCNT, 3},
+		       {TCP_USER_TIMEOUT, 5000}, {TCP_NODELAY, 1},   {TCP_NOTSENT_LOWAT, (int)UNSENT_MAX}};
 	int fd, on = 1;
 
 	if (uv_fileno(&c->io.handle, &fd) < 0)

@@ -15,13 +15,16 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "proto/frame.h"
 #include "proto/rpc.h"
 
 enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_HELLO, CONN_OPEN, CONN_FINISHING };
 
-#define RPC_PROTOCOL 1u
+#define RPC_PROTOCOL_MIN 2u /* 2: large messages travel in pieces */
+#define RPC_PROTOCOL_MAX 2u
 #define CONN_CALLS_MAX 256u
 #define CONN_CALLS_MAX_UNAUTHENTICATED 4u
+#define CONN_CALLS_URGENT 16u         /* places beyond CONN_CALLS_MAX for urgent calls alone */
 #define CONN_QUEUE_MAX (16u << 20)    /* then the connection is closed */
 #define CONN_QUEUE_HIGH (4u << 20)    /* then rpc_event says E_LIMIT */
 #define CONN_QUEUE_LOW (1u << 20)     /* then on_drain */
@@ -38,18 +41,13 @@ struct service_table {
 	struct service_entry entries[RPC_SERVICES];
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
 	void *arg;
+	char leader[80]; /* told with E_NOT_LEADER; "" when unknown */
 };
 
 struct conn_ops {
 	void (*on_open)(struct rpc_conn *c);
 	/* The last callback; c->err says why. */
 	void (*on_closed)(struct rpc_conn *c);
-};
-
-struct conn_chunk {
-	struct conn_chunk *prev, *next;
-	bool is_urgent;
-	struct buf data;
 };
 
 struct rpc_conn {
@@ -72,9 +70,9 @@ struct rpc_conn {
 	SSL *ssl; /* NULL on a unix socket */
 	BIO *tls_in, *tls_out;
 	struct buf rx;             /* plain bytes, not yet a frame */
-	struct conn_chunk *tx;     /* plain frames, not yet encrypted; urgent ones first */
+	struct parts parts;        /* frames, not yet a message */
+	struct outq tx;            /* messages, not yet frames */
 	struct buf wire, inflight; /* encrypted: next, and what libuv is writing */
-	size_t queued_bytes;       /* in tx */
 	uint64_t limit_at;         /* ms of uv_now; 0: none */
 	const char *limit_text;
 
@@ -82,6 +80,7 @@ struct rpc_conn {
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* ours, for Hello */
 	char expect_node[ID_LEN + 1];
 	bool expect_manager;
+	char leader[80]; /* "ip:port" from the last E_NOT_LEADER that named one */
 
 	const struct conn_ops *ops;
 	void *owner;
@@ -105,7 +104,8 @@ void conn_fail(struct rpc_conn *c, const struct err *e);
 void conn_refuse(struct rpc_conn *c, const struct err *e);
 void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload);
 size_t conn_queue_bytes(const struct rpc_conn *c);
-size_t conn_frame_limit(const struct rpc_conn *c);
+/* The largest message that the other side may send now. */
+size_t conn_message_limit(const struct rpc_conn *c);
 void conn_set_limit(struct rpc_conn *c, uint64_t delay_ms, const char *text);
 void conn_timer_update(struct rpc_conn *c);
 bool conn_is_trusted(const struct rpc_conn *c); /* we, as a server, know who that is */
@@ -126,7 +126,7 @@ uint64_t call_next_deadline(const struct rpc_conn *c); /* 0: none */
 /* ---- req.c (outgoing) ---- */
 struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec);
 void req_send_queued(struct rpc_conn *c);
-void req_answer(struct rpc_conn *c, const struct frame *f, size_t frame_bytes);
+void req_answer(struct rpc_conn *c, const struct frame *f);
 void req_expire(struct rpc_conn *c, uint64_t now);
 void req_abort_all(struct rpc_conn *c);
 uint64_t req_next_deadline(const struct rpc_conn *c);

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The codec of one frame: u32 length of header + payload, u16 length of header, header, payload.
+/* The codec of one frame.
  *
  * The happy path is: the bytes hold one whole frame and its header unpacks. What can fail is everything
  * a stranger may send; the declared lengths are checked before anything is allocated. */
-#include <string.h>
+#include "proto/frame.h"
 
-#include "base/buf.h"
-#include "base/mem.h"
-#include "proto/rpc.h"
+#include "base/bug.h"
 
 #define PREFIX_LEN 6u
 
-ssize_t frame_decode(const uint8_t *data, size_t len, size_t limit, struct frame *ret, struct err *e)
+ssize_t frame_decode(const uint8_t *data, size_t len, struct frame *ret, struct err *e)
 {
 	struct cur c = cur_of(data, len);
 	uint32_t body = cur_u32(&c);
@@ -20,8 +18,8 @@ ssize_t frame_decode(const uint8_t *data, size_t len, size_t limit, struct frame
 
 	if (c.bad)
 		return 0;
-	if (body > limit)
-		return err_set(e, E_LIMIT, "a frame of %u bytes, the limit is %zu", body, limit);
+	if (body > FRAME_MAX)
+		return err_set(e, E_LIMIT, "a frame of %u bytes, the limit is %u", body, FRAME_MAX);
 	head = cur_u16(&c);
 	if (c.bad)
 		return 0;
@@ -43,19 +41,34 @@ void frame_fini(struct frame *f)
 	*f = (struct frame){0};
 }
 
+/* Prefix and header; the payload's bytes are the caller's to append. */
+static void head_put(struct buf *out, const Gs__FrameHeader *header, size_t payload)
+{
+	size_t head = gs__frame_header__get_packed_size(header);
+
+	bug_if(head > FRAME_HEADER_MAX);
+	bug_if(head + payload > FRAME_MAX);
+	buf_reserve(out, PREFIX_LEN + head + payload);
+	buf_u32(out, (uint32_t)(head + payload));
+	buf_u16(out, (uint16_t)head);
+	out->len += gs__frame_header__pack(header, out->data + out->len);
+}
+
 int frame_encode(struct buf *out, const Gs__FrameHeader *header, const ProtobufCMessage *payload,
 		 struct err *e)
 {
-	size_t head = gs__frame_header__get_packed_size(header);
-	size_t body = head + (payload ? protobuf_c_message_get_packed_size(payload) : 0);
+	size_t n = payload ? protobuf_c_message_get_packed_size(payload) : 0;
 
-	if (body > FRAME_MAX)
-		return err_set(e, E_LIMIT, "a message of %zu bytes, the limit is %u", body, FRAME_MAX);
-	buf_reserve(out, PREFIX_LEN + body);
-	buf_u32(out, (uint32_t)body);
-	buf_u16(out, (uint16_t)head);
-	out->len += gs__frame_header__pack(header, out->data + out->len);
+	if (n > FRAME_MAX - FRAME_HEADER_MAX)
+		return err_set(e, E_LIMIT, "a message of %zu bytes does not fit into one frame", n);
+	head_put(out, header, n);
 	if (payload)
 		out->len += protobuf_c_message_pack(payload, out->data + out->len);
 	return 0;
+}
+
+void frame_put(struct buf *out, const Gs__FrameHeader *header, const uint8_t *payload, size_t n)
+{
+	head_put(out, header, n);
+	buf_append(out, payload, n);
 }

@@ -13,7 +13,8 @@ void hello_send(struct rpc_conn *c)
 	Gs__Hello hello = GS__HELLO__INIT;
 
 	h.kind = FRAME_HELLO;
-	hello.protocol_min = hello.protocol_max = RPC_PROTOCOL;
+	hello.protocol_min = RPC_PROTOCOL_MIN;
+	hello.protocol_max = RPC_PROTOCOL_MAX;
 	hello.cluster_id = c->cluster_id;
 	hello.node_id = c->node_id;
 	hello.software_version = (char *)GSWARM_VERSION;
@@ -22,10 +23,11 @@ void hello_send(struct rpc_conn *c)
 
 static int hello_check(const struct rpc_conn *c, const Gs__Hello *hello, struct err *e)
 {
-	if (hello->protocol_min > RPC_PROTOCOL || hello->protocol_max < RPC_PROTOCOL)
-		return err_set(e, E_PROTOCOL, "gswarm %.32s speaks protocol %u to %u, gswarm %s speaks %u",
+	if (hello->protocol_min > RPC_PROTOCOL_MAX || hello->protocol_max < RPC_PROTOCOL_MIN)
+		return err_set(e, E_PROTOCOL,
+			       "gswarm %.32s speaks protocol %u to %u, gswarm %s speaks %u to %u",
 			       hello->software_version, hello->protocol_min, hello->protocol_max,
-			       GSWARM_VERSION, RPC_PROTOCOL);
+			       GSWARM_VERSION, RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX);
 	if (c->cluster_id[0] && hello->cluster_id[0] && strcmp(c->cluster_id, hello->cluster_id) != 0)
 		return err_set(e, E_FORBIDDEN, "swarm %.25s and swarm %.25s are not the same", c->cluster_id,
 			       hello->cluster_id);
@@ -65,6 +67,7 @@ void hello_receive(struct rpc_conn *c, const struct frame *f)
 		return;
 	}
 	rc = hello_check(c, hello, &e);
+	c->peer.protocol = hello->protocol_max < RPC_PROTOCOL_MAX ? hello->protocol_max : RPC_PROTOCOL_MAX;
 	gs__hello__free_unpacked(hello, NULL);
 	if (rc < 0 && c->is_server) {
 		conn_refuse(c, &e);

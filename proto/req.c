@@ -24,7 +24,8 @@ struct rpc_req {
 	uint64_t deadline_at;
 	const ProtobufCMethodDescriptor *desc; /* NULL: no such method */
 	ProtobufCMessage *queued;              /* a copy, until it is sent */
-	bool is_sent, is_over;                 /* over: done is due in the next round of the loop */
+	bool is_sent, is_paused;
+	bool is_over; /* done is due in the next round of the loop */
 	struct err over;
 	uint32_t consumed; /* event bytes not yet given back as credit */
 	void (*on_event)(const ProtobufCMessage *event, void *arg);
@@ -105,11 +106,12 @@ static int req_check(const struct rpc_req *r, const ProtobufCMessage *msg, struc
 {
 	if (!r->desc || msg->descriptor != r->desc->input)
 		return err_set(e, E_INVALID, "no method %u.%u for this request", r->service, r->method);
-	if (protobuf_c_message_get_packed_size(msg) > FRAME_MAX - FRAME_HEADER_MAX)
+	if (protobuf_c_message_get_packed_size(msg) > MESSAGE_MAX)
 		return err_set(e, E_LIMIT, "the request is too large");
-	if (r->conn->n_reqs > CONN_CALLS_MAX)
+	if (r->conn->n_reqs > CONN_CALLS_MAX + (r->priority ? CONN_CALLS_URGENT : 0))
 		return err_set(e, E_LIMIT, "%u calls are open on this connection", r->conn->n_reqs);
-	if (conn_queue_bytes(r->conn) > CONN_QUEUE_HIGH)
+	if (!r->priority &&
+	    conn_queue_bytes(r->conn) > CONN_QUEUE_HIGH) /* a heartbeat goes first, it need not wait */
 		return err_set(e, E_LIMIT, "%zu bytes wait to be sent to %s", conn_queue_bytes(r->conn),
 			       r->conn->peer.addr);
 	return 0;
@@ -183,7 +185,28 @@ static struct rpc_req *req_find(struct rpc_conn *c, uint64_t id)
 	return NULL;
 }
 
-static void req_event(struct rpc_req *r, const struct frame *f, size_t frame_bytes)
+/* Credit goes back in steps, and none while the consumer holds it. */
+static void req_give_credit(struct rpc_req *r)
+{
+	if (r->is_paused || r->is_over || r->consumed < CONN_WINDOW_STEP)
+		return;
+	req_send_header(r, FRAME_WINDOW, r->consumed);
+	r->consumed = 0;
+}
+
+void rpc_req_pause(struct rpc_req *r)
+{
+	r->is_paused = true;
+}
+
+void rpc_req_resume(struct rpc_req *r)
+{
+	r->is_paused = false;
+	if (r->is_sent)
+		req_give_credit(r);
+}
+
+static void req_event(struct rpc_req *r, const struct frame *f)
 {
 	struct rpc_conn *c = r->conn;
 	uint64_t id = r->id;
@@ -202,11 +225,8 @@ static void req_event(struct rpc_req *r, const struct frame *f, size_t frame_byt
 	r = c->is_closing ? NULL : req_find(c, id); /* on_event may have cancelled it */
 	if (!r)
 		return;
-	r->consumed += (uint32_t)frame_bytes;
-	if (r->consumed >= CONN_WINDOW_STEP) {
-		req_send_header(r, FRAME_WINDOW, r->consumed);
-		r->consumed = 0;
-	}
+	r->consumed += (uint32_t)(f->payload_len + FRAME_COST);
+	req_give_credit(r);
 }
 
 static void req_error(struct rpc_req *r, const struct frame *f)
@@ -218,6 +238,8 @@ static void req_error(struct rpc_req *r, const struct frame *f)
 		err_set(&e, body->code, "%s", body->message);
 	else
 		err_set(&e, E_PROTOCOL, "an unreadable error");
+	if (body && body->leader_addr[0])
+		snprintf(r->conn->leader, sizeof(r->conn->leader), "%s", body->leader_addr);
 	if (body)
 		gs__error_body__free_unpacked(body, NULL);
 	req_finish(r, NULL, &e);
@@ -235,7 +257,7 @@ static void req_response(struct rpc_req *r, const struct frame *f)
 		protobuf_c_message_free_unpacked(m, NULL);
 }
 
-void req_answer(struct rpc_conn *c, const struct frame *f, size_t frame_bytes)
+void req_answer(struct rpc_conn *c, const struct frame *f)
 {
 	struct rpc_req *r = req_find(c, f->header->call);
 
@@ -243,7 +265,7 @@ void req_answer(struct rpc_conn *c, const struct frame *f, size_t frame_bytes)
 		return; /* ended here already */
 	switch (f->header->kind) {
 	case FRAME_EVENT:
-		req_event(r, f, frame_bytes);
+		req_event(r, f);
 		return;
 	case FRAME_RESPONSE:
 		req_response(r, f);

@@ -11,7 +11,7 @@
  *     |   RESPONSE | END | ERROR      |  rpc_reply() / rpc_end() / rpc_fail(): exactly one
  *     |<------------------------------|
  *
- * Both ends of a connection may call. Everything runs on one libuv loop. Limits: frame 4 MiB after
+ * Both ends of a connection may call. Everything runs on one libuv loop. Limits: message 4 MiB after
  * authentication and 64 KiB before; 256 concurrent calls a connection; write queue 16 MiB, then the
  * connection is closed. Lost connection: every open call on it ends with E_CLOSED, exactly once. */
 #pragma once
@@ -46,7 +46,8 @@ struct rpc_peer {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
-	char addr[64]; /* "192.168.55.112:40000" or "unix" */
+	char addr[64];     /* "192.168.55.112:40000" or "unix" */
+	unsigned protocol; /* the version that both speak; known from Hello on */
 };
 
 /* ---- server ---- */
@@ -77,6 +78,8 @@ int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, s
 /* Replaces a stale socket; mode 0660. Refuses when a live server answers on it. */
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
 void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
+/* Who leads, "ip:port": errors E_NOT_LEADER name it from now on. NULL or "": nobody knows. */
+void rpc_server_set_leader(struct rpc_server *s, const char *addr);
 void rpc_server_set_identity(struct rpc_server *s, struct tls_identity *identity); /* for new connections */
 /* Close every connection whose certificate names this node. */
 void rpc_server_drop_node(struct rpc_server *s, const char *node_id);
@@ -127,6 +130,9 @@ struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_confi
 void rpc_client_close(struct rpc_client *c);
 const struct rpc_peer *rpc_client_peer(const struct rpc_client *c);
 
+/* "ip:port" of the leader that the last E_NOT_LEADER on this connection named; "" if none did. */
+const char *rpc_client_leader(const struct rpc_client *c);
+
 struct rpc_req; /* an outgoing call; valid until done fires */
 struct rpc_call_spec {
 	unsigned service, method;
@@ -143,6 +149,11 @@ struct rpc_call_spec {
 struct rpc_req *rpc_call_start(struct rpc_client *c, const struct rpc_call_spec *spec);
 void rpc_req_cancel(struct rpc_req *r); /* done fires with E_CANCELLED: later, from the loop */
 
+/* A consumer that cannot keep up: while it pauses, the other side gets no more credit. What has credit already
+ * (CONN_WINDOW: 1 MiB at most) may still come to on_event. Until done fires. */
+void rpc_req_pause(struct rpc_req *r);
+void rpc_req_resume(struct rpc_req *r);
+
 /* ---- blocking client for the CLI: runs its own loop ---- */
 struct rpc_sync;
 int rpc_sync_connect(const char *unix_path, struct rpc_sync **ret, struct err *e);
@@ -155,19 +166,3 @@ int rpc_sync_stream(struct rpc_sync *s, unsigned service, unsigned method, const
 		    bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg),
 		    void *arg, struct err *e);
 void rpc_sync_close(struct rpc_sync *s);
-
-/* ---- frame codec (for the fuzzers and tests) ---- */
-struct frame {
-	Gs__FrameHeader *header; /* owned by the frame */
-	const uint8_t *payload;  /* borrowed from the input */
-	size_t payload_len;
-};
-#define FRAME_MAX (4u << 20)
-#define FRAME_MAX_UNAUTHENTICATED (64u << 10)
-#define FRAME_HEADER_MAX 256u
-/* >0: bytes consumed; 0: incomplete, read more; <0: E_PROTOCOL or E_LIMIT, close the connection. */
-ssize_t frame_decode(const uint8_t *data, size_t len, size_t limit, struct frame *ret, struct err *e);
-void frame_fini(struct frame *f);
-struct buf;
-int frame_encode(struct buf *out, const Gs__FrameHeader *header, const ProtobufCMessage *payload,
-		 struct err *e);

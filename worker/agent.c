@@ -37,7 +37,8 @@ struct agent {
 	enum agent_step step;
 	struct rpc_client *client;
 	char manager[80], session_id[ID_LEN * 2], error[300];
-	size_t next; /* index in w->managers */
+	size_t next;     /* index in w->managers */
+	char leader[80]; /* whom a manager that does not lead has named: dialled next */
 	struct backoff backoff;
 	uint64_t seq;
 	bool in_set;
@@ -212,6 +213,10 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 	} else {
 		free(w->state.cert);
 		w->state.cert = cert;
+		if (*ca) {
+			free(w->state.ca);
+			w->state.ca = steal(ca);
+		}
 		if (state_save_cert(w->dir, &w->state, &e) < 0)
 			log_error("renewed certificate: %s", e.msg);
 		worker_identity_changed(w, identity);
@@ -331,6 +336,8 @@ static void on_session_done(const ProtobufCMessage *resp, const struct err *e, v
 	a->calls--;
 	if (a->closing || a->step == AGENT_CLOSED)
 		return;
+	if (e != NULL && e->code == E_NOT_LEADER && a->client != NULL)
+		snprintf(a->leader, sizeof(a->leader), "%s", rpc_client_leader(a->client));
 	session_lost(a, e != NULL && e->code != 0 ? e->msg : "the manager ended the session");
 }
 
@@ -389,7 +396,11 @@ static void dial(struct agent *a)
 		snprintf(a->error, sizeof(a->error), "no manager is known");
 		return;
 	}
-	snprintf(a->manager, sizeof(a->manager), "%s", w->managers[a->next++ % w->n_managers]);
+	if (a->leader[0])
+		snprintf(a->manager, sizeof(a->manager), "%s", a->leader);
+	else
+		snprintf(a->manager, sizeof(a->manager), "%s", w->managers[a->next++ % w->n_managers]);
+	a->leader[0] = '\0'; /* one try: it may be wrong */
 	if (hostport_parse(a->manager, 2377, host, sizeof(host), &port, &e) < 0) {
 		session_lost(a, e.msg);
 		return;

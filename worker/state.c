@@ -105,13 +105,15 @@ int state_save_json(const char *dir, const struct state *s, struct err *e)
 
 int state_save_cert(const char *dir, const struct state *s, struct err *e)
 {
+	if (file_write(dir, "ca.crt", s->ca, 0644, e) < 0)
+		return e->code;
 	return file_write(dir, "node.crt", s->cert, 0644, e);
 }
 
 int state_save(const char *dir, const struct state *s, struct err *e)
 {
 	if (fs_mkdir(dir, 0700, e) < 0 || file_write(dir, "node.key", s->key, 0600, e) < 0 ||
-	    file_write(dir, "ca.crt", s->ca, 0644, e) < 0 || state_save_cert(dir, s, e) < 0)
+	    state_save_cert(dir, s, e) < 0)
 		return e->code;
 	return state_save_json(dir, s, e);
 }

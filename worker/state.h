@@ -29,7 +29,7 @@ int state_load(const char *dir, struct state *ret, struct err *e);
 int state_save(const char *dir, const struct state *s, struct err *e);
 /* Only state.json (the list of managers changed). */
 int state_save_json(const char *dir, const struct state *s, struct err *e);
-/* Only node.crt (renewed with the same key). */
+/* Only node.crt (renewed with the same key) and ca.crt: the manager sends its roots with it. */
 int state_save_cert(const char *dir, const struct state *s, struct err *e);
 int state_remove(const char *dir, struct err *e);
 void state_fini(struct state *s);

@@ -42,7 +42,8 @@ def varint(n):
 
 def frame(kind, call=0, service=0, method=0, payload=b"", **more):
     fields = {1: call, 2: KINDS.get(kind, kind), 3: service, 4: method}
-    fields.update({5: more.get("deadline", 0), 6: more.get("window", 0), 7: more.get("priority", 0)})
+    fields.update({5: more.get("deadline", 0), 6: more.get("window", 0), 7: more.get("priority", 0),
+                   8: more.get("more", 0)})
     head = b"".join(bytes([n << 3]) + varint(v) for n, v in fields.items() if v)
     return (len(head) + len(payload)).to_bytes(4, "big") + len(head).to_bytes(2, "big") + head + payload
 
@@ -65,7 +66,7 @@ def methods(root):
 
 
 def messages(root):
-    yield "hello", bytes([0, 1, 0]) + encode(root, "Hello", 'protocol_min: 1 protocol_max: 1 node_id: "n"')
+    yield "hello", bytes([0, 1, 0]) + encode(root, "Hello", 'protocol_min: 2 protocol_max: 2 node_id: "n"')
     yield "error", bytes([0, 2, 0]) + encode(root, "ErrorBody", 'code: -1008 message: "no such node"')
     yield "many-empty-rows", bytes([1, 3, 1]) + b"\x0a\x00" * 3000
     for service, index, name, request, answer in methods(root):
@@ -76,7 +77,7 @@ def messages(root):
 
 
 def frames(root):
-    hello = frame("HELLO", payload=encode(root, "Hello", "protocol_min: 1 protocol_max: 1"))
+    hello = frame("HELLO", payload=encode(root, "Hello", "protocol_min: 2 protocol_max: 2"))
     ping = frame("REQUEST", 1, 6, 0, deadline=50)
     blob = frame("REQUEST", 3, 6, 1)
     view = frame("REQUEST", 5, 6, 2)
@@ -89,6 +90,9 @@ def frames(root):
     yield "foreign-version", frame("HELLO", payload=encode(root, "Hello", "protocol_min: 9 protocol_max: 9"))
     yield "unknown-kind", hello + frame(9, 1)
     yield "unknown-method", hello + frame("REQUEST", 1, 6, 99) + frame("REQUEST", 3, 99, 0)
+    first, last = dict(payload=b"\x0a\x08half", more=1), dict(payload=b"half")
+    yield "pieces", hello + frame("REQUEST", 1, 6, 0, **first) + frame("REQUEST", 3, 6, 0, priority=1) + frame("REQUEST", 1, 6, 0, **last)
+    yield "pieces-of-two", hello + frame("REQUEST", 1, 6, 0, **first) + frame("REQUEST", 3, 6, 0, **last)
     yield "answers", hello + frame("RESPONSE", 2) + frame("EVENT", 2) + frame("END", 2) + frame("ERROR", 2)
     yield "no-hello", ping
     yield "http", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

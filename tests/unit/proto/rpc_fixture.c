@@ -166,9 +166,10 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *req, void
 
 static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
+	struct fixture *f = arg;
 	struct err e;
 
-	err_set(&e, E_NOT_MANAGER, "not here");
+	err_set(&e, f->refusal ? f->refusal : E_NOT_MANAGER, "not here");
 	rpc_fail(call, &e);
 }
 
@@ -347,13 +348,14 @@ static void on_done(const ProtobufCMessage *resp, const struct err *e, void *arg
 		snprintf(a->text, sizeof(a->text), "%s", ((const Gs__PingResponse *)resp)->node_id);
 }
 
-struct rpc_req *start(struct client *c, struct answer *a, unsigned service, unsigned method,
-		      const ProtobufCMessage *req, uint32_t deadline_ms)
+static struct rpc_req *start_any(struct client *c, struct answer *a, unsigned service, unsigned method,
+				 const ProtobufCMessage *req, uint32_t deadline_ms, uint32_t priority)
 {
 	struct rpc_call_spec spec = {.service = service,
 				     .method = method,
 				     .req = req,
 				     .deadline_ms = deadline_ms,
+				     .priority = priority,
 				     .on_event = on_event,
 				     .done = on_done,
 				     .arg = a};
@@ -363,4 +365,16 @@ struct rpc_req *start(struct client *c, struct answer *a, unsigned service, unsi
 	r = rpc_call_start(c->rpc, &spec);
 	assert_int_equal(a->done, 0);
 	return r;
+}
+
+struct rpc_req *start(struct client *c, struct answer *a, unsigned service, unsigned method,
+		      const ProtobufCMessage *req, uint32_t deadline_ms)
+{
+	return start_any(c, a, service, method, req, deadline_ms, 0);
+}
+
+struct rpc_req *start_urgent(struct client *c, struct answer *a, unsigned service, unsigned method,
+			     const ProtobufCMessage *req)
+{
+	return start_any(c, a, service, method, req, 0, 1);
 }

@@ -31,6 +31,7 @@ struct fixture {
 	char dir[64], path[96];
 	unsigned role, local_role; /* what authorise answers */
 	unsigned conns, authorised;
+	int refusal; /* what Control.GetCluster fails with; 0: E_NOT_MANAGER */
 	bool server_closed;
 	/* what the handlers saw */
 	struct rpc_call *held; /* a call that a handler keeps open */
@@ -63,6 +64,8 @@ struct answer {
 };
 struct rpc_req *start(struct client *c, struct answer *a, unsigned service, unsigned method,
 		      const ProtobufCMessage *req, uint32_t deadline_ms);
+struct rpc_req *start_urgent(struct client *c, struct answer *a, unsigned service, unsigned method,
+			     const ProtobufCMessage *req);
 
 /* Run the loop until cond holds; fails the test after 5 s. */
 bool loop_turn(struct fixture *f, uint64_t until);

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "proto/ca.pb-c.h"
+#include "proto/conn.h"
 #include "proto/control.pb-c.h"
 #include "proto/dispatch.pb-c.h"
 #include "proto/peer.pb-c.h"
@@ -93,18 +94,96 @@ static void test_large_request(void **state)
 static void test_too_large_a_request_is_refused_here(void **state)
 {
 	struct fixture *f = *state;
-	cleanup_free char *text = xmalloc(FRAME_MAX + 1);
+	cleanup_free char *text = xmalloc(MESSAGE_MAX + 1);
 	Gs__PingRequest m = ping(text);
 	struct client c;
 	struct answer a;
 
-	memset(text, 'x', FRAME_MAX);
-	text[FRAME_MAX] = 0;
+	memset(text, 'x', MESSAGE_MAX);
+	text[MESSAGE_MAX] = 0;
 	client_tcp(f, &c, f->worker, NULL);
 	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 4000);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_LIMIT);
 	ping_ok(&c, "still here");
+	client_close(&c);
+}
+
+/* FINDINGS P3: neither refused nor held up by what is queued for the others. */
+static void test_p3_heartbeat_passes_large_messages(void **state)
+{
+	enum { N = 3000000 };
+	struct fixture *f = *state;
+	cleanup_free char *text = xmalloc(N + 1);
+	Gs__PingRequest m = ping(text);
+	Gs__PingRequest late = ping("late");
+	struct client c;
+	struct answer a, b, beat;
+
+	memset(text, 'x', N);
+	text[N] = 0;
+	client_tcp(f, &c, f->worker, NULL);
+	wait_for(f, c.is_open);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 0);
+	start(&c, &b, RPC_PEER, PEER_PING, &m.base, 0);
+	start(&c, &beat, RPC_PEER, PEER_PING, &late.base, 0);
+	wait_for(f, beat.done);
+	assert_int_equal(beat.err.code, E_LIMIT); /* what is not urgent has to wait its turn */
+	start_urgent(&c, &beat, RPC_PEER, PEER_PING, &late.base);
+	wait_for(f, beat.done);
+	assert_int_equal(beat.err.code, 0);
+	assert_int_equal(a.done + b.done, 0);
+	wait_for(f, a.done && b.done);
+	assert_true(a.has_resp && b.has_resp);
+	client_close(&c);
+}
+
+/* FINDINGS P2: the sender stops when the consumer does, and goes on with it. */
+static void test_p2_consumer_holds_back(void **state)
+{
+	struct fixture *f = *state;
+	Gs__BlobRequest m = GS__BLOB_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+	struct rpc_req *r;
+
+	m.sha256 = "100"; /* chunks of 64 KiB */
+	client_tcp(f, &c, f->worker, NULL);
+	wait_for(f, c.is_open);
+	r = start(&c, &a, RPC_PEER, PEER_GET_BLOB, &m.base, 0);
+	rpc_req_pause(r);
+	wait_for(f, a.events >= 15);
+	run_for(f, 60);
+	assert_in_range(f->sent, 15, 17);
+	assert_int_equal(a.done, 0);
+	rpc_req_resume(r);
+	wait_for(f, a.done);
+	assert_int_equal(a.events, 100);
+	assert_int_equal(a.err.code, 0);
+	client_close(&c);
+}
+
+/* FINDINGS P5: who asks the wrong manager learns whom to ask, and both know the version they speak. */
+static void test_p5_leader_and_version_are_told(void **state)
+{
+	struct fixture *f = *state;
+	Gs__GetClusterRequest m = GS__GET_CLUSTER_REQUEST__INIT;
+	struct client c;
+	struct answer a;
+
+	f->role = ROLE_BIT_MANAGER;
+	f->refusal = E_NOT_LEADER;
+	client_tcp(f, &c, f->worker, NULL);
+	wait_for(f, c.is_open);
+	assert_int_equal(rpc_client_peer(c.rpc)->protocol, RPC_PROTOCOL_MAX);
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, E_NOT_LEADER);
+	assert_string_equal(rpc_client_leader(c.rpc), ""); /* it does not know */
+	rpc_server_set_leader(f->server, "10.0.0.7:2377");
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000);
+	wait_for(f, a.done);
+	assert_string_equal(rpc_client_leader(c.rpc), "10.0.0.7:2377");
 	client_close(&c);
 }
 
@@ -423,6 +502,9 @@ int main(void)
 		T(test_large_request),
 		T(test_too_large_a_request_is_refused_here),
 		T(test_calls_over_unix),
+		T(test_p3_heartbeat_passes_large_messages),
+		T(test_p2_consumer_holds_back),
+		T(test_p5_leader_and_version_are_told),
 		T(test_unknown_methods),
 		T(test_stream_with_backpressure),
 		T(test_two_streams_and_calls_share_a_connection),

@@ -345,17 +345,17 @@ static void test_frames_out_of_place(void **state)
 	send_and_expect_closed(f, &b);
 	hello_append(&b, 99); /* no common version */
 	send_and_expect_closed(f, &b);
-	hello_append(&b, RPC_PROTOCOL); /* Hello twice */
-	hello_append(&b, RPC_PROTOCOL);
+	hello_append(&b, RPC_PROTOCOL_MAX); /* Hello twice */
+	hello_append(&b, RPC_PROTOCOL_MAX);
 	send_and_expect_closed(f, &b);
-	hello_append(&b, RPC_PROTOCOL);
+	hello_append(&b, RPC_PROTOCOL_MAX);
 	frame_append(&b, 99, 1, 0, 0, NULL); /* a kind that does not exist */
 	send_and_expect_closed(f, &b);
-	hello_append(&b, RPC_PROTOCOL);
+	hello_append(&b, RPC_PROTOCOL_MAX);
 	buf_append(&b, "\x00\x40\x00\x01", 4); /* one byte over 4 MiB */
 	send_and_expect_closed(f, &b);
 	f->local_role = ROLE_BIT_WORKER;
-	hello_append(&b, RPC_PROTOCOL);
+	hello_append(&b, RPC_PROTOCOL_MAX);
 	frame_append(&b, FRAME_ERROR, 7, 0, 0, NULL); /* an answer nobody asked for: ignored */
 	frame_append(&b, FRAME_CANCEL, 9, 0, 0, NULL);
 	frame_append(&b, FRAME_WINDOW, 9, 0, 0, NULL);
@@ -426,7 +426,7 @@ static void test_reader_that_stopped(void **state)
 
 	m.sha256 = "1000";
 	f->local_role = ROLE_BIT_WORKER;
-	hello_append(&b, RPC_PROTOCOL);
+	hello_append(&b, RPC_PROTOCOL_MAX);
 	frame_append(&b, FRAME_REQUEST, 1, RPC_PEER, PEER_GET_BLOB, &m.base);
 	raw_write(fd, b.data, b.len);
 	buf_fini(&b);
@@ -448,7 +448,7 @@ static void test_too_many_calls(void **state)
 	Gs__SessionRequest m = GS__SESSION_REQUEST__INIT;
 
 	f->local_role = ROLE_BIT_WORKER;
-	hello_append(&b, RPC_PROTOCOL);
+	hello_append(&b, RPC_PROTOCOL_MAX);
 	for (unsigned i = 0; i < N; i++)
 		frame_append(&b, FRAME_REQUEST, 2 * i + 1, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base);
 	raw_write(fd, b.data, b.len);

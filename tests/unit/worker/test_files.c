@@ -58,6 +58,24 @@ static void state_round_trip(void **s)
 	state_fini(&b);
 }
 
+/* FINDINGS P5: the root that came with a renewed certificate is still known after a restart. */
+static void p5_renewed_root_is_kept(void **s)
+{
+	struct state a = {.ca = "root", .cert = "cert", .key = "key"}, b;
+	struct err e = {0};
+
+	strcpy(a.cluster_id, ID_A);
+	strcpy(a.node_id, ID_B);
+	assert_int_equal(state_save(dir, &a, &e), 0);
+	a.ca = "root and next root";
+	a.cert = "newer cert";
+	assert_int_equal(state_save_cert(dir, &a, &e), 0);
+	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_string_equal(b.ca, "root and next root");
+	assert_string_equal(b.cert, "newer cert");
+	state_fini(&b);
+}
+
 /* Without state.json a node is no member, whatever else a cut-off join has left. */
 static void state_needs_its_last_file(void **s)
 {
@@ -203,6 +221,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(state_round_trip, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(p5_renewed_root_is_kept, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(state_needs_its_last_file, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(state_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_round_trip, make_dir, drop_dir),
