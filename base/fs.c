@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -178,5 +179,40 @@ int fs_set_aside(const char *dir, const char *const *names, size_t n, char **ret
 	if (aside != NULL && (fs_sync_dir(aside, e) < 0 || fs_sync_dir(dir, e) < 0))
 		return e->code;
 	*ret_where = steal(aside);
+	return 0;
+}
+
+/* A killed predecessor's lock is also held by its child between fork and exec: that passes in moments. */
+static int lock_wait(int fd)
+{
+	struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || i == 25)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+int fs_lock(const char *path, int *ret_fd, struct err *e)
+{
+	cleanup_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char text[24] = "";
+	int rc, n;
+
+	if (fd < 0)
+		return err_errno(e, errno, "lock %s", path);
+	rc = lock_wait(fd);
+	if (rc == -EWOULDBLOCK) {
+		n = (int)pread(fd, text, sizeof(text) - 1, 0);
+		return err_set(e, E_IN_USE, "%s is locked by process %.*s", path,
+			       n > 0 ? (int)strcspn(text, "\n") : 1, n > 0 ? text : "?");
+	}
+	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (rc < 0 || ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
+		return err_errno(e, rc < 0 ? -rc : errno, "lock %s", path);
+	*ret_fd = fd;
+	fd = -1;
 	return 0;
 }

@@ -26,3 +26,6 @@ int fs_unlink(const char *path, struct err *e);
  * that folder, owned by the caller; NULL when none of them existed. After an error some may have been moved.
  */
 int fs_set_aside(const char *dir, const char *const *names, size_t n, char **ret_where, struct err *e);
+/* One process at a time: takes the file's lock until *ret_fd is closed or the process ends, and writes its pid into
+ * it. E_IN_USE with the pid of who has it, after half a second (a predecessor that is just ending is waited for). */
+int fs_lock(const char *path, int *ret_fd, struct err *e);

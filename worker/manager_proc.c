@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is one start, then a pidfd that says nothing for months. What can fail is the start (missing
  * program or user) and the manager itself: both are tried again after a back-off that begins anew once it was
- * up for a minute. */
+ * up for a minute.
+ *
+ * A manager must not be lost: a second one would work in the same folders, and `leave` would delete them under
+ * it. So it holds a lock from before it is born: we lock <state>/worker/manager.lock and hand the descriptor
+ * down, and the kernel keeps the lock until the last process that has it ends. A worker that cannot take the
+ * lock looks for the one that holds it, whatever its predecessor did or did not write down. */
 #include "worker/manager_proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -12,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -31,6 +38,8 @@
 #define BACKOFF_LAST_MS 30000
 #define STABLE_MS 60000
 #define STOP_MS 5000
+#define FIND_MS 50 /* it holds the lock and is not found: between fork and exec, or about to end */
+#define LOCK_FD 3  /* in the manager */
 
 struct manager_proc {
 	struct worker *w;
@@ -46,6 +55,7 @@ struct manager_proc {
 };
 
 static void start(struct manager_proc *m);
+static void stop(struct manager_proc *m);
 
 static void pidfile_write(struct manager_proc *m)
 {
@@ -55,6 +65,33 @@ static void pidfile_write(struct manager_proc *m)
 
 	if (fs_write(m->pidfile, text, (size_t)n, 0644, &e) < 0)
 		log_warn("manager: %s", e.msg);
+}
+
+static char *lock_path(const struct manager_proc *m)
+{
+	return xasprintf("%s/manager.lock", m->w->dir);
+}
+
+/* A locked descriptor to be handed down, or -errno; -EWOULDBLOCK: a manager lives. */
+static int lock_take(const struct manager_proc *m)
+{
+	cleanup_free char *path = lock_path(m);
+	cleanup_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int taken = fd;
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	fd = -1;
+	return taken;
+}
+
+static bool lock_is_held(const struct manager_proc *m)
+{
+	int fd = lock_take(m);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EWOULDBLOCK;
 }
 
 static void stopped(struct manager_proc *m)
@@ -175,6 +212,7 @@ static void start(struct manager_proc *m)
 	struct spawn_spec spec = {.argv = argv, .env = env, .done = on_spawned, .arg = m};
 	const struct passwd *pw = getpwnam("_gswarm");
 	struct err e = {0};
+	int lock;
 
 	if (pw == NULL)
 		err_set(&e, E_NOT_FOUND,
@@ -188,11 +226,18 @@ static void start(struct manager_proc *m)
 		retry(m);
 		return;
 	}
+	lock = lock_take(m);
+	if (lock < 0) {
+		snprintf(m->error, sizeof(m->error), "another one holds %s/manager.lock: %s", w->dir,
+			 strerror(-lock));
+		loop_timer_set(&m->timer, FIND_MS);
+		return;
+	}
 	m->starting = true;
 	spec.fds[0] = -1;
 	spec.fds[1] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
 	spec.fds[2] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
-	spec.fds[3] = -1;
+	spec.fds[LOCK_FD] = lock;
 	spawner_run(w->spawner, &spec);
 }
 
@@ -209,7 +254,35 @@ static int pid_from_file(struct manager_proc *m)
 	return start_time != 0 && pid_start_time(pid) == start_time ? pid : 0;
 }
 
-/* Who listens on the manager's socket: a worker that was killed right after the start has left no pid file. */
+static bool has_open(const char *pid, const struct stat *want)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/fd/%d", pid, LOCK_FD);
+	return stat(path, &st) == 0 && st.st_dev == want->st_dev && st.st_ino == want->st_ino;
+}
+
+/* The one that was given the lock's descriptor: a worker that was killed right after the start has left no pid
+ * file, and the socket may be gone. */
+static int pid_from_lock(struct manager_proc *m)
+{
+	cleanup_free char *path = lock_path(m);
+	struct dirent *entry;
+	struct stat want;
+	DIR *d;
+	int pid = 0;
+
+	if (!lock_is_held(m) || stat(path, &want) < 0 || !(d = opendir("/proc")))
+		return 0;
+	while (pid == 0 && (entry = readdir(d)))
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && has_open(entry->d_name, &want))
+			pid = atoi(entry->d_name);
+	closedir(d);
+	return pid;
+}
+
+/* Who listens on the manager's socket: one that was started without a lock. */
 static int pid_from_socket(struct manager_proc *m)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -226,14 +299,19 @@ static int pid_from_socket(struct manager_proc *m)
 
 bool manager_proc_adopt(struct manager_proc *m)
 {
-	int pid = pid_from_file(m);
+	int pid;
 
+	if (m->pid != 0 || m->starting)
+		return true;
+	pid = pid_from_file(m);
+	if (pid == 0)
+		pid = pid_from_lock(m);
 	if (pid == 0)
 		pid = pid_from_socket(m);
 	if (pid == 0)
 		return false;
 	watch(m, pid, pid_open(pid), false);
-	if (m->watch == NULL) {
+	if (!m->watch) {
 		m->pid = 0;
 		return false;
 	}
@@ -255,10 +333,25 @@ static void on_timer(void *arg)
 {
 	struct manager_proc *m = arg;
 
-	if (m->wanted && m->pid == 0)
+	if (m->wanted && m->pid == 0 && !manager_proc_adopt(m))
 		start(m);
-	else if (!m->wanted && m->watch != NULL)
+	else if (!m->wanted && m->watch)
 		pid_signal(m->watch->pidfd, SIGKILL);
+	else if (!m->wanted && !m->starting)
+		stop(m); /* it was not to be found then */
+}
+
+static void stop(struct manager_proc *m)
+{
+	manager_proc_adopt(m);
+	if (m->watch)
+		pid_signal(m->watch->pidfd, SIGTERM);
+	if (m->watch || m->starting)
+		loop_timer_set(&m->timer, STOP_MS);
+	else if (lock_is_held(m))
+		loop_timer_set(&m->timer, FIND_MS);
+	else
+		stopped(m);
 }
 
 void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg)
@@ -266,12 +359,7 @@ void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *ar
 	m->wanted = false;
 	m->stopped = done;
 	m->stopped_arg = arg;
-	if (m->watch != NULL)
-		pid_signal(m->watch->pidfd, SIGTERM);
-	if (m->watch != NULL || m->starting)
-		loop_timer_set(&m->timer, STOP_MS);
-	else
-		stopped(m);
+	stop(m);
 }
 
 struct manager_proc *manager_proc_new(struct worker *w)
