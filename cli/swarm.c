@@ -158,11 +158,15 @@ int join_run(struct cmd *c, struct err *e)
 int leave_run(struct cmd *c, struct err *e)
 {
 	Gs__NodeLeaveRequest req = GS__NODE_LEAVE_REQUEST__INIT;
+	cleanup_message Gs__NodeLeaveResponse *r = NULL;
 
 	req.force = opt_is_set(c, "force");
-	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_LEAVE_NODE, &req, NULL, e) < 0)
+	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_LEAVE_NODE, &req, &r, e) < 0)
 		return e->code;
-	printf("Node left the swarm.\n");
+	if (*r->set_aside)
+		printf("What an earlier swarm had left on this host was moved to %s\n", r->set_aside);
+	else
+		printf("Node left the swarm.\n");
 	return 0;
 }
 

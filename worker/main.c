@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* gswarm-worker: options, folders, the loop, signals.
  *
- * The happy path is: load the identity, start the member side if there is one, serve worker.sock, run the
- * loop until TERM or INT. What can fail at start is fatal with one line; tasks and the manager outlive every
- * end of this process. */
+ * The happy path is: lock the folders, serve worker.sock, load the identity, start the member side if there is one,
+ * run the loop until TERM or INT. What can fail at start is fatal with one line (another worker, no socket) or tried
+ * again (the identity, the member side: node.h); tasks and the manager outlive every end of this process. */
 #include <errno.h>
 #include <getopt.h>
 #include <libgen.h>
@@ -90,7 +90,9 @@ static int read_line(const char *path, char *ret, size_t n, struct err *e)
 
 static int worker_init(struct worker *w, const struct options *o, struct err *e)
 {
+	cleanup_free char *lock = NULL, *run_lock = NULL;
 	char exe[PATH_MAX] = "";
+	int fd;
 
 	if (readlink("/proc/self/exe", exe, sizeof(exe) - 1) < 0)
 		return err_errno(e, errno, "/proc/self/exe");
@@ -106,7 +108,13 @@ static int worker_init(struct worker *w, const struct options *o, struct err *e)
 		return err_errno(e, errno, "host name");
 	if (fs_mkdir(w->run_dir, 0755, e) < 0 || fs_mkdir(w->dir, 0700, e) < 0)
 		return e->code;
-	return state_load(w->dir, &w->state, e);
+	lock = xasprintf("%s/lock", w->state_dir);
+	run_lock = xasprintf("%s/lock", w->run_dir);
+	if (fs_lock(lock, &fd, e) < 0 || fs_lock(run_lock, &fd, e) < 0)
+		return e->code == E_IN_USE
+			       ? err_wrap(e, "another gswarm-worker is at work here, stop it first")
+			       : e->code;
+	return 0; /* both are held as long as this process lives */
 }
 
 /* Memory is small and steady: one arena, freed pages go back, large blocks are mapped. Descriptors: two a
@@ -166,14 +174,9 @@ static int worker_run(struct worker *w, struct err *e)
 	if (spawner_new(w->loop, &w->spawner, e) < 0)
 		return e->code;
 	w->manager = manager_proc_new(w);
-	/* The socket first: it also proves that no other worker runs on these folders. */
 	if (node_new(w, &w->node, e) < 0)
 		return e->code;
-	if (w->state.is_member) {
-		worker_managers_set(w, w->state.managers, w->state.n_managers);
-		if (worker_member_start(w, e) < 0)
-			return e->code;
-	}
+	node_start(w->node);
 	stop.settle = settle_new(w->loop);
 	log_info("ready node=%s", w->state.is_member ? w->state.node_id : "none");
 	uv_run(w->loop, UV_RUN_DEFAULT);

@@ -19,6 +19,7 @@
 #include "worker/tasks.h"
 
 #define PEER_PORT 2378
+#define AGAIN_MS 5000
 
 char *node_pem(const ProtobufCBinaryData *d)
 {
@@ -29,18 +30,31 @@ char *node_pem(const ProtobufCBinaryData *d)
 	return text;
 }
 
-bool node_begin(struct node *n, struct rpc_call *call, bool want_member)
+/* Nobody who leaves loses state.json alone: the rest may be all there is of a cluster. */
+static void node_lost(const struct node *n, const char *left, struct err *e)
 {
+	err_set(e, E_EXISTS,
+		"%s has %s but worker/state.json is missing: put it back and restart, or 'gswarm leave "
+		"--force' "
+		"moves the rest aside",
+		n->w->state_dir, left);
+}
+
+bool node_begin(struct node *n, struct rpc_call *call)
+{
+	char left[128];
 	struct err e = {0};
 
 	if (n->busy)
 		err_set(&e, E_IN_USE, "another init, join or leave is under way on this node");
-	else if (!want_member && n->w->state.is_member)
+	else if (n->w->state.is_member)
 		err_set(&e, E_EXISTS,
 			"this node is part of a swarm already (node %s); 'gswarm leave' ends that",
 			n->w->state.node_id);
-	else if (want_member && !n->w->state.is_member)
-		err_set(&e, E_NOT_FOUND, "this node is not part of a swarm");
+	else if (n->trouble.code != 0)
+		e = n->trouble;
+	else if (state_leftover(n->w->state_dir, left, sizeof(left)))
+		node_lost(n, left, &e);
 	if (e.code != 0) {
 		rpc_fail(call, &e);
 		return false;
@@ -65,7 +79,6 @@ int node_become_member(struct node *n, struct state *take_state, struct err *e)
 
 	if (tls_identity_new(take_state->ca, take_state->cert, take_state->key, &identity, e) < 0 ||
 	    state_save(w->dir, take_state, e) < 0) {
-		state_remove(w->dir, NULL);
 		state_fini(take_state);
 		return err_wrap(e, "identity of this node");
 	}
@@ -76,12 +89,60 @@ int node_become_member(struct node *n, struct state *take_state, struct err *e)
 	worker_managers_set(w, w->state.managers, w->state.n_managers);
 	if (worker_member_start(w, e) < 0) {
 		worker_member_stop(w);
-		state_remove(w->dir, NULL);
 		state_fini(&w->state);
 		return e->code;
 	}
 	log_info("node %s is a member of cluster %s", w->state.node_id, w->state.cluster_id);
 	return 0;
+}
+
+/* ---- what a half-made or lost membership has left ---- */
+
+struct aside {
+	struct node *n;
+	char *state_dir, *dir, *where;
+	struct err err;
+	void (*done)(const char *where, const struct err *e, void *arg);
+	void *arg;
+};
+
+static void aside_work(void *arg)
+{
+	struct aside *a = arg;
+
+	if (state_set_aside(a->state_dir, &a->where, &a->err) == 0)
+		state_notes_remove(a->dir, &a->err);
+}
+
+static void aside_back(void *arg)
+{
+	struct aside *a = arg;
+
+	a->done(a->where, &a->err, a->arg);
+	free(a->state_dir);
+	free(a->dir);
+	free(a->where);
+	free(a);
+}
+
+static void on_manager_ended(void *arg)
+{
+	struct aside *a = arg;
+
+	loop_work(a->n->w->loop, aside_work, aside_back, a);
+}
+
+void node_set_aside(struct node *n, void (*done)(const char *where, const struct err *e, void *arg),
+		    void *arg)
+{
+	struct aside *a = xcalloc(1, sizeof(*a));
+
+	a->n = n;
+	a->state_dir = xstrdup(n->w->state_dir);
+	a->dir = xstrdup(n->w->dir);
+	a->done = done;
+	a->arg = arg;
+	manager_proc_stop(n->w->manager, on_manager_ended, a);
 }
 
 void node_forget(const char *worker_dir, const char *run_dir, const char *manager_dir, const char *node_id)
@@ -118,6 +179,8 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *
 
 	str_replace(&r->software_version, GSWARM_VERSION);
 	r->is_member = w->state.is_member;
+	if (n->trouble.code != 0)
+		str_replace(&r->session_error, n->trouble.msg);
 	if (w->state.is_member) {
 		str_replace(&r->node_id, w->state.node_id);
 		str_replace(&r->cluster_id, w->state.cluster_id);
@@ -162,6 +225,81 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 	buf_fini(&out);
 }
 
+/* ---- start ---- */
+
+static void node_trouble(struct node *n, const struct err *e)
+{
+	if (strcmp(n->trouble.msg, e->msg) != 0)
+		log_error("%s; tasks go on, tried again every %d s", e->msg, AGAIN_MS / 1000);
+	n->trouble = *e;
+	loop_timer_set(&n->again, AGAIN_MS);
+}
+
+static void on_leftover_aside(const char *where, const struct err *e, void *arg)
+{
+	struct node *n = arg;
+
+	n->busy = false;
+	if (e->code != 0)
+		node_trouble(n, e);
+	else
+		log_warn("an init or join was cut off before it was complete (nobody was told of it)%s%s",
+			 where ? ": what it had made is in " : "", where ? where : "");
+}
+
+static bool is_cut_off(const struct worker *w)
+{
+	return state_is_noted(w->dir, "init") || state_is_noted(w->dir, "join");
+}
+
+static void node_start_member(struct node *n)
+{
+	struct worker *w = n->w;
+	struct err e = {0};
+
+	state_notes_remove(w->dir, NULL);
+	worker_managers_set(w, w->state.managers, w->state.n_managers);
+	if (worker_member_start(w, &e) == 0)
+		return;
+	worker_member_stop(w);
+	state_fini(&w->state);
+	node_trouble(n, &e);
+}
+
+void node_start(struct node *n)
+{
+	struct worker *w = n->w;
+	char left[128];
+	struct err e = {0};
+
+	if (state_load(w->dir, &w->state, &e) < 0) {
+		node_trouble(n, &e);
+		return;
+	}
+	n->trouble = (struct err){0};
+	if (w->state.is_member) {
+		node_start_member(n);
+	} else if (state_is_noted(w->dir, "leave")) {
+		node_leave_resume(n);
+	} else if (is_cut_off(w)) {
+		n->busy = true;
+		node_set_aside(n, on_leftover_aside, n);
+	} else if (state_leftover(w->state_dir, left, sizeof(left))) {
+		node_lost(n, left, &e);
+		log_error("%s", e.msg);
+	}
+}
+
+static void on_again(void *arg)
+{
+	struct node *n = arg;
+
+	if (n->busy)
+		loop_timer_set(&n->again, AGAIN_MS);
+	else if (!n->w->state.is_member)
+		node_start(n);
+}
+
 int node_new(struct worker *w, struct node **ret, struct err *e)
 {
 	static const rpc_handler handlers[] = {
@@ -176,16 +314,21 @@ int node_new(struct worker *w, struct node **ret, struct err *e)
 	if (rpc_server_new(w->loop, &config, &n->server) < 0)
 		return err_set(e, -ENOMEM, "worker.sock");
 	rpc_server_add(n->server, RPC_NODE_LOCAL, handlers, array_size(handlers), n);
+	loop_timer_init(&n->again, w->loop, on_again, n);
 	*ret = n;
-	if (rpc_server_listen_unix(n->server, path, e) < 0)
-		return e->code;
-	node_init_recover(n);
-	return 0;
+	return rpc_server_listen_unix(n->server, path, e);
+}
+
+static void on_timer_closed(void *arg)
+{
+	free(arg);
 }
 
 static void on_closed(void *arg)
 {
-	free(arg);
+	struct node *n = arg;
+
+	loop_timer_close(&n->again, on_timer_closed);
 }
 
 void node_free(struct node *n)

@@ -1,31 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 /* NodeLocal on worker.sock: init, join, leave, status, check, dump. One of init, join and leave at a time. */
 #pragma once
+#include "base/loop.h"
 #include "worker/worker.h"
 
 struct node;
+/* Serves worker.sock from now on. */
 int node_new(struct worker *w, struct node **ret, struct err *e);
+/* Load the identity; end what an interrupted init, join or leave has left; start the member side. Trouble is told
+ * (log, status, every refused verb) and tried again every few seconds: tasks do not need us meanwhile. */
+void node_start(struct node *n);
 void node_free(struct node *n);
 
 /* ---- between node.c, node_init.c, node_join.c and node_leave.c ---- */
 struct node {
 	struct worker *w;
 	struct rpc_server *server;
-	bool busy; /* an init, join or leave is under way */
+	bool busy;               /* an init, join or leave is under way */
+	struct err trouble;      /* why the identity on disk is not in use; code 0: it is, or there is none */
+	struct loop_timer again; /* node_start() once more */
 };
 void on_init(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
-/* At start: end what an init of a killed worker has left. */
-void node_init_recover(struct node *n);
 void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 void on_leave(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 void on_check(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
-/* Refuse (and answer) when busy or when membership is not as wanted. */
-bool node_begin(struct node *n, struct rpc_call *call, bool want_member);
+/* Take the node for an init or a join. Refused (and answered) when one of the verbs is under way, when this node is
+ * a member, or when it holds files of a membership that it has lost. */
+bool node_begin(struct node *n, struct rpc_call *call);
+/* Stop a manager that may run, move what it and a half-made membership have left aside, remove the notes; then done
+ * with the folder, or NULL when there was nothing, or an error. */
+void node_set_aside(struct node *n, void (*done)(const char *where, const struct err *e, void *arg),
+		    void *arg);
 /* Owned PEM text of a bytes field. */
 char *node_pem(const ProtobufCBinaryData *d);
 /* 2378/tcp, the data path port/udp and, for a manager, 2377/tcp. */
 int node_ports_check(const char *advertise, uint16_t manager_port, uint32_t data_path_port, struct err *e);
-/* From a filled state: write it, take the identity, start the member side. Undone on failure. */
+/* Go on with a leave that a killed worker has begun. */
+void node_leave_resume(struct node *n);
+/* From a filled state: write it, take the identity, start the member side. On failure the node is no member; files
+ * may lie there. */
 int node_become_member(struct node *n, struct state *take_state, struct err *e);
 /* Remove the member's folders (not the volumes). Blocking, on the pool. */
 void node_forget(const char *worker_dir, const char *run_dir, const char *manager_dir, const char *node_id);

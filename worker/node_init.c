@@ -5,9 +5,9 @@
  *   checks -> manager starts -> (socket answers) -> InitCluster -> identity on disk -> session
  *          -> JoinTokens -> answer
  *
- * What can fail leaves a node that is no member: the manager is stopped and its folder removed. A note on
- * disk says that an init is under way: the worker that finds it without being a member was killed in between,
- * and removes what the init left (nobody was told of that cluster). */
+ * What can fail leaves a node that is no member: the manager is stopped, and what this init had made is moved
+ * aside (state.h). It begins only where no membership has left anything, and a note on disk says that it is under
+ * way: the worker that finds the note without being a member was killed in between, and moves that aside too. */
 #include <stdio.h>
 #include <string.h>
 
@@ -60,31 +60,17 @@ static void init_end(struct init *i)
 		loop_timer_close(&i->timer, init_free);
 }
 
-static char *note_path(const struct worker *w)
-{
-	return xasprintf("%s/init", w->dir);
-}
-
-static void note_remove(const struct worker *w)
-{
-	cleanup_free char *path = note_path(w);
-
-	fs_unlink(path, NULL);
-}
-
-static void forget_manager(const struct worker *w)
-{
-	cleanup_free char *dir = xasprintf("%s/manager", w->state_dir);
-
-	fs_remove_all(dir, NULL);
-	note_remove(w);
-}
-
-static void on_manager_gone(void *arg)
+static void on_set_aside(const char *where, const struct err *e, void *arg)
 {
 	struct init *i = arg;
 
-	forget_manager(i->n->w);
+	if (e->code != 0)
+		log_error("init: %s", e->msg);
+	if (where) {
+		struct err why = i->err;
+
+		err_set(&i->err, why.code, "%.150s (what this init had made is in %s)", why.msg, where);
+	}
 	rpc_fail(i->call, &i->err);
 	log_error("init: %s", i->err.msg);
 	init_end(i);
@@ -97,7 +83,7 @@ static void init_fail(struct init *i, const struct err *e)
 	i->err = *e;
 	if (i->err.code == 0)
 		i->err.code = E_UNAVAILABLE;
-	manager_proc_stop(i->n->w->manager, on_manager_gone, i);
+	node_set_aside(i->n, on_set_aside, i);
 }
 
 static void answer(struct init *i, const char *token)
@@ -150,8 +136,8 @@ static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *
 		init_fail(i, &failed);
 		return;
 	}
-	*s = (struct state){0}; /* the worker's now */
-	note_remove(i->n->w);
+	*s = (struct state){0};                 /* the worker's now */
+	state_notes_remove(i->n->w->dir, NULL); /* of a member they say nothing */
 	rpc_call_start(i->client, &spec);
 }
 
@@ -227,7 +213,6 @@ static void on_timer(void *arg)
 static int init_check(struct init *i, struct err *e)
 {
 	const Gs__NodeInitRequest *req = i->req;
-	cleanup_free char *note = note_path(i->n->w);
 	struct state *s = &i->state;
 	uint16_t port, ignored;
 
@@ -245,31 +230,9 @@ static int init_check(struct init *i, struct err *e)
 	id_new(s->node_id);
 	if (tls_key_new(&s->key, e) < 0 || tls_csr_new(s->key, s->node_id, &i->csr, e) < 0)
 		return e->code;
-	return fs_write(note, s->node_id, strlen(s->node_id), 0600, e);
-}
-
-static void on_leftover_gone(void *arg)
-{
-	struct node *n = arg;
-
-	forget_manager(n->w);
-	n->busy = false;
-}
-
-void node_init_recover(struct node *n)
-{
-	cleanup_free char *note = note_path(n->w);
-
-	if (!fs_exists(note))
-		return;
-	if (n->w->state.is_member) {
-		note_remove(n->w);
-		return;
-	}
-	log_warn("an init was cut off before it was complete; its traces are removed");
-	n->busy = true;
-	manager_proc_adopt(n->w->manager);
-	manager_proc_stop(n->w->manager, on_leftover_gone, n);
+	if (state_notes_remove(i->n->w->dir, e) < 0)
+		return e->code;
+	return state_note(i->n->w->dir, "init", s->node_id, e);
 }
 
 void on_init(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
@@ -278,7 +241,7 @@ void on_init(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 	struct init *i;
 	struct err e = {0};
 
-	if (!node_begin(n, call, false))
+	if (!node_begin(n, call))
 		return;
 	i = xcalloc(1, sizeof(*i));
 	i->n = n;

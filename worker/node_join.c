@@ -5,7 +5,8 @@
  * session -> answer
  *
  * What can fail: a token that is no token, a manager that is not there or is another swarm's, a token that is
- * wrong, expired or rotated (the manager's own words). Nothing is written before the certificate is here. */
+ * wrong, expired or rotated (the manager's own words). Nothing is written before the certificate is here; then a
+ * note says that a join is under way, for the worker that follows a killed one (state.h). */
 #include <stdio.h>
 #include <string.h>
 
@@ -115,6 +116,15 @@ static bool managers_take(struct state *s, const Gs__IssueResponse *r, const str
 	return true;
 }
 
+/* These files are this join's own: it began where there were none. */
+static void join_undo(const struct worker *w)
+{
+	struct err e = {0};
+
+	if (state_remove(w->dir, &e) < 0 || state_notes_remove(w->dir, &e) < 0)
+		log_error("join: %s", e.msg);
+}
+
 static void issued(struct join *j, const Gs__IssueResponse *r)
 {
 	struct state *s = &j->state;
@@ -127,12 +137,18 @@ static void issued(struct join *j, const Gs__IssueResponse *r)
 	s->data_path_port = r->data_path_port;
 	j->role = r->role;
 	managers_take(s, r, j);
+	if (state_note(j->n->w->dir, "join", s->node_id, &e) < 0) {
+		join_fail(j, &e);
+		return;
+	}
 	if (node_become_member(j->n, s, &e) < 0) {
 		*s = (struct state){0};
+		join_undo(j->n->w);
 		join_fail(j, &e);
 		return;
 	}
 	*s = (struct state){0};
+	state_notes_remove(j->n->w->dir, NULL);
 	j->member = true;
 	loop_timer_set(&j->timer, SESSION_LOOK_MS);
 }
@@ -269,7 +285,7 @@ void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 	struct join *j;
 	struct err e = {0};
 
-	if (!node_begin(n, call, false))
+	if (!node_begin(n, call))
 		return;
 	j = xcalloc(1, sizeof(*j));
 	j->n = n;

@@ -4,11 +4,13 @@
  * around). */
 #include "worker/state.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -75,7 +77,9 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 	if (!id_is_valid(s.node_id) || !id_is_valid(s.cluster_id)) {
 		state_fini(&s);
 		return err_set(e, E_CORRUPT,
-			       "%s/state.json is damaged; restore it, or remove it and join again", dir);
+			       "%s/state.json is damaged: restore it and restart, or 'gswarm leave --force' "
+			       "moves what is here aside",
+			       dir);
 	}
 	if (file_read(dir, "ca.crt", &s.ca, e) < 0 || file_read(dir, "node.crt", &s.cert, e) < 0 ||
 	    file_read(dir, "node.key", &s.key, e) < 0) {
@@ -129,6 +133,92 @@ int state_remove(const char *dir, struct err *e)
 			return e->code;
 	}
 	return fs_exists(dir) ? fs_sync_dir(dir, e) : 0;
+}
+
+/* ---- what is here without a membership ---- */
+
+#define MANAGER "manager"
+
+static const char *const belongings[] = {MANAGER, "worker/state.json", "worker/node.crt", "worker/node.key",
+					 "worker/ca.crt"};
+
+/* Anything but folders below it? What cannot be looked at may be anything. */
+static bool holds_files(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+	bool found = d == NULL && errno != ENOENT;
+
+	while (d != NULL && !found && (errno = 0, entry = readdir(d)) != NULL) {
+		cleanup_free char *path = NULL;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		path = xasprintf("%s/%s", dir, entry->d_name);
+		found = entry->d_type != DT_DIR || holds_files(path);
+	}
+	found = found || (d != NULL && errno != 0);
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
+static bool is_left(const char *state_dir, const char *name)
+{
+	cleanup_free char *path = xasprintf("%s/%s", state_dir, name);
+
+	return strcmp(name, MANAGER) == 0 ? holds_files(path) : fs_exists(path);
+}
+
+bool state_leftover(const char *state_dir, char *ret, size_t n)
+{
+	struct buf list = {0};
+
+	for (size_t i = 0; i < array_size(belongings); i++)
+		if (is_left(state_dir, belongings[i]))
+			buf_printf(&list, "%s%s%s", list.len > 0 ? ", " : "", belongings[i],
+				   strcmp(belongings[i], MANAGER) == 0 ? "/ (a cluster's state)" : "");
+	snprintf(ret, n, "%s", list.len > 0 ? buf_text(&list) : "");
+	buf_fini(&list);
+	return *ret != '\0';
+}
+
+int state_set_aside(const char *state_dir, char **ret_where, struct err *e)
+{
+	cleanup_free char *manager = xasprintf("%s/" MANAGER, state_dir);
+
+	if (!holds_files(manager) && fs_remove_all(manager, e) < 0)
+		return e->code;
+	return fs_set_aside(state_dir, belongings, array_size(belongings), ret_where, e);
+}
+
+int state_note(const char *dir, const char *what, const char *text, struct err *e)
+{
+	return file_write(dir, what, text, 0600, e);
+}
+
+bool state_is_noted(const char *dir, const char *what)
+{
+	cleanup_free char *path = xasprintf("%s/%s", dir, what);
+
+	return fs_exists(path);
+}
+
+int state_notes_remove(const char *dir, struct err *e)
+{
+	static const char *const notes[] = {"init", "join", "leave"};
+	bool any = false;
+
+	for (size_t i = 0; i < array_size(notes); i++) {
+		cleanup_free char *path = xasprintf("%s/%s", dir, notes[i]);
+
+		if (!fs_exists(path))
+			continue;
+		if (fs_unlink(path, e) < 0)
+			return e ? e->code : -EIO;
+		any = true;
+	}
+	return any ? fs_sync_dir(dir, e) : 0;
 }
 
 void state_fini(struct state *s)

@@ -2,7 +2,9 @@
 /* The node's identity and what must survive a restart: <dir>/ca.crt node.crt node.key state.json.
  *
  * state.json is written last and removed first: a node is a member exactly when it exists and names a
- * cluster. A half-written join therefore leaves a node that is no member. */
+ * cluster. While an init, a join or a leave changes these files, a note of that name lies beside them; files of a
+ * membership without state.json and without a note were left by nobody who meant it: they are told, kept, and moved
+ * aside when the user says so. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +25,8 @@ struct state {
 	char *ca, *cert, *key;
 };
 
-/* No membership is no error: is_member is false then. E_CORRUPT when files do not fit together. */
+/* No membership is no error: is_member is false then. E_CORRUPT when files do not fit together, -errno when one
+ * cannot be read; *ret is untouched then. */
 int state_load(const char *dir, struct state *ret, struct err *e);
 /* Everything, durably. */
 int state_save(const char *dir, const struct state *s, struct err *e);
@@ -32,4 +35,14 @@ int state_save_json(const char *dir, const struct state *s, struct err *e);
 /* Only node.crt (renewed with the same key) and ca.crt: the manager sends its roots with it. */
 int state_save_cert(const char *dir, const struct state *s, struct err *e);
 int state_remove(const char *dir, struct err *e);
+/* What of a membership lies in state_dir (dir's parent): "manager/ (a cluster's state), worker/node.key". False
+ * and "" when there is nothing; what cannot be read counts. */
+bool state_leftover(const char *state_dir, char *ret, size_t n);
+/* Move all of that to one new folder below state_dir; *ret_where as in fs_set_aside. Empty folders just go. */
+int state_set_aside(const char *state_dir, char **ret_where, struct err *e);
+/* The note that `what` (init, join, leave) is under way, and whether it lies there. */
+int state_note(const char *dir, const char *what, const char *text, struct err *e);
+bool state_is_noted(const char *dir, const char *what);
+/* All of them. */
+int state_notes_remove(const char *dir, struct err *e);
 void state_fini(struct state *s);

@@ -231,13 +231,13 @@ class Host:
     def gswarm(self, *argv, **kw):
         return self.run(os.path.join(self.bed.build, "gswarm"), *argv, **kw)
 
-    def start_worker(self, *options, wait=True):
+    def start_worker(self, *options, wait=True, env=None):
         program = os.path.join(self.bed.build, "gswarm-worker")
         if not os.access(program, os.X_OK):
             raise HostError(f"{program} is missing: build first (meson setup build && ninja -C build)")
         with open(self.log, "a", encoding="utf-8") as log:
             proc = subprocess.Popen(  # pylint: disable=consider-using-with
-                self.command([program, *options]), env=self.environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=log,
+                self.command([program, *options]), env=self.environment() | (env or {}), cwd="/", stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True)
         self._worker = proc
         self._record("worker.pid", proc.pid)
