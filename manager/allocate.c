@@ -24,7 +24,7 @@
 #define MTU_DEFAULT 1450
 #define VXLAN_V4_BYTES 50
 #define VXLAN_V6_BYTES 70
-#define MTU_MIN 576
+#define MTU_MIN 1280 /* what every IPv6 link carries; ca.c refuses a node whose data path has less */
 
 /* ---- networks ---- */
 
@@ -126,7 +126,7 @@ static uint32_t free_vni(const struct alloc *a)
 	return 0;
 }
 
-/* The smallest of the nodes' links, less what VXLAN adds; an MTU in use only ever shrinks. */
+/* The smallest of the links of nodes that have been here, less what VXLAN adds. */
 static uint32_t overlay_mtu(const struct alloc *a)
 {
 	cleanup_free const void **rows = NULL;
@@ -134,7 +134,9 @@ static uint32_t overlay_mtu(const struct alloc *a)
 	uint32_t best = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		const Gs__NodeDescription *d = ((const Gs__Node *)rows[i])->description;
+		const Gs__Node *node = rows[i];
+		const Gs__NodeDescription *d =
+			node_is_ready(node) || node_is_down(node) ? node->description : NULL;
 		uint32_t extra = d && d->vtep_ip.len == 16 ? VXLAN_V6_BYTES : VXLAN_V4_BYTES;
 
 		if (d && d->vtep_mtu >= MTU_MIN + extra && (!best || d->vtep_mtu - extra < best))
@@ -155,6 +157,26 @@ static void give_vni(struct alloc *a, Gs__Network *net)
 	net->vni = vni;
 }
 
+static bool has_endpoint(const struct alloc *a, const char *network_id)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_ENDPOINT, &rows);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(((const Gs__Endpoint *)rows[i])->network_id, network_id) == 0)
+			return true;
+	return false;
+}
+
+/* While tasks are on the network its MTU only shrinks: their open connections know the old one. */
+static void allocate_mtu(struct alloc *a, const Gs__Network *net, uint32_t mtu)
+{
+	const char *id = net->meta->id;
+
+	if (net->mtu == 0 || mtu < net->mtu || (mtu > net->mtu && !has_endpoint(a, id)))
+		((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, id))->mtu = mtu;
+}
+
 static void allocate_network(struct alloc *a, const Gs__Network *net, uint32_t mtu)
 {
 	const char *id = net->meta->id;
@@ -169,8 +191,7 @@ static void allocate_network(struct alloc *a, const Gs__Network *net, uint32_t m
 	obj_free(subnet);
 	if (net->vni == 0)
 		give_vni(a, tx_edit(a->tx, OBJ_NETWORK, id));
-	if (net->mtu == 0 || mtu < net->mtu)
-		((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, id))->mtu = mtu;
+	allocate_mtu(a, net, mtu);
 }
 
 static void allocate_networks(struct alloc *a)

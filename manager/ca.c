@@ -26,6 +26,12 @@
 /* A node renews at half life and may lose an answer now and then; more than this is a fault or an attack on
  * the size of the state. */
 #define NODE_CERTS_MAX 16
+#define NODES_MAX 5000
+/* Nodes that have joined and never had a session: many are a fault of whoever joins, or an attack. */
+#define NODES_UNHEARD_MAX 100
+/* What an overlay network needs at least (1280, as every IPv6 link) and what VXLAN adds. */
+#define VTEP_MTU_MIN_V4 1330
+#define VTEP_MTU_MIN_V6 1350
 
 /* ---- tokens ---- */
 
@@ -124,28 +130,15 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 	return 0;
 }
 
-/* Refuse a caller without a certificate when there were too many: true, and the call has been answered.
- * The bucket is one for all of them: each may cost a signature and a write to the log. */
+/* Refuse a call that needs no certificate when there were too many: true, and the call has been answered.
+ * The bucket is one for all: each call may cost a signature and a write to the log. A certificate buys nothing
+ * here, else a removed node's would open what strangers are kept from. */
 static bool stranger_refused(struct manager *m, struct rpc_call *call)
 {
-	uint64_t now = uv_now(m->loop);
-
-	if (rpc_call_peer(call)->is_authenticated)
+	if (bucket_take(&m->strangers, clock_mono_ms(m->clock), 1, STRANGERS_PER_S, STRANGERS_BURST))
 		return false;
-
-	if (m->strangers_at_ms == 0)
-		m->strangers_left = STRANGERS_BURST;
-	else
-		m->strangers_left += (double)(now - m->strangers_at_ms) / 1000.0 * STRANGERS_PER_S;
-	if (m->strangers_left > STRANGERS_BURST)
-		m->strangers_left = STRANGERS_BURST;
-	m->strangers_at_ms = now;
-	if (m->strangers_left < 1.0) {
-		manager_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
-		return true;
-	}
-	m->strangers_left -= 1.0;
-	return false;
+	manager_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
+	return true;
 }
 
 unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
@@ -193,6 +186,8 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 
 int ca_check_description(const Gs__NodeDescription *d, struct err *e)
 {
+	uint32_t mtu_min;
+
 	if (!d)
 		return err_set(e, E_INVALID, "the request has no node description");
 	if (check_hostname(d->hostname, e))
@@ -201,6 +196,13 @@ int ca_check_description(const Gs__NodeDescription *d, struct err *e)
 		return err_set(e, E_INVALID, "node %s gives no address where it can be reached", d->hostname);
 	if (d->vtep_ip.len != 0 && d->vtep_ip.len != 4 && d->vtep_ip.len != 16)
 		return err_set(e, E_INVALID, "node %s: bad data path address", d->hostname);
+	mtu_min = d->vtep_ip.len == 16 ? VTEP_MTU_MIN_V6 : VTEP_MTU_MIN_V4;
+	if (d->vtep_mtu != 0 && d->vtep_mtu < mtu_min)
+		return err_set(e, E_INVALID,
+			       "node %s: the link of its data path carries packets of %u bytes; overlay "
+			       "networks need %u or more: raise the link's MTU or choose another "
+			       "--data-path-addr",
+			       d->hostname, d->vtep_mtu, mtu_min);
 	if (d->vtep_mtu > 65535 || d->peer_port > 65535 || strlen(d->boot_id) > 64 ||
 	    strlen(d->software_version) > 64 || strlen(d->platform_os) > 64 || strlen(d->platform_arch) > 64)
 		return err_set(e, E_INVALID, "node %s: description out of bounds", d->hostname);
@@ -225,6 +227,46 @@ static bool was_removed(const struct store *s, const char *node_id)
 		if (cert->revoked && strcmp(cert->node_id, node_id) == 0)
 			return true;
 	return false;
+}
+
+/* Certificates of the node that are neither expired nor revoked. */
+static size_t certs_alive(const struct store *s, const char *node_id, int64_t now_ms)
+{
+	const Gs__NodeCert *cert;
+	size_t n = 0;
+
+	for (size_t i = 0; (cert = store_at(s, OBJ_NODE_CERT, i)); i++)
+		n += cert->not_after_ms >= now_ms && !cert->revoked && strcmp(cert->node_id, node_id) == 0;
+	return n;
+}
+
+static int check_certs(const struct manager *m, const char *node_id, struct err *e)
+{
+	if (certs_alive(m->store, node_id, clock_wall_ms(m->clock)) < NODE_CERTS_MAX)
+		return 0;
+	return err_set(e, E_LIMIT,
+		       "node %s has %d valid certificates already; if it did not ask for them, remove it "
+		       "('gswarm node rm')",
+		       node_id, NODE_CERTS_MAX);
+}
+
+/* Room for one more node. */
+static int check_nodes(const struct store *s, struct err *e)
+{
+	const Gs__Node *node;
+	size_t unheard = 0;
+
+	if (store_count(s, OBJ_NODE) >= NODES_MAX)
+		return err_set(e, E_LIMIT, "the cluster has %d nodes; it takes no more", NODES_MAX);
+	for (size_t i = 0; (node = store_at(s, OBJ_NODE, i)); i++)
+		unheard += node->status && !node->status->heard && node->status->state != NODE_READY;
+	if (unheard >= NODES_UNHEARD_MAX)
+		return err_set(
+			e, E_LIMIT,
+			"%zu nodes have joined and were never heard of: remove them on a manager "
+			"('gswarm node rm') and change the token ('gswarm join-token --rotate worker')",
+			unheard);
+	return 0;
 }
 
 struct issue {
@@ -294,8 +336,12 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 	if (!store_node(m->store, id)) {
 		if (was_removed(m->store, id))
 			return err_set(e, E_TOKEN, "node %s was removed from the cluster; join anew", id);
+		if (check_nodes(m->store, e))
+			return e->code;
 		add_node(m, tx, id, is->req);
 	}
+	if (check_certs(m, id, e))
+		return e->code;
 	rc = ca_issue(tx, cluster, id, false, &is->req->worker_csr_pem, clock_wall_ms(m->clock), &cert, e);
 	if (rc == 0)
 		*ret_resp = issue_response(m, cluster, id, cert);
@@ -347,6 +393,12 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 
 	if (manager_refuses(m, call) || stranger_refused(m, call))
 		return;
+	if (rpc_call_peer(call)->is_authenticated) {
+		manager_fail(call, E_FORBIDDEN,
+			     "node %s has a certificate already: it must leave before it joins",
+			     rpc_call_peer(call)->node_id);
+		return;
+	}
 	if (check_issue(req, &e) ||
 	    ca_token_check(store_cluster(m->store), req->token, clock_wall_ms(m->clock), &role, &e)) {
 		rpc_fail(call, &e);
@@ -359,23 +411,6 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	obj_free(is->req);
 	free(is);
 	manager_fail(call, E_UNAVAILABLE, "the manager is busy; try again");
-}
-
-/* Rows of certificates that nobody can use any more go, also those of removed nodes. Returns how many the
- * node has that still count. */
-static size_t drop_expired(struct manager *m, struct tx *tx, const char *node_id)
-{
-	int64_t now_ms = clock_wall_ms(m->clock);
-	const Gs__NodeCert *cert;
-	size_t alive = 0;
-
-	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++) {
-		if (cert->not_after_ms < now_ms)
-			tx_remove(tx, cert);
-		else
-			alive += strcmp(cert->node_id, node_id) == 0;
-	}
-	return alive;
 }
 
 static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -393,9 +428,7 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 		return;
 	cluster = store_cluster(m->store);
 	tx = tx_new(m->store);
-	if (drop_expired(m, tx, node_id) >= NODE_CERTS_MAX)
-		err_set(&e, E_LIMIT, "node %s has %d valid certificates already", node_id, NODE_CERTS_MAX);
-	else
+	if (check_certs(m, node_id, &e) == 0)
 		ca_issue(tx, cluster, node_id, false, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e);
 	if (e.code) {
 		tx_free(tx);
@@ -480,6 +513,30 @@ static int renew_own(struct manager *m, struct err *e)
 	return rc;
 }
 
+/* ---- rows of certificates that nobody can use any more, also those of removed nodes ---- */
+
+static void on_swept(void *arg, const struct err *e)
+{
+	if (e->code)
+		log_warn("removing expired certificates: %s; trying again in an hour", e->msg);
+}
+
+static void sweep(struct manager *m)
+{
+	int64_t now_ms = clock_wall_ms(m->clock);
+	struct tx *tx = tx_new(m->store);
+	const Gs__NodeCert *cert;
+
+	tx_allow_split(tx);
+	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++)
+		if (cert->not_after_ms < now_ms)
+			tx_remove(tx, cert);
+	if (tx_len(tx) > 0)
+		store_commit(m->store, tx, on_swept, NULL);
+	else
+		tx_free(tx);
+}
+
 static void on_renew_look(void *arg)
 {
 	struct manager *m = arg;
@@ -494,6 +551,9 @@ void ca_renew_own(struct manager *m)
 	if (!m->renew.fire)
 		loop_timer_init(&m->renew, m->loop, on_renew_look, m);
 	loop_timer_set(&m->renew, RENEW_LOOK_MS);
-	if (m->state == MANAGER_SERVING && m->is_leader && renew_own(m, &e))
+	if (m->state != MANAGER_SERVING || !m->is_leader)
+		return;
+	sweep(m);
+	if (renew_own(m, &e))
 		log_warn("the manager's certificate: %s", e.msg);
 }

@@ -7,7 +7,8 @@
 void ca_register(struct manager *m);
 /* For the RPC server: the role the store holds for the peer's certificate. */
 unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e);
-/* Replace the manager's own certificate once half of its life is over; looks again every hour. */
+/* Replace the manager's own certificate once half of its life is over, and remove the rows of expired ones;
+ * looks again every hour. */
 void ca_renew_own(struct manager *m);
 
 /* ---- pure parts, on a store ---- */

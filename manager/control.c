@@ -217,8 +217,10 @@ static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 		return;
 	}
 	tx = tx_new(m->store);
-	tx_remove(tx, node);
+	tx_allow_split(
+		tx); /* however many certificates it has; the node goes last, so that a cut can be repeated */
 	revoke_certs(m, tx, node->meta->id);
+	tx_remove(tx, node);
 	manager_commit(m, call, tx, NULL, on_remove_node, msg); /* the dispatcher ends what it has open */
 }
 

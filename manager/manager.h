@@ -14,6 +14,7 @@
 
 #include "manager/reconcile.h"
 #include "manager/store.h"
+#include "base/bucket.h"
 #include "base/loop.h"
 #include "proto/rpc.h"
 #include "proto/tls.h"
@@ -59,9 +60,7 @@ struct manager {
 	struct loop_timer wake, lag, listen, renew;
 	uint64_t lag_expected_ms;
 
-	/* unauthenticated calls */
-	double strangers_left;
-	uint64_t strangers_at_ms;
+	struct bucket strangers; /* calls that need no certificate */
 
 	void (*stopped)(void *arg);
 	void *stopped_arg;

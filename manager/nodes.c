@@ -40,6 +40,7 @@ static void set_state(struct tx *tx, struct reconcile_env *env, const Gs__Node *
 					      (long long)silent_ms % 1000 / 100)
 				  : xstrdup("");
 	edit->status->state = state;
+	edit->status->heard = edit->status->heard || state == NODE_READY;
 	edit->status->since_ms = clock_wall_ms(env->clock);
 	str_replace(&edit->status->message, text);
 	event_add(tx, env, state == NODE_DOWN ? "node.down" : "node.ready", n->meta->id, "node %s is %s%s%s",

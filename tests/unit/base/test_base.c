@@ -12,6 +12,7 @@
 // after the four headers it needs
 #include <cmocka.h>
 
+#include "base/bucket.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -192,9 +193,23 @@ static void test_log_line_is_one_line(void **state)
 	close(fds[1]);
 }
 
+static void test_bucket(void **state)
+{
+	struct bucket b = {0};
+
+	for (int i = 0; i < 10; i++)
+		assert_true(bucket_take(&b, 1000000, 1, 5, 10));
+	assert_false(bucket_take(&b, 1000000, 1, 5, 10));
+	assert_true(bucket_take(&b, 1000200, 1, 5, 10)); /* 0.2 s are one */
+	assert_false(bucket_take(&b, 1000200, 1, 5, 10));
+	assert_true(bucket_take(&b, 9000000, 10, 5, 10)); /* never more than the burst */
+	assert_false(bucket_take(&b, 9000000, 1, 5, 10));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bucket),
 		cmocka_unit_test(test_err_gains_context),
 		cmocka_unit_test(test_cursor_error_is_sticky),
 		cmocka_unit_test(test_ids),

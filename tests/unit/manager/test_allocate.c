@@ -77,24 +77,48 @@ static void test_overlap_is_refused(void **state)
 	c_free(c);
 }
 
-static void test_mtu_only_shrinks(void **state)
+static void set_mtu(struct cluster *c, const char *node, uint32_t mtu)
+{
+	Gs__Node *n = c_edit(c, OBJ_NODE, node);
+
+	n->description->vtep_mtu = mtu;
+	c_save(c, n);
+	c_settle(c);
+}
+
+static void test_mtu_only_shrinks_in_use(void **state)
 {
 	struct cluster *c = c_new(2);
-	Gs__Node *n;
+
+	(void)state;
+	c_add_network(c, "n1", NULL);
+	c_add_network(c, "n2", NULL);
+	c_put(c, c_service("web", 1, "n1"));
+	c_settle(c);
+	assert_int_equal(store_count(c->s, OBJ_ENDPOINT), 1);
+	set_mtu(c, "node01", 1400);
+	assert_int_equal(net_of(c, "n1")->mtu, 1350);
+	assert_int_equal(net_of(c, "n2")->mtu, 1350);
+	set_mtu(c, "node01", 9000);
+	assert_int_equal(net_of(c, "n1")->mtu, 1350); /* its tasks' connections know the old one */
+	assert_int_equal(net_of(c, "n2")->mtu, 1450); /* M3b: nobody is on it, and the small node has gone */
+	c_free(c);
+}
+
+/* A node whose link is too small for overlay networks lowers nobody's, nor does one that never came. */
+static void test_M3b_mtu_of_a_bad_node(void **state)
+{
+	struct cluster *c = c_new(1);
 
 	(void)state;
 	c_add_network(c, "n1", NULL);
 	c_settle(c);
-	n = c_edit(c, OBJ_NODE, "node01");
-	n->description->vtep_mtu = 1400;
-	c_save(c, n);
-	c_settle(c);
-	assert_int_equal(net_of(c, "n1")->mtu, 1350);
-	n = c_edit(c, OBJ_NODE, "node01");
-	n->description->vtep_mtu = 9000;
-	c_save(c, n);
-	c_settle(c);
-	assert_int_equal(net_of(c, "n1")->mtu, 1350);
+	set_mtu(c, "node01", 626);
+	assert_int_equal(net_of(c, "n1")->mtu, 1450);
+	c_add_node(c);
+	c->nodes[1].last = -1;
+	set_mtu(c, "node02", 1400);
+	assert_int_equal(net_of(c, "n1")->mtu, 1450);
 	c_free(c);
 }
 
@@ -464,7 +488,8 @@ int main(void)
 		cmocka_unit_test(test_networks),
 		cmocka_unit_test(test_pool_spares_hosts),
 		cmocka_unit_test(test_overlap_is_refused),
-		cmocka_unit_test(test_mtu_only_shrinks),
+		cmocka_unit_test(test_mtu_only_shrinks_in_use),
+		cmocka_unit_test(test_M3b_mtu_of_a_bad_node),
 		cmocka_unit_test(test_addresses_stay_and_rest),
 		cmocka_unit_test(test_virtual_addresses_and_ports),
 		cmocka_unit_test(test_exhausted),

@@ -413,6 +413,189 @@ static void test_strangers_are_limited(void **state)
 	rig_free(r);
 }
 
+/* ---- hostile certificates (FINDINGS M3) ---- */
+
+static struct tls_identity *identity_of(struct rig *r, const Gs__IssueResponse *joined, const char *key)
+{
+	cleanup_free char *cert = rig_text(&joined->worker_cert_pem);
+	struct tls_identity *identity;
+
+	assert_int_equal(tls_identity_new(r->ca_pem, cert, key, &identity, NULL), 0);
+	return identity;
+}
+
+/* A certificate, also one that was removed, opens no more of what strangers may call. */
+static void test_M3a_certificate_and_issue(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL, *csr = NULL;
+	Gs__IssueRequest issue = GS__ISSUE_REQUEST__INIT;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	Gs__Empty empty = GS__EMPTY__INIT;
+	struct tls_identity *identity;
+	Gs__IssueResponse *joined;
+	struct rpc_client *c;
+	struct err e;
+	int allowed = 0;
+
+	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	identity = identity_of(r, joined, key);
+	ref.ref = joined->node_id;
+	ref.force = true;
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
+	issue.token = token;
+	issue.request_id = REQUEST_B;
+	issue.description = rig_description("docker2.local", 112);
+	assert_int_equal(tls_csr_new(key, "", &csr, NULL), 0);
+	issue.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	rig_dial(r, identity, &c);
+	assert_null(rig_call_on(r, c, RPC_CA, CA_ISSUE, &issue, &e));
+	assert_int_equal(e.code, E_FORBIDDEN);
+	for (int i = 0; i < 500; i++) {
+		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
+
+		allowed += resp != NULL;
+		obj_free(resp);
+	}
+	assert_in_range(allowed, 1, 100);
+	assert_int_equal(e.code, E_LIMIT);
+	rig_hang_up(r, &c);
+	obj_free(issue.description);
+	tls_identity_unref(identity);
+	obj_free(joined);
+	rig_free(r);
+}
+
+static void test_M3a_repeated_issue_is_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	Gs__IssueResponse *joined;
+	struct err e = {0};
+	int n = 0;
+
+	for (; n < 40 && (joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e)); n++)
+		obj_free(joined);
+	assert_in_range(n, 4, 16);
+	assert_int_equal(e.code, E_LIMIT);
+	assert_int_equal(store_count(r->m.store, OBJ_NODE), 2);
+	rig_free(r);
+}
+
+static void commit_done(void *arg, const struct err *e)
+{
+	*(int *)arg = e->code;
+}
+
+static void rig_commit(struct rig *r, struct tx *tx)
+{
+	int code = 1;
+
+	tx_allow_split(tx);
+	store_commit(r->m.store, tx, commit_done, &code);
+	while (code == 1)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_int_equal(code, 0);
+}
+
+static void test_M3a_nodes_that_never_come_are_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	struct tx *tx = tx_new(r->m.store);
+	struct err e = {0};
+
+	for (int i = 0; i < 100; i++) {
+		Gs__Node *node;
+		char id[ID_LEN + 1];
+
+		id_new(id);
+		node = obj_new_row(OBJ_NODE, id);
+		node->spec = obj_new(&gs__node_spec__descriptor);
+		node->description = rig_description("docker9.local", 119);
+		node->status = obj_new(&gs__node_status__descriptor);
+		tx_create(tx, node);
+	}
+	rig_commit(r, tx);
+	assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
+	assert_int_equal(e.code, E_LIMIT);
+	assert_non_null(strstr(e.msg, "gswarm node rm"));
+	rig_free(r);
+}
+
+/* However many certificates a node got hold of, it can be removed. */
+static void test_M3a_node_with_many_certificates_is_removed(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	struct tx *tx = tx_new(r->m.store);
+	const Gs__NodeCert *cert;
+	Gs__IssueResponse *joined;
+	struct err e;
+
+	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	for (int i = 0; i < 20000; i++) {
+		Gs__NodeCert *row;
+		char serial[33];
+
+		snprintf(serial, sizeof(serial), "%032d", i);
+		row = obj_new_row(OBJ_NODE_CERT, serial);
+		str_replace(&row->node_id, joined->node_id);
+		row->not_after_ms = INT64_MAX;
+		tx_create(tx, row);
+	}
+	rig_commit(r, tx);
+	ref.ref = joined->node_id;
+	ref.force = true;
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
+	assert_int_equal(store_count(r->m.store, OBJ_NODE), 1);
+	for (size_t i = 0; (cert = store_at(r->m.store, OBJ_NODE_CERT, i)); i++)
+		assert_true(cert->revoked || strcmp(cert->node_id, joined->node_id) != 0);
+	obj_free(joined);
+	rig_free(r);
+}
+
+/* Expired rows of everybody go in commits of their own, not in that of whoever renews. */
+static void test_M10_expired_certificates_are_swept(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct tx *tx = tx_new(r->m.store);
+	size_t before = store_count(r->m.store, OBJ_NODE_CERT);
+
+	for (int i = 0; i < 1000; i++) {
+		Gs__NodeCert *row;
+		char serial[33];
+
+		snprintf(serial, sizeof(serial), "%032d", i);
+		row = obj_new_row(OBJ_NODE_CERT, serial);
+		str_replace(&row->node_id, "somebody");
+		row->not_after_ms = 1;
+		tx_create(tx, row);
+	}
+	rig_commit(r, tx);
+	ca_renew_own(&r->m);
+	while (store_count(r->m.store, OBJ_NODE_CERT) > before)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_int_equal(store_count(r->m.store, OBJ_NODE_CERT), before);
+	rig_free(r);
+}
+
+static void test_M3b_link_too_small_for_overlays(void **state)
+{
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker2.local", 112);
+	struct err e = {0};
+
+	d->vtep_mtu = 626;
+	assert_int_equal(ca_check_description(d, &e), E_INVALID);
+	assert_non_null(strstr(e.msg, "1330"));
+	d->vtep_mtu = 1330;
+	assert_int_equal(ca_check_description(d, &e), 0);
+	d->vtep_mtu = 0; /* its worker could not read it */
+	assert_int_equal(ca_check_description(d, &e), 0);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +615,12 @@ int main(void)
 		cmocka_unit_test(test_pool_too_small),
 		cmocka_unit_test(test_only_a_manager_passes_for_one),
 		cmocka_unit_test(test_strangers_are_limited),
+		cmocka_unit_test(test_M3a_certificate_and_issue),
+		cmocka_unit_test(test_M3a_repeated_issue_is_bounded),
+		cmocka_unit_test(test_M3a_nodes_that_never_come_are_bounded),
+		cmocka_unit_test(test_M3a_node_with_many_certificates_is_removed),
+		cmocka_unit_test(test_M10_expired_certificates_are_swept),
+		cmocka_unit_test(test_M3b_link_too_small_for_overlays),
 	};
 
 	log_init("test", LOG_WARN, 2);
