@@ -82,5 +82,5 @@ struct oci_spec {
 	uint64_t nano_cpus, memory_bytes, pids;
 	bool has_cgroup_v2; /* for the choice of namespaces */
 };
-/* config.json as text; caller frees. */
-char *oci_spec_format(const struct oci_spec *spec);
+/* config.json as text; caller frees. E_INVALID when a text of the spec is not UTF-8. */
+int oci_spec_format(const struct oci_spec *spec, char **ret, struct err *e);

@@ -10,13 +10,18 @@
 #include "base/err.h"
 #include "proto/obj.h"
 
+/* Durable when they return 0; the folder is made. -errno of the disk. */
 int intent_save_task(const char *task_dir, const Gs__Task *task, struct err *e);
-int intent_save_attempt(const char *task_dir, uint32_t attempt, struct err *e);
+int intent_save_attempt(const char *task_dir, uint32_t attempt, struct err *e); /* from 1 */
 int intent_save_final(const char *task_dir, const Gs__TaskStatus *status, struct err *e);
+
 struct intent {
 	Gs__Task *task;
-	uint32_t attempt;      /* 0: not even one was begun */
-	Gs__TaskStatus *final; /* NULL: none */
+	uint32_t attempt;      /* from 1 */
+	Gs__TaskStatus *final; /* NULL: it has not ended */
 };
-/* E_CORRUPT when task.pb cannot be read. Free the two rows with obj_free. */
+/* E_CORRUPT: what is there was read and makes no sense, or there is no task.pb: nothing of it ran, or nobody can say
+ * what. Any other code is the disk's (-EIO, -EMFILE, -ENOMEM ...): it says nothing about the task, which may be
+ * running; keep its folder and its container and try again. Outputs untouched then. Free the two rows with
+ * obj_free. */
 int intent_load(const char *task_dir, struct intent *ret, struct err *e);

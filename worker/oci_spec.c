@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a JSON object built from the bundle. Nothing can fail but memory, which aborts.
+/* The happy path is a JSON object built from the bundle. What can fail is a text that is not UTF-8, which JSON
+ * cannot hold: E_INVALID (an assignment with one is rejected before, by task_check.c). Memory aborts.
  *
  * A task gets no new privileges, a bounding set of what a server that starts as root may need (none of it is
  * effective for a non-root user), masks over /proc and /sys, and a seccomp list of refused calls (seccomp.c). */
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "worker/bundle.h"
 #include "worker/seccomp.h"
@@ -20,6 +22,14 @@ static const char *const masked[] = {"/proc/acpi",        "/proc/asound",       
 				     "/sys/firmware",     "/sys/fs/cgroup"};
 static const char *const readonly_paths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 					     "/proc/sysrq-trigger"};
+
+static bool is_utf8(const char *text)
+{
+	json_t *j = text != NULL ? json_string(text) : json_null();
+
+	json_decref(j);
+	return j != NULL;
+}
 
 static json_t *texts(const char *const *list, size_t n)
 {
@@ -171,16 +181,36 @@ static json_t *format_linux(const struct oci_spec *s)
 	return l;
 }
 
-char *oci_spec_format(const struct oci_spec *s)
+/* jansson drops a text that is not UTF-8 from a list, and refuses to pack it: both are found before. */
+static int texts_check(const struct oci_spec *s, struct err *e)
 {
-	json_t *root =
-		json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:o, s:o}", "ociVersion", "1.0.0", "root", "path",
-			  s->bundle->rootfs, "readonly", (int)s->bundle->readonly, "hostname", s->hostname,
-			  "process", format_process(s), "mounts", format_mounts(s), "linux", format_linux(s));
-	char *text = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
+	const char *const singles[] = {s->cwd,        s->hostname,   s->bundle->home, s->bundle->rootfs,
+				       s->netns_path, s->cgroup_path};
+	bool good = true;
 
+	for (size_t i = 0; i < array_size(singles); i++)
+		good &= is_utf8(singles[i]);
+	for (size_t i = 0; i < s->n_env; i++)
+		good &= is_utf8(s->env[i]);
+	for (size_t i = 0; s->argv[i] != NULL; i++)
+		good &= is_utf8(s->argv[i]);
+	for (size_t i = 0; i < s->bundle->n_mounts; i++)
+		good &= is_utf8(s->bundle->mounts[i].source) && is_utf8(s->bundle->mounts[i].target);
+	return good ? 0 : err_set(e, E_INVALID, "a text of the container's configuration is not UTF-8");
+}
+
+int oci_spec_format(const struct oci_spec *s, char **ret, struct err *e)
+{
+	json_t *root;
+
+	if (texts_check(s, e) < 0)
+		return E_INVALID;
+	root = json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:o, s:o}", "ociVersion", "1.0.0", "root", "path",
+			 s->bundle->rootfs, "readonly", (int)s->bundle->readonly, "hostname", s->hostname,
+			 "process", format_process(s), "mounts", format_mounts(s), "linux", format_linux(s));
+	bug_if(root == NULL);
+	*ret = json_dumps(root, JSON_COMPACT);
+	bug_if(*ret == NULL);
 	json_decref(root);
-	if (text == NULL)
-		abort();
-	return text;
+	return 0;
 }

@@ -225,16 +225,35 @@ static bool secrets_are_here(struct task *t)
 	return true;
 }
 
+#define UNREAD_TEXT "waits: the notes of another task on this node cannot be read yet"
+
+/* True: it waits, and its status says why. */
+static bool waits_for_unread(struct task *t)
+{
+	if (!tasks_unread_may_share(t->all, t->row))
+		return false;
+	if (strcmp(t->status->message, UNREAD_TEXT) != 0)
+		task_report(t, t->status->state, UNREAD_TEXT);
+	return true;
+}
+
 static void move_new(struct task *t)
 {
 	bool ready = t->w->net == NULL || netglue_ready(t->w->net, t->row);
 
-	if (!slot_is_free(t) || (!t->adopt && (!ready || !secrets_are_here(t))))
+	if ((!t->adopt && waits_for_unread(t)) || !slot_is_free(t) ||
+	    (!t->adopt && (!ready || !secrets_are_here(t))))
 		return;
 	t->step = STEP_PREPARING;
 	if (!t->adopt)
 		task_report(t, TASK_PREPARING, NULL);
 	task_prepare_start(t);
+}
+
+static void reject(struct task *t, const struct err *why)
+{
+	str_replace(&t->status->err, why->msg);
+	finish(t, TASK_REJECTED, why->msg);
 }
 
 static bool prepare_is_hopeless(int code)
@@ -271,8 +290,7 @@ static void move_preparing(struct task *t)
 		return;
 	if (!t->prepared && !t->adopt) {
 		if (prepare_is_hopeless(t->prepare_err.code)) {
-			str_replace(&t->status->err, t->prepare_err.msg);
-			finish(t, TASK_REJECTED, t->prepare_err.msg);
+			reject(t, &t->prepare_err);
 			return;
 		}
 		t->attempt_failed = true;
@@ -389,6 +407,10 @@ static void move_permitted(struct task *t)
 
 static void move_launching(struct task *t)
 {
+	if (t->attempt_failed && t->attempt_err.code == E_INVALID) {
+		reject(t, &t->attempt_err);
+		return;
+	}
 	if (t->attempt_failed) {
 		attempt_over(t);
 		return;

@@ -260,7 +260,7 @@ static void tool_write(void *arg)
 	struct tool *o = arg;
 	cleanup_free char *path = xasprintf("%s/config.json", o->dir);
 
-	if (fs_mkdir(o->dir, 0700, &o->err) == 0)
+	if (o->err.code == 0 && fs_mkdir(o->dir, 0700, &o->err) == 0)
 		fs_write(path, o->config, strlen(o->config), 0600, &o->err);
 }
 
@@ -322,6 +322,6 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 	o->done = done;
 	o->arg = arg;
 	spec.cgroup_path = o->cgroup;
-	o->config = oci_spec_format(&spec);
+	oci_spec_format(&spec, &o->config, &o->err);
 	loop_work(t->w->loop, tool_write, tool_written, o);
 }

@@ -2,6 +2,7 @@
 /* One task, shared by task.c (the machine), task_prepare.c (blocking work), task_driver.c (what drivers call)
  * and tasks.c (the table). Nobody else looks inside. */
 #pragma once
+#include "base/backoff.h"
 #include "base/loop.h"
 #include "worker/bundle.h"
 #include "worker/driver.h"
@@ -42,6 +43,13 @@ struct tasks {
 	struct task *list;
 	struct task_secret *secrets;
 	struct loop_timer kick; /* one pass over all tasks, soon */
+	/* task_load.c: notes of an earlier worker that could not be read yet */
+	struct task_unread *unread;
+	struct loop_timer read_again;
+	struct backoff read_backoff;
+	bool reading;
+	unsigned drops;
+	unsigned handles; /* open timers */
 	bool in_set;
 	bool closing, leaving; /* leaving: no new tasks */
 	unsigned jobs;         /* pool jobs under way */
@@ -116,6 +124,17 @@ bool task_stop_wanted(const struct task *t);
 void task_report(struct task *t, Gs__TaskState state, const char *message);
 void task_touch(struct task *t); /* status changed without a change of state */
 const char *task_step_name(enum task_step s);
+
+/* ---- task_load.c: tasks whose notes could not be read yet; they may be running ---- */
+void tasks_unread_init(struct tasks *ts);
+void tasks_unread_fini(struct tasks *ts);
+bool tasks_unread_assign(struct tasks *ts, const Gs__Task *row); /* true: kept (copied) until it is read */
+void tasks_unread_unassign(struct tasks *ts, const char *task_id);
+void tasks_unread_set_begin(struct tasks *ts);
+void tasks_unread_set_end(struct tasks *ts);
+/* A task that might hold the same slot, name or volume as row's. */
+bool tasks_unread_may_share(const struct tasks *ts, const Gs__Task *row);
+void tasks_unread_dump(const struct tasks *ts, struct buf *out);
 
 /* ---- task_prepare.c: each answers by setting a field and calling task_move ---- */
 void task_prepare_start(struct task *t);

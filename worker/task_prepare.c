@@ -290,6 +290,8 @@ static void launch_work(void *arg)
 	cleanup_free char *path = xasprintf("%s/config.json", l->bundle_dir);
 	FILE *f;
 
+	if (l->err.code != 0)
+		return;
 	/* Attempt 1 needs no file: the intent alone says it. */
 	if (l->attempt > 1 && intent_save_attempt(l->state_dir, l->attempt, &l->err) < 0)
 		return;
@@ -320,7 +322,7 @@ static void launch_back(void *arg)
 		task_move(t);
 }
 
-static char *config_format(struct task *t)
+static int config_format(struct task *t, char **ret, struct err *e)
 {
 	const Gs__TaskSpec *s = t->row->spec;
 	struct oci_spec spec = {
@@ -337,7 +339,7 @@ static char *config_format(struct task *t)
 		.pids = s->limit_pids,
 	};
 
-	return oci_spec_format(&spec);
+	return oci_spec_format(&spec, ret, e);
 }
 
 static void argv_from_spec(struct task *t)
@@ -360,7 +362,7 @@ void task_launch_start(struct task *t)
 	l->attempt = t->attempt;
 	l->state_dir = xstrdup(t->state_dir);
 	l->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
-	l->config = config_format(t);
+	config_format(t, &l->config, &l->err);
 	job_start(t, launch_work, launch_back, l);
 }
 

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a list of tasks that follows the assignments. At start the list is made from disk, so
- * that running tasks are adopted before any manager was heard. What can fail is a damaged intent (its
- * processes are reaped). */
+/* The happy path is a list of tasks that follows the assignments. At start the list is made from disk (task_load.c), so
+ * that running tasks are adopted before any manager was heard. What can fail is an assignment that no host could run:
+ * it is reported as REJECTED and nothing is made of it. */
 #include "worker/tasks.h"
 
-#include <dirent.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/agent.h"
-#include "worker/intent.h"
+#include "worker/task_check.h"
 #include "worker/task_impl.h"
 
 static void on_kick(void *arg)
@@ -38,13 +35,17 @@ struct tasks *tasks_new(struct worker *w)
 
 	ts->w = w;
 	loop_timer_init(&ts->kick, w->loop, on_kick, ts);
+	tasks_unread_init(ts);
+	ts->handles = 2;
 	return ts;
 }
 
-static void on_kick_closed(void *arg)
+static void on_timer_closed(void *arg)
 {
 	struct tasks *ts = arg;
 
+	if (--ts->handles > 0)
+		return;
 	while (ts->secrets != NULL) {
 		struct task_secret *s = ts->secrets;
 
@@ -52,6 +53,7 @@ static void on_kick_closed(void *arg)
 		obj_free(s->row);
 		free(s);
 	}
+	tasks_unread_fini(ts);
 	free(ts);
 }
 
@@ -62,7 +64,8 @@ void tasks_free(struct tasks *ts)
 	ts->closing = true;
 	while (ts->list != NULL && !ts->list->busy)
 		task_free(ts->list);
-	loop_timer_close(&ts->kick, on_kick_closed);
+	loop_timer_close(&ts->read_again, on_timer_closed);
+	loop_timer_close(&ts->kick, on_timer_closed);
 }
 
 void tasks_kick(struct tasks *ts)
@@ -80,110 +83,38 @@ struct task *tasks_find(struct tasks *ts, const char *task_id)
 	return t;
 }
 
-/* ---- adoption ---- */
+/* ---- assignments ---- */
 
-static void load_one(struct tasks *ts, const char *id)
+/* Nothing of the row but its id reaches a path or a program. */
+static void refuse(struct tasks *ts, const Gs__Task *row, const struct err *why)
 {
-	cleanup_free char *dir = xasprintf("%s/tasks/%s", ts->w->dir, id);
-	struct intent i;
-	struct err e = {0};
+	cleanup(obj_free_p) Gs__Task *copy = obj_dup(row);
 	struct task *t;
 
-	if (intent_load(dir, &i, &e) < 0) {
-		log_warn("adopt: %s; its folder is removed", e.msg);
-		fs_remove_all(dir, NULL);
-		return;
-	}
-	t = task_new(ts, i.task);
-	t->assigned = true;
-	t->adopt = true;
-	task_set_attempt(t, i.attempt);
-	if (i.final != NULL) {
-		obj_free(t->status);
-		t->status = steal(i.final);
-		/* killed while it was cleaned up: once more */
-		t->step = fs_exists(t->run_dir) ? STEP_FINAL : STEP_CLEAN;
-		task_touch(t);
-	}
-	obj_free(i.task);
+	log_warn("task %s: rejected: %s", row->meta->id, why->msg);
+	str_replace(&copy->name, row->meta->id);
+	if (copy->spec == NULL)
+		copy->spec = obj_new(&gs__task_spec__descriptor);
+	t = task_new(ts, copy);
+	t->assigned = t->marked = t->confirmed = true;
+	t->step = STEP_CLEAN;
+	str_replace(&t->status->err, why->msg);
+	task_report(t, TASK_REJECTED, why->msg);
 }
-
-struct reap {
-	char *run_dir, *id, *cgroup;
-};
-
-static void reap_work(void *arg)
-{
-	struct reap *r = arg;
-
-	runtime_reap(r->run_dir, CRUN, r->id, r->cgroup);
-}
-
-static void reap_back(void *arg)
-{
-	struct reap *r = arg;
-
-	free(r->run_dir);
-	free(r->id);
-	free(r->cgroup);
-	free(r);
-}
-
-static void reap_unknown(struct tasks *ts, const char *id)
-{
-	struct reap *r = xcalloc(1, sizeof(*r));
-
-	log_info("adopt: container %s is not ours to run, reaped", id);
-	r->run_dir = xstrdup(ts->w->run_dir);
-	r->id = xstrdup(id);
-	r->cgroup = xasprintf("/gswarm/%s/%s", ts->w->state.node_id, id);
-	loop_work(ts->w->loop, reap_work, reap_back, r);
-}
-
-static void each_name(const char *dir, void (*visit)(struct tasks *ts, const char *name), struct tasks *ts)
-{
-	DIR *d = opendir(dir);
-	struct dirent *entry;
-
-	while (d != NULL && (entry = readdir(d)) != NULL)
-		if (entry->d_name[0] != '.')
-			visit(ts, entry->d_name);
-	if (d != NULL)
-		closedir(d);
-}
-
-static void visit_container(struct tasks *ts, const char *id)
-{
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
-		if (strcmp(t->container_id, id) == 0 && t->step != STEP_CLEAN)
-			return;
-	reap_unknown(ts, id);
-}
-
-int tasks_load(struct tasks *ts, struct err *e)
-{
-	cleanup_free char *dir = xasprintf("%s/tasks", ts->w->dir);
-	cleanup_free char *run = xasprintf("%s/tasks", ts->w->run_dir);
-	cleanup_free char *containers = xasprintf("%s/crun", ts->w->run_dir);
-
-	/* 0711: a task's user must reach its own sockets below, and cannot list others. */
-	if (fs_mkdir(dir, 0700, e) < 0 || fs_mkdir(run, 0711, e) < 0)
-		return e->code;
-	each_name(dir, load_one, ts);
-	each_name(containers, visit_container, ts);
-	tasks_kick(ts);
-	return 0;
-}
-
-/* ---- assignments ---- */
 
 void tasks_assign(struct tasks *ts, const Gs__Task *row)
 {
+	struct err bad = {0};
 	struct task *t;
 
-	if (row->meta == NULL || row->spec == NULL || !id_is_valid(row->meta->id) || ts->leaving)
+	if (row->meta == NULL || !id_is_valid(row->meta->id) || ts->leaving || tasks_unread_assign(ts, row))
 		return;
+	task_row_check(row, &bad);
 	t = tasks_find(ts, row->meta->id);
+	if (t == NULL && bad.code != 0) {
+		refuse(ts, row, &bad);
+		return;
+	}
 	if (t == NULL) {
 		t = task_new(ts, row);
 		t->assigned = t->marked = t->confirmed = true;
@@ -195,6 +126,12 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	t->assigned = t->confirmed = true;
 	if (row->meta->version == t->row->meta->version)
 		return;
+	if (bad.code != 0) { /* it runs by the row that was good */
+		t->row->desired = row->desired;
+		t->row->meta->version = row->meta->version;
+		task_move(t);
+		return;
+	}
 	obj_free(t->row);
 	t->row = obj_dup(row);
 	if (t->driver_state != NULL && t->driver->spec_changed != NULL)
@@ -203,29 +140,6 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	if (t->step > STEP_PREPARING && t->step < STEP_FINAL && row->desired > TASK_RUNNING)
 		task_intent_save(t);
 	task_move(t);
-}
-
-struct forget {
-	char *path;
-};
-
-static void forget_work(void *arg)
-{
-	fs_remove_all(((struct forget *)arg)->path, NULL);
-}
-
-static void forget_back(void *arg)
-{
-	free(((struct forget *)arg)->path);
-	free(arg);
-}
-
-void task_forget(struct task *t)
-{
-	struct forget *f = xcalloc(1, sizeof(*f));
-
-	f->path = xstrdup(t->state_dir);
-	loop_work(t->w->loop, forget_work, forget_back, f);
 }
 
 static void unassign(struct task *t)
@@ -240,6 +154,7 @@ void tasks_unassign(struct tasks *ts, const char *task_id)
 {
 	struct task *t = tasks_find(ts, task_id);
 
+	tasks_unread_unassign(ts, task_id);
 	if (t != NULL)
 		unassign(t);
 }
@@ -248,6 +163,7 @@ void tasks_set_begin(struct tasks *ts)
 {
 	for (struct task *t = ts->list; t != NULL; t = t->next)
 		t->marked = false;
+	tasks_unread_set_begin(ts);
 	ts->in_set = true;
 }
 
@@ -260,6 +176,8 @@ void tasks_set_end(struct tasks *ts)
 		if (!t->marked)
 			unassign(t);
 	}
+	if (ts->in_set)
+		tasks_unread_set_end(ts);
 	ts->in_set = false;
 	tasks_kick(ts);
 }
@@ -361,6 +279,8 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), v
 
 bool tasks_net_settled(const struct tasks *ts)
 {
+	if (ts->unread != NULL)
+		return false; /* it may run, and nobody can say with which legs */
 	for (const struct task *t = ts->list; t != NULL; t = t->next)
 		if (t->step != STEP_CLEAN &&
 		    (t->adopt || t->net == NET_BUSY || (t->step == STEP_RUNNING && t->net != NET_DONE)))
@@ -397,6 +317,7 @@ bool tasks_busy(const struct tasks *ts)
 
 void tasks_dump(const struct tasks *ts, struct buf *out)
 {
+	tasks_unread_dump(ts, out);
 	for (const struct task *t = ts->list; t != NULL; t = t->next)
 		buf_printf(out,
 			   "task %s %s step=%s attempt=%u pid=%d crashes=%u assigned=%d version=%llu "

@@ -154,7 +154,7 @@ static void bundle_write(struct fixture *f, const char *script)
 	b->gid = 65534;
 	assert_int_equal(rootfs_prepare(b, &rootfs, &e), 0);
 	assert_int_equal(rootfs_hosts_write(f->abs, "unit", NULL, &e), 0);
-	text = oci_spec_format(&spec);
+	assert_int_equal(oci_spec_format(&spec, &text, NULL), 0);
 	assert_int_equal(fs_mkdir(f->bundle, 0700, &e), 0);
 	assert_int_equal(fs_write(path, text, strlen(text), 0600, &e), 0);
 	bundle_free(b);

@@ -102,34 +102,115 @@ static void state_damaged(void **s)
 	assert_false(a.is_member);
 }
 
-static void intent_round_trip(void **s)
+static char *task_dir(void)
+{
+	return xasprintf("%s/" ID_A, dir);
+}
+
+static Gs__Task *a_task(void)
 {
 	Gs__Task *t = obj_new_row(OBJ_TASK, ID_A);
+
+	str_replace(&t->name, "db.1");
+	t->spec = obj_new(&gs__task_spec__descriptor);
+	obj_add_str(&t->spec->n_args, &t->spec->args, "sleep");
+	return t;
+}
+
+static void intent_round_trip(void **s)
+{
+	cleanup_free char *at = task_dir();
+	Gs__Task *t = a_task();
 	struct intent i;
 	struct err e = {0};
 
-	t->spec = obj_new(&gs__task_spec__descriptor);
-	assert_int_equal(intent_save_task(dir, t, &e), 0);
-	assert_int_equal(intent_load(dir, &i, &e), 0);
+	assert_int_equal(intent_save_task(at, t, &e), 0);
+	assert_int_equal(intent_load(at, &i, &e), 0);
 	assert_int_equal(i.attempt, 1);
 	assert_null(i.final);
 	assert_true(obj_equal(i.task, t));
 	obj_free(i.task);
-	assert_int_equal(intent_save_attempt(dir, 7, &e), 0);
-	assert_int_equal(intent_load(dir, &i, &e), 0);
+	assert_int_equal(intent_save_attempt(at, 7, &e), 0);
+	assert_int_equal(intent_load(at, &i, &e), 0);
 	assert_int_equal(i.attempt, 7);
 	obj_free(i.task);
 	obj_free(t);
 }
 
+static int load(const char *at)
+{
+	struct intent i = {0};
+	struct err e = {0};
+	int rc = intent_load(at, &i, &e);
+
+	obj_free(i.task);
+	obj_free(i.final);
+	return rc;
+}
+
 static void intent_damaged(void **s)
 {
-	cleanup_free char *path = xasprintf("%s/task.pb", dir);
+	cleanup_free char *at = task_dir(), *path = xasprintf("%s/task.pb", at);
+	cleanup_free char *attempt = xasprintf("%s/attempt", at), *other = xasprintf("%s/" ID_B, dir);
+	Gs__Task *t = a_task();
+	struct err e = {0};
+
+	assert_int_equal(load(at), E_CORRUPT); /* no folder */
+	assert_int_equal(fs_mkdir(at, 0700, &e), 0);
+	assert_int_equal(load(at), E_CORRUPT); /* it never got as far as a note */
+	assert_int_equal(fs_write(path, "\xff\xff\xff", 3, 0600, &e), 0);
+	assert_int_equal(load(at), E_CORRUPT);
+	assert_int_equal(intent_save_task(at, t, &e), 0);
+	assert_int_equal(fs_write(attempt, "", 0, 0600, &e), 0);
+	assert_int_equal(load(at), E_CORRUPT);
+	assert_int_equal(intent_save_task(other, t, &e), 0);
+	assert_int_equal(load(other), E_CORRUPT);
+	obj_free(t);
+}
+
+/* FINDINGS W4: a note that cannot be read says nothing, and an unreadable number of the attempt was 1. */
+static void intent_unreadable_is_no_damage(void **s)
+{
+	static const char *const notes[] = {"task.pb", "attempt", "final"};
+	cleanup_free char *at = task_dir();
+	Gs__TaskStatus *status = obj_new(&gs__task_status__descriptor);
+	Gs__Task *t = a_task();
+	struct err e = {0};
+
+	status->state = TASK_COMPLETE;
+	for (size_t k = 0; k < array_size(notes); k++) {
+		cleanup_free char *path = xasprintf("%s/%s", at, notes[k]);
+
+		assert_int_equal(intent_save_task(at, t, &e), 0);
+		assert_int_equal(intent_save_attempt(at, 7, &e), 0);
+		assert_int_equal(intent_save_final(at, status, &e), 0);
+		assert_int_equal(load(at), 0);
+		assert_int_equal(fs_unlink(path, &e), 0);
+		/* What open(2) answers to a link that names itself, also to root: ELOOP stands for the disk's error. */
+		assert_int_equal(symlink(notes[k], path), 0);
+		assert_true(load(at) < 0);
+		assert_int_not_equal(load(at), E_CORRUPT);
+		assert_int_equal(fs_unlink(path, &e), 0);
+	}
+	obj_free(status);
+	obj_free(t);
+}
+
+/* A task that has ended must not run again because the note of how is damaged. */
+static void intent_final_damaged(void **s)
+{
+	cleanup_free char *at = task_dir(), *path = xasprintf("%s/final", at);
+	Gs__Task *t = a_task();
 	struct intent i;
 	struct err e = {0};
 
-	assert_int_equal(fs_write(path, "\xff\xff\xff", 3, 0600, &e), 0);
-	assert_int_equal(intent_load(dir, &i, &e), E_CORRUPT);
+	assert_int_equal(intent_save_task(at, t, &e), 0);
+	assert_int_equal(fs_write(path, "\xff", 1, 0600, &e), 0);
+	assert_int_equal(intent_load(at, &i, &e), 0);
+	assert_int_equal(i.final->state, TASK_FAILED);
+	obj_free(i.task);
+	obj_free(i.final);
+	obj_free(t);
 }
 
 static struct volume_spec volume(const char *service)
@@ -226,6 +307,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(state_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_round_trip, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_damaged, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(intent_unreadable_is_no_damage, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(intent_final_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_is_made_and_found_again, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_of_another_service, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_with_data_of_nobody_known, make_dir, drop_dir),

@@ -37,7 +37,7 @@ static json_t *spec_of(uid_t uid, const char *netns)
 	b->rootfs = xstrdup("/rootfs");
 	b->uid = uid;
 	bundle_mount_add(b, "/usr", "/usr", "bind", "rbind,ro,nosuid");
-	text = oci_spec_format(&spec);
+	assert_int_equal(oci_spec_format(&spec, &text, NULL), 0);
 	root = json_loads(text, 0, NULL);
 	assert_non_null(root);
 	bundle_free(b);

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The table of tasks on a disk and with assignments of all kinds: what no host could run, and notes that cannot be
+ * read. No manager, no network. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "worker/intent.h"
+#include "worker/runtime.h"
+#include "worker/tasks.h"
+
+#define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID_B "bbbbbbbbbbbbbbbbbbbbbbbbb"
+
+struct rig {
+	uv_loop_t loop;
+	struct worker w;
+	struct loop_timer guard;
+	char dir[64];
+	char *abs;
+	bool timed_out;
+};
+
+static void on_guard(void *arg)
+{
+	((struct rig *)arg)->timed_out = true;
+}
+
+static void worker_open(struct rig *g)
+{
+	struct runtime_config config = {.run_dir = g->w.run_dir, .crun = CRUN, .conmon = CONMON};
+	struct err e = {0};
+
+	if (geteuid() == 0 && spawner_new(&g->loop, &g->w.spawner, &e) < 0)
+		fail_msg("%s", e.msg);
+	config.spawner = g->w.spawner;
+	assert_int_equal(runtime_new(&g->loop, &config, &g->w.runtime, &e), 0);
+	g->w.tasks = tasks_new(&g->w);
+}
+
+static void worker_close(struct rig *g)
+{
+	tasks_free(g->w.tasks);
+	runtime_free(g->w.runtime);
+	spawner_free(g->w.spawner);
+	g->w.tasks = NULL;
+}
+
+static int open_rig(void **s)
+{
+	struct rig *g = xcalloc(1, sizeof(*g));
+
+	*s = g;
+	log_set_level(LOG_ERROR);
+	snprintf(g->dir, sizeof(g->dir), "test-tasks-XXXXXX");
+	assert_non_null(mkdtemp(g->dir));
+	g->abs = realpath(g->dir, NULL);
+	uv_loop_init(&g->loop);
+	loop_timer_init(&g->guard, &g->loop, on_guard, g);
+	g->w.loop = &g->loop;
+	g->w.dir = xasprintf("%s/worker", g->abs);
+	g->w.run_dir = xasprintf("%s/run", g->abs);
+	strcpy(g->w.boot_id, "boot");
+	strcpy(g->w.state.node_id, "unit-test-node");
+	worker_open(g);
+	return 0;
+}
+
+static int close_rig(void **s)
+{
+	struct rig *g = *s;
+
+	if (g->w.tasks != NULL)
+		worker_close(g);
+	loop_timer_close(&g->guard, NULL);
+	uv_run(&g->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&g->loop);
+	fs_remove_all(g->abs, NULL);
+	free(g->abs);
+	free(g->w.dir);
+	free(g->w.run_dir);
+	free(g);
+	return 0;
+}
+
+static Gs__Task *a_task(const char *id)
+{
+	Gs__Task *t = obj_new_row(OBJ_TASK, id);
+
+	t->meta->version = 1;
+	str_replace(&t->name, "unit-test-job.1");
+	str_replace(&t->slot_id, id);
+	t->desired = TASK_RUNNING;
+	t->spec = obj_new(&gs__task_spec__descriptor);
+	obj_add_str(&t->spec->n_args, &t->spec->args, "true");
+	return t;
+}
+
+/* The last report of the task, NULL: it tells nothing. Owned by the caller. */
+static Gs__TaskStatus *status_of(struct rig *g, const char *id)
+{
+	Gs__ReportRequest *r = obj_new(&gs__report_request__descriptor);
+	Gs__TaskStatus *found = NULL;
+
+	tasks_report_fill(g->w.tasks, r, true);
+	tasks_reported(g->w.tasks, true);
+	for (size_t i = 0; i < r->n_tasks; i++)
+		if (strcmp(r->tasks[i]->task_id, id) == 0)
+			found = obj_dup(r->tasks[i]->status);
+	obj_free(r);
+	return found;
+}
+
+/* Until the task reports this state or ten seconds are over. The report is the caller's. */
+static Gs__TaskStatus *wait_state(struct rig *g, const char *id, Gs__TaskState state)
+{
+	Gs__TaskStatus *status = status_of(g, id);
+
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 10000);
+	while (!g->timed_out && (status == NULL || status->state != state)) {
+		uv_run(&g->loop, UV_RUN_ONCE);
+		obj_free(status);
+		status = status_of(g, id);
+	}
+	loop_timer_stop(&g->guard);
+	assert_false(g->timed_out);
+	return status;
+}
+
+/* ---- W1 ---- */
+
+static void poison_dir(Gs__Task *t)
+{
+	str_replace(&t->spec->dir, "/\xff");
+}
+static void poison_hostname(Gs__Task *t)
+{
+	str_replace(&t->spec->hostname, "a\xc3");
+}
+static void poison_env(Gs__Task *t)
+{
+	obj_add_str(&t->spec->n_env, &t->spec->env, "A=\xed\xa0\x80"); /* half a surrogate pair */
+}
+static void poison_args(Gs__Task *t)
+{
+	obj_add_str(&t->spec->n_args, &t->spec->args, "\xc0\x80");
+}
+static void poison_mount(Gs__Task *t)
+{
+	Gs__Mount *m = obj_new(&gs__mount__descriptor);
+
+	str_replace(&m->target, "/\x80");
+	obj_add(&t->spec->n_mounts, &t->spec->mounts, m);
+}
+static void poison_name(Gs__Task *t)
+{
+	str_replace(&t->name, "../../etc");
+}
+static void poison_no_program(Gs__Task *t)
+{
+	free(t->spec->args[0]);
+	t->spec->n_args = 0;
+}
+static void poison_no_spec(Gs__Task *t)
+{
+	obj_free(t->spec);
+	t->spec = NULL;
+}
+
+static const struct {
+	void (*poison)(Gs__Task *t);
+	const char *says;
+} poisons[] = {{poison_dir, "spec.dir"},    {poison_hostname, "spec.hostname"},
+	       {poison_env, "spec.env"},    {poison_args, "spec.args"},
+	       {poison_name, "name"},       {poison_mount, "spec.mounts.target"},
+	       {poison_no_spec, "no spec"}, {poison_no_program, "no program"}};
+
+/* FINDINGS W1: each worker that a bad spec came to aborted, one after the other. */
+static void poison_spec_is_rejected_with_its_field(void **s)
+{
+	struct rig *g = *s;
+
+	for (size_t i = 0; i < array_size(poisons); i++) {
+		Gs__Task *t = a_task(ID_A);
+		Gs__TaskStatus *status;
+
+		poisons[i].poison(t);
+		tasks_assign(g->w.tasks, t);
+		status = wait_state(g, ID_A, TASK_REJECTED);
+		assert_non_null(strstr(status->err, poisons[i].says));
+		obj_free(status);
+		t->meta->version = 2; /* told again, e.g. with a new desired state */
+		tasks_assign(g->w.tasks, t);
+		tasks_unassign(g->w.tasks, ID_A);
+		assert_null(tasks_find(g->w.tasks, ID_A));
+		obj_free(t);
+	}
+}
+
+/* It was written before it was tried, so that each start aborted again. */
+static void poison_spec_on_disk_ends_no_start(void **s)
+{
+	struct rig *g = *s;
+
+	for (size_t i = 0; i < array_size(poisons); i++) {
+		cleanup_free char *at = xasprintf("%s/tasks/" ID_A, g->w.dir);
+		Gs__Task *t = a_task(ID_A);
+		struct err e = {0};
+
+		poisons[i].poison(t);
+		assert_int_equal(intent_save_task(at, t, &e), 0);
+		if (tasks_load(g->w.tasks, &e) < 0)
+			fail_msg("%s", e.msg);
+		assert_false(fs_exists(at));
+		tasks_assign(g->w.tasks, t);
+		obj_free(wait_state(g, ID_A, TASK_REJECTED));
+		tasks_unassign(g->w.tasks, ID_A);
+		obj_free(t);
+	}
+}
+
+/* ---- W4 ---- */
+
+/* The folder can be listed, and then no descriptor is left for a file in it. */
+static void load_out_of_descriptors(struct rig *g)
+{
+	struct rlimit before, none;
+	struct err e = {0};
+	int next = open("/dev/null", O_RDONLY | O_CLOEXEC), rc;
+
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc = tasks_load(g->w.tasks, &e);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	if (rc < 0)
+		fail_msg("%s", e.msg);
+}
+
+static void plant(struct rig *g, const Gs__Task *t)
+{
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, t->meta->id);
+	cleanup_free char *container = xasprintf("%s/crun/%s.7", g->w.run_dir, t->meta->id);
+	Gs__TaskStatus *status = obj_new(&gs__task_status__descriptor);
+	struct err e = {0};
+
+	status->state = TASK_COMPLETE;
+	status->attempt = 7;
+	assert_int_equal(intent_save_task(at, t, &e), 0);
+	assert_int_equal(intent_save_attempt(at, 7, &e), 0);
+	assert_int_equal(intent_save_final(at, status, &e), 0);
+	assert_int_equal(fs_mkdir(container, 0700, &e), 0);
+	obj_free(status);
+}
+
+/* FINDINGS W4: its folder was removed and its container was ended. */
+static void notes_that_cannot_be_read_now_are_read_later(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/" ID_A, g->w.dir);
+	cleanup_free char *container = xasprintf("%s/crun/" ID_A ".7", g->w.run_dir);
+	Gs__Task *t = a_task(ID_A);
+	Gs__TaskStatus *status;
+
+	plant(g, t);
+	load_out_of_descriptors(g);
+	assert_true(fs_exists(at));
+	assert_true(fs_exists(container));
+	assert_null(tasks_find(g->w.tasks, ID_A));
+	assert_false(tasks_net_settled(g->w.tasks));
+	tasks_assign(g->w.tasks, t); /* nothing is started on top of what may run */
+	assert_null(tasks_find(g->w.tasks, ID_A));
+	status = wait_state(g, ID_A, TASK_COMPLETE);
+	assert_int_equal(status->attempt, 7);
+	assert_true(fs_exists(at));
+	assert_true(tasks_net_settled(g->w.tasks));
+	obj_free(status);
+	obj_free(t);
+}
+
+/* Nobody can say whose volumes the unread task holds, and its own successor is known by its slot. */
+static void no_volume_is_shared_with_a_task_that_is_not_read(void **s)
+{
+	struct rig *g = *s;
+	Gs__Task *a = a_task(ID_A), *b = a_task(ID_B);
+	Gs__SlotVolume *v = obj_new(&gs__slot_volume__descriptor);
+	Gs__TaskStatus *status;
+
+	plant(g, a);
+	load_out_of_descriptors(g);
+	str_replace(&b->name, "unit-test-other.1");
+	str_replace(&v->target, "/data");
+	obj_add(&b->n_volumes, &b->volumes, v);
+	tasks_assign(g->w.tasks, b);
+	status = wait_state(g, ID_B, TASK_ACCEPTED);
+	obj_free(status);
+	for (int i = 0; i < 3; i++)
+		uv_run(&g->loop, UV_RUN_NOWAIT);
+	status = status_of(g, ID_B);
+	assert_int_equal(status->state, TASK_ACCEPTED);
+	assert_non_null(strstr(status->message, "cannot be read"));
+	obj_free(status);
+	obj_free(a);
+	obj_free(b);
+}
+
+/* A manager took it back while it could not be read. */
+static void unread_task_that_nobody_wants_ends(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/" ID_A, g->w.dir);
+	Gs__Task *t = a_task(ID_A);
+
+	plant(g, t);
+	load_out_of_descriptors(g);
+	tasks_set_begin(g->w.tasks);
+	tasks_set_end(g->w.tasks);
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 10000);
+	while (!g->timed_out && fs_exists(at))
+		uv_run(&g->loop, UV_RUN_ONCE);
+	loop_timer_stop(&g->guard);
+	assert_false(g->timed_out);
+	obj_free(t);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_rig, close_rig)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(poison_spec_is_rejected_with_its_field),
+		TEST(poison_spec_on_disk_ends_no_start),
+		TEST(notes_that_cannot_be_read_now_are_read_later),
+		TEST(no_volume_is_shared_with_a_task_that_is_not_read),
+		TEST(unread_task_that_nobody_wants_ends),
+	};
+
+	return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
+}
