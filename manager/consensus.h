@@ -10,6 +10,10 @@
 
 #include "base/err.h"
 
+/* What may wait for the log in all. A manager that comes back hears every node at once, thousands of them. */
+#define CONSENSUS_WAITING_MAX 8192
+#define CONSENSUS_WAITING_BYTES (64u << 20)
+
 struct consensus;
 struct consensus_fsm {
 	/* Committed entry at this raft index (the StoreCommand only: the engine has taken the envelope off).
@@ -31,7 +35,11 @@ struct consensus_ops {
 	 * E_UNAVAILABLE (outcome unknown: retry only with compare-and-set). Bounded: E_LIMIT at 64 in flight. */
 	int (*propose)(struct consensus *c, const uint8_t *data, size_t len,
 		       void (*done)(void *arg, const struct err *e), void *arg);
-	/* done when everything committed before the call is applied here and this is still the leader. */
+	/* May something new begin? Whoever begins asks first and answers E_LIMIT; what follows of a change that
+	 * has begun is proposed in any case, or it would be cut. */
+	bool (*has_room)(struct consensus *c);
+	/* done when everything committed before the call is applied here and this is still the leader.
+	 * E_LIMIT: no room. */
 	int (*barrier)(struct consensus *c, void (*done)(void *arg, const struct err *e), void *arg);
 	bool (*is_leader)(struct consensus *c);
 	uint64_t (*last_applied)(struct consensus *c);

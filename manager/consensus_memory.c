@@ -11,8 +11,6 @@
 #include "base/mem.h"
 #include "manager/store.h"
 
-#define IN_FLIGHT_MAX 64
-
 enum item_kind { ITEM_ENTRY, ITEM_BARRIER, ITEM_DEFERRED };
 struct item {
 	struct item *next;
@@ -72,13 +70,16 @@ static int memory_propose(struct consensus *c, const uint8_t *data, size_t len,
 		return E_CLOSED;
 	if (!m->is_leader)
 		return E_NOT_LEADER;
-	if (m->entries >= IN_FLIGHT_MAX)
-		return E_LIMIT;
 	it = item_add(m, ITEM_ENTRY, arg);
 	it->data = xmemdup(data, len);
 	it->len = len;
 	it->done = done;
 	return 0;
+}
+
+static bool memory_has_room(struct consensus *c)
+{
+	return memory_of(c)->entries < CONSENSUS_WAITING_MAX;
 }
 
 static int memory_barrier(struct consensus *c, void (*done)(void *arg, const struct err *e), void *arg)
@@ -211,6 +212,7 @@ void consensus_memory_free(struct consensus *c)
 
 static const struct consensus_ops memory_ops = {
 	.propose = memory_propose,
+	.has_room = memory_has_room,
 	.barrier = memory_barrier,
 	.is_leader = memory_is_leader,
 	.last_applied = memory_last_applied,

@@ -208,6 +208,8 @@ static void set_leadership(struct engine *en, enum leadership now)
 	en->leadership = now;
 	if (was != (now == LEADER) && en->config.fsm.on_leader)
 		en->config.fsm.on_leader(en->config.fsm.arg, now == LEADER);
+	if (now != LEADER)
+		engine_pump_soon(en);
 }
 
 static void on_first_barrier(struct raft_barrier *req, int status)
@@ -373,6 +375,7 @@ static void engine_close(struct consensus *c, void (*closed)(void *arg), void *a
 		en->high_water = raft_last_applied(&en->in->raft);
 	en->closing = true;
 	en->leadership = FOLLOWER;
+	engine_pump_soon(en);
 	en->open_handles = 4;
 	uv_close((uv_handle_t *)&en->idle, on_uv_closed);
 	uv_close((uv_handle_t *)&en->check, on_uv_closed);
@@ -400,6 +403,7 @@ static uint64_t engine_term(struct consensus *c)
 
 static const struct consensus_ops engine_ops = {
 	.propose = engine_propose,
+	.has_room = engine_has_room,
 	.barrier = engine_barrier,
 	.is_leader = engine_is_leader,
 	.last_applied = engine_last_applied,
@@ -506,6 +510,7 @@ int raft_engine_new(const struct raft_engine_config *config, struct consensus **
 	en->config = *config;
 	en->dir = xstrdup(config->dir);
 	en->last = &en->first;
+	en->last_waiting = &en->first_waiting;
 	rc = dir_check_bad(en->dir, e);
 	if (rc == 0)
 		rc = dir_id(en->dir, &id, e);

@@ -9,11 +9,15 @@
 #include "manager/raft_engine.h"
 #include "manager/raft_guard.h"
 
-#define IN_FLIGHT_MAX 64
+#define IN_FLIGHT_MAX 64 /* entries with libraft at once */
 
-struct op { /* a proposal or a barrier */
-	struct op *next;
+enum op_kind { OP_PROPOSAL, OP_BARRIER };
+struct op {
+	struct op *next; /* in flight or waiting */
 	struct engine *engine;
+	enum op_kind kind;
+	uint8_t *data; /* of a proposal that waits or has waited */
+	size_t len;
 	union {
 		struct raft_apply apply;
 		struct raft_barrier barrier;
@@ -46,6 +50,9 @@ struct engine {
 	struct instance *in;
 	struct op *ops; /* in flight */
 	size_t n_ops;
+	struct op *first_waiting, **last_waiting; /* for their turn: raft_propose.c */
+	size_t n_waiting, waiting_bytes;
+	bool pumping; /* a look at them is under way */
 	struct deferred *first, **last;
 	uv_idle_t idle;
 	uv_check_t check;
@@ -72,6 +79,9 @@ void engine_fatal(struct engine *en, const struct err *e);
 int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
 		   void (*done)(void *, const struct err *), void *arg);
 int engine_barrier(struct consensus *c, void (*done)(void *, const struct err *), void *arg);
+bool engine_has_room(struct consensus *c);
+/* Some may get their turn now, or hear that there will be none. Never answers from inside. */
+void engine_pump_soon(struct engine *en);
 int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result);
 void engine_refused(struct engine *en, int rc, struct err *e); /* a raft code as ours */
 

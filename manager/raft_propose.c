@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Proposals, barriers and apply.
  *
+ * Up to 64 are with libraft; the others wait in the order in which they came, bounded by number and bytes
+ * (consensus.h, has_room).
  * The happy path is: a copy of the command goes into an envelope that names the raft index it must get and a
  * random request id; libraft commits it; apply checks the index, hands the payload to the store and leaves
  * the store's verdict with the waiting op of that request id; the op's callback takes it to the proposer.
- * What can fail is: not leader or a full disk (refused, nothing happened), leadership lost (outcome unknown),
- * and an entry at another index than it was made for: the log was renumbered, the directory is damaged. */
+ * What can fail is: not leader or a full disk (refused, nothing happened), leadership lost (outcome unknown;
+ * of what still waited it is known that nothing happened), and an entry at another index than it was made for: the log was renumbered, the directory is damaged. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -37,11 +39,13 @@ void engine_refused(struct engine *en, int rc, struct err *e)
 	}
 }
 
-static struct op *op_new(struct engine *en, void (*done)(void *, const struct err *), void *arg)
+static struct op *op_new(struct engine *en, enum op_kind kind, void (*done)(void *, const struct err *),
+			 void *arg)
 {
 	struct op *op = xcalloc(1, sizeof(*op));
 
 	op->engine = en;
+	op->kind = kind;
 	op->done = done;
 	op->arg = arg;
 	return op;
@@ -70,6 +74,7 @@ static void op_answer(void *arg)
 
 	if (op->done)
 		op->done(op->arg, &op->err);
+	free(op->data);
 	free(op);
 }
 
@@ -85,6 +90,7 @@ static void op_finish(struct op *op, int status)
 		op_answer(op);
 	else
 		en->base.ops->defer(&en->base, op_answer, op);
+	engine_pump_soon(en);
 }
 
 static void on_applied(struct raft_apply *req, int status, void *result)
@@ -97,22 +103,15 @@ static void on_barrier(struct raft_barrier *req, int status)
 	op_finish(container_of(req, struct op, barrier), status);
 }
 
-static int check_open(struct engine *en)
-{
-	if (en->closing)
-		return E_CLOSED;
-	if (en->leadership != LEADER)
-		return E_NOT_LEADER;
-	return en->n_ops >= IN_FLIGHT_MAX ? E_LIMIT : 0;
-}
+/* ---- to libraft ---- */
 
-/* The buffer of a refused raft_apply is still ours for these errors only. */
-static int give_up(struct engine *en, struct op *op, int rc, void *base)
+/* The buffer of a refused raft_apply is still ours for these errors only. The op is the caller's again. */
+static int give_up(struct op *op, int rc, void *base)
 {
+	struct engine *en = op->engine;
 	struct err e = {0};
 
 	op_unlink(op);
-	free(op);
 	engine_refused(en, rc, &e);
 	if (rc == RAFT_NOTLEADER || rc == RAFT_NOSPACE || rc == RAFT_CANTCHANGE) {
 		raft_free(base);
@@ -123,18 +122,14 @@ static int give_up(struct engine *en, struct op *op, int rc, void *base)
 	return E_UNAVAILABLE;
 }
 
-int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
-		   void (*done)(void *, const struct err *), void *arg)
+static int submit_proposal(struct op *op, const uint8_t *data, size_t len)
 {
-	struct engine *en = engine_of(c);
+	struct engine *en = op->engine;
 	struct envelope env = {.payload = data, .payload_len = len};
 	struct buf b = {0};
 	struct raft_buffer rb;
-	struct op *op;
-	int rc = check_open(en);
+	int rc;
 
-	if (rc)
-		return rc;
 	if (!dir_has_room(en->dir, en->in->guard.io.capacity))
 		return -ENOSPC;
 	env.expected_index = raft_last_index(&en->in->raft) + 1;
@@ -147,31 +142,141 @@ int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
 	}
 	rb = (struct raft_buffer){.base = b.data,
 				  .len = b.len}; /* malloc'ed, as raft_malloc does by default */
-	op = op_new(en, done, arg);
 	memcpy(op->request_id, env.request_id, sizeof(op->request_id));
 	op_link(op);
 	rc = raft_apply(&en->in->raft, &op->apply, &rb, 1, on_applied);
-	return rc ? give_up(en, op, rc, b.data) : 0;
+	return rc ? give_up(op, rc, b.data) : 0;
+}
+
+static int submit_barrier(struct op *op)
+{
+	struct err e = {0};
+	int rc;
+
+	op_link(op);
+	rc = raft_barrier(&op->engine->in->raft, &op->barrier, on_barrier);
+	if (rc == 0)
+		return 0;
+	op_unlink(op);
+	engine_refused(op->engine, rc, &e);
+	return e.code;
+}
+
+/* ---- the queue in front of it ---- */
+
+bool engine_has_room(struct consensus *c)
+{
+	const struct engine *en = engine_of(c);
+
+	return en->n_waiting < CONSENSUS_WAITING_MAX && en->waiting_bytes < CONSENSUS_WAITING_BYTES;
+}
+
+static int wait_turn(struct op *op, const uint8_t *data, size_t len)
+{
+	struct engine *en = op->engine;
+
+	op->data = len ? xmemdup(data, len) : NULL;
+	op->len = len;
+	*en->last_waiting = op;
+	en->last_waiting = &op->next;
+	en->n_waiting++;
+	en->waiting_bytes += len;
+	return 0;
+}
+
+static struct op *take_waiting(struct engine *en)
+{
+	struct op *op = en->first_waiting;
+
+	en->first_waiting = op->next;
+	if (!en->first_waiting)
+		en->last_waiting = &en->first_waiting;
+	en->n_waiting--;
+	en->waiting_bytes -= op->len;
+	op->next = NULL;
+	return op;
+}
+
+/* It waited and libraft has not seen it: whoever asked knows that nothing has changed. */
+static void refuse_waiting(struct op *op, int code)
+{
+	const char *why = code == E_CLOSED       ? "the manager is stopping"
+			  : code == E_NOT_LEADER ? "this manager is not the leader any more"
+			  : code == -ENOSPC      ? "the manager's disk is full"
+						 : "the managers' log takes no changes now";
+
+	err_set(&op->err, code, "%s; nothing was changed", why);
+	op->engine->base.ops->defer(&op->engine->base, op_answer, op);
+}
+
+static void pump(void *arg)
+{
+	struct engine *en = arg;
+
+	en->pumping = false;
+	while (en->first_waiting && (en->closing || en->leadership != LEADER || en->n_ops < IN_FLIGHT_MAX)) {
+		struct op *op = take_waiting(en);
+		int rc = en->closing                ? E_CLOSED
+			 : en->leadership != LEADER ? E_NOT_LEADER
+			 : op->kind == OP_PROPOSAL  ? submit_proposal(op, op->data, op->len)
+						    : submit_barrier(op);
+
+		if (rc)
+			refuse_waiting(op, rc);
+	}
+}
+
+void engine_pump_soon(struct engine *en)
+{
+	if (en->pumping || !en->first_waiting)
+		return;
+	en->pumping = true;
+	en->base.ops->defer(&en->base, pump, en);
+}
+
+static int check_open(const struct engine *en)
+{
+	if (en->closing)
+		return E_CLOSED;
+	return en->leadership == LEADER ? 0 : E_NOT_LEADER;
+}
+
+static bool must_wait(const struct engine *en)
+{
+	return en->first_waiting || en->n_ops >= IN_FLIGHT_MAX;
+}
+
+int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
+		   void (*done)(void *, const struct err *), void *arg)
+{
+	struct engine *en = engine_of(c);
+	int rc = check_open(en);
+	struct op *op;
+
+	if (rc)
+		return rc;
+	op = op_new(en, OP_PROPOSAL, done, arg);
+	rc = must_wait(en) ? wait_turn(op, data, len) : submit_proposal(op, data, len);
+	if (rc)
+		free(op);
+	return rc;
 }
 
 int engine_barrier(struct consensus *c, void (*done)(void *, const struct err *), void *arg)
 {
 	struct engine *en = engine_of(c);
-	struct err e = {0};
-	struct op *op;
 	int rc = check_open(en);
+	struct op *op;
 
+	if (rc == 0 && !engine_has_room(c))
+		rc = E_LIMIT;
 	if (rc)
 		return rc;
-	op = op_new(en, done, arg);
-	op_link(op);
-	rc = raft_barrier(&en->in->raft, &op->barrier, on_barrier);
-	if (rc == 0)
-		return 0;
-	op_unlink(op);
-	free(op);
-	engine_refused(en, rc, &e);
-	return e.code;
+	op = op_new(en, OP_BARRIER, done, arg);
+	rc = must_wait(en) ? wait_turn(op, NULL, 0) : submit_barrier(op);
+	if (rc)
+		free(op);
+	return rc;
 }
 
 static struct op *op_find(struct engine *en, const uint8_t *request_id)

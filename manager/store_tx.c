@@ -404,7 +404,10 @@ static bool propose_next(struct commit *c)
 	if (c->err.code != 0 || c->next == c->n)
 		return false;
 	p = &c->parts[c->next++];
-	rc = k->ops->propose(k, p->data, p->len, on_answer, c);
+	/* A commit that has begun goes on, or it would be cut in the middle. */
+	rc = c->next == 1 && !k->ops->has_room(k) ? E_LIMIT : 0;
+	if (rc == 0)
+		rc = k->ops->propose(k, p->data, p->len, on_answer, c);
 	if (rc == 0)
 		return true;
 	if (rc == E_NOT_LEADER)

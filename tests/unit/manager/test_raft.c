@@ -237,21 +237,56 @@ static void test_propose_and_restart(void **state)
 	rig_free(r);
 }
 
-static void test_limit_and_close(void **state)
+/* FINDINGS M6: what is more than libraft takes at once waits its turn, in order. */
+static void test_m6_many_wait_their_turn(void **state)
+{
+	struct rig *r = rig_new(*state);
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	for (uint32_t i = 100; i < 1100; i++)
+		assert_int_equal(rig_put(r, i), 0);
+	r->pending++;
+	assert_int_equal(r->c->ops->barrier(r->c, on_answer, r), 0);
+	assert_int_equal(r->answers, 0); /* never from inside propose */
+	rig_drain(r);
+	assert_int_equal(r->answers, 1001);
+	assert_int_equal(r->answer.code, 0);
+	for (uint32_t i = 100; i < 1100; i++)
+		assert_int_equal(r->count[i], 1);
+	rig_free(r);
+}
+
+static void test_m6_close_answers_all(void **state)
+{
+	struct rig *r = rig_new(*state);
+
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	for (uint32_t i = 100; i < 400; i++)
+		assert_int_equal(rig_put(r, i), 0);
+	rig_shut(r);
+	assert_int_equal(r->answers, 300);
+	assert_int_equal(r->pending, 0);
+	assert_int_equal(r->answer.code, E_CLOSED);
+	assert_non_null(strstr(r->answer.msg, "nothing was changed"));
+	rig_free(r);
+}
+
+static void test_m6_bounded(void **state)
 {
 	struct rig *r = rig_new(*state);
 	int accepted = 0;
 
 	assert_int_equal(rig_open(r, NULL), 0);
 	rig_lead(r);
-	while (rig_put(r, (uint32_t)accepted + 1) == 0)
-		accepted++;
-	assert_int_equal(accepted, 64);
-	assert_int_equal(rig_put(r, 1), E_LIMIT);
-	assert_int_equal(r->answers, 0); /* never from inside propose */
-	rig_shut(r);
-	assert_int_equal(r->answers, 64);
-	assert_int_equal(r->pending, 0);
+	for (; r->c->ops->has_room(r->c); accepted++)
+		assert_int_equal(rig_put(r, 1), 0);
+	assert_int_equal(accepted, 64 + CONSENSUS_WAITING_MAX);
+	assert_int_equal(r->c->ops->barrier(r->c, on_answer, r), E_LIMIT);
+	rig_drain(r);
+	assert_int_equal(r->answers, accepted);
+	assert_true(r->c->ops->has_room(r->c));
 	rig_free(r);
 }
 
@@ -426,7 +461,7 @@ static void child(const char *dir, uint32_t first, int fd)
 	if (rig_open(r, NULL))
 		_exit(2);
 	rig_lead(r);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 80; i++) /* more than are with libraft at once */
 		write_more(&w);
 	uv_run(&r->loop, UV_RUN_DEFAULT);
 	_exit(1);
@@ -543,7 +578,9 @@ int main(void)
 		/* first: it forks before this process has threads */
 		cmocka_unit_test_setup_teardown(test_acknowledged_survives_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_propose_and_restart, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_limit_and_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_m6_many_wait_their_turn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_m6_close_answers_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_m6_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_defer_and_barrier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_entries_are_refused, setup, teardown),

@@ -442,19 +442,67 @@ static void test_engine_answers(void **state)
 	assert_int_equal(commit(f, tx), E_NOT_LEADER);
 	assert_string_equal(f->last.msg, "this manager is not the leader");
 	consensus_memory_set_leader(f->c, true);
-	for (int i = 0; i < 70; i++) {
+}
+
+static void commit_tasks(struct fix *f, int first, int n)
+{
+	for (int i = first; i < first + n; i++) {
+		struct tx *tx = tx_new(f->s);
 		char id[16];
 
 		snprintf(id, sizeof(id), "x%d", i);
-		tx = tx_new(f->s);
 		tx_create(tx, task_row(id, "s", ""));
 		store_commit(f->s, tx, on_done, f);
 	}
+}
+
+/* FINDINGS M6: after a power cut every node has something to say at once. */
+static void test_m6_many_commits_wait(void **state)
+{
+	struct fix *f = *state;
+
+	commit_tasks(f, 0, 1000);
+	assert_int_equal(f->answers, 0);
+	consensus_memory_run(f->c);
+	assert_int_equal(f->answers, 1000);
+	assert_int_equal(f->last.code, 0);
+	assert_int_equal(store_count(f->s, OBJ_TASK), 1000);
+	commit_tasks(f, 1000, CONSENSUS_WAITING_MAX + 1);
 	f->answers = 0;
 	consensus_memory_run(f->c);
-	assert_int_equal(f->answers, 70);
+	assert_int_equal(f->answers, CONSENSUS_WAITING_MAX + 1);
 	assert_int_equal(f->last.code, E_LIMIT);
-	assert_int_equal(store_count(f->s, OBJ_TASK), 64);
+	assert_int_equal(store_count(f->s, OBJ_TASK), 1000 + CONSENSUS_WAITING_MAX);
+}
+
+static void on_split_done(void *arg, const struct err *e)
+{
+	*(int *)arg = e->code;
+}
+
+/* FINDINGS M6: a commit of several entries is not cut because others came in between. */
+static void test_m6_begun_commit_goes_on(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+	int code = 1;
+
+	for (int i = 0; i < 5; i++) {
+		char id[16];
+
+		snprintf(id, sizeof(id), "y%d", i);
+		tx_create(tx, task_row(id, "s", ""));
+	}
+	tx_allow_split(tx);
+	store_set_part_actions(f->s, 1);
+	store_commit(f->s, tx, on_split_done, &code);
+	for (int part = 0; part < 5; part++) {
+		commit_tasks(f, part * 10000, CONSENSUS_WAITING_MAX);
+		consensus_memory_step(f->c);
+	}
+	consensus_memory_run(f->c);
+	assert_int_equal(code, 0);
+	assert_non_null(store_task(f->s, "y4"));
 }
 
 static void test_split(void **state)
@@ -592,6 +640,8 @@ int main(void)
 		T(test_snapshot),
 		T(test_unknown_schema),
 		T(test_engine_answers),
+		T(test_m6_many_commits_wait),
+		T(test_m6_begun_commit_goes_on),
 		T(test_split),
 		T(test_remove_order),
 		T(test_watch_removes_itself),
