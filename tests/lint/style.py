@@ -23,7 +23,6 @@ MOST_FILES, MOST_LINES, WIDEST = 25, 800, 118
 LINES = [  # pattern, what to write instead; checked outside of comments and strings
     (r"[!=]= NULL\b", "write p or !p instead of a comparison with NULL"),
     (r"!(str|strn|strcase|strncase|mem)cmp\(", "write cmp(...) == 0"),
-    (r"^\s+struct err \w+;", "an error starts empty: struct err e = {0};"),
     (r"\btypedef struct\b", "struct foo without typedef"),
     (r"\bsprintf\(|\bstrcpy\(|\bstrcat\(", "no unbounded copies"),
 ]
@@ -47,8 +46,22 @@ def blank(text):
     return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', spaces, text, flags=re.S)
 
 
+def empty_errors(code):
+    """Where a local `struct err e;` starts with whatever was on the stack; members of a struct are no locals."""
+    for m in re.finditer(r"(?m)^\s+(struct err \w+;)", code):
+        depth, i = 0, m.start()
+        while i > 0 and depth >= 0:
+            i -= 1
+            depth += {"}": 1, "{": -1}.get(code[i], 0)
+        if not re.search(r"\b(?:struct|union)(?:\s+\w+)?\s*$", code[:i]):
+            yield m
+
+
 def lines_of(name, text):
-    code = blank(text).split("\n")
+    whole = blank(text)
+    code = whole.split("\n")
+    for m in empty_errors(whole):
+        yield f"{name}:{whole.count(chr(10), 0, m.start(1)) + 1}: an error starts empty: struct err e = {{0}};"
     for number, line in enumerate(code, 1):
         for pattern, say in LINES:
             if re.search(pattern, line):
