@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The Galera controller against rows made by hand: what permit, token and phase follow from what workers
- * said. */
+/* The Galera controller, told in text: what workers say, then what permit, token and phase must follow.
+ *
+ *   test_galera SCENARIO.txt...      (tests/unit/manager/galera; README.txt there has the words)
+ *
+ * Each line is done at once and the controller is run until it is quiet. A line that does not hold fails with
+ * its file and number. The rows are made by hand: no worker, no clock but the virtual one. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "manager/reconcile.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
+#define FOREIGN_UUID "99999999-2222-3333-4444-555555555555"
+#define WORDS_MAX 24
 
 struct world {
 	struct clock_virtual vc;
@@ -21,6 +30,8 @@ struct world {
 	struct reconcile_env env;
 	uint64_t ids;
 	size_t last_len; /* actions of the last pass */
+	const char *file;
+	unsigned line;
 };
 
 static void new_id(void *arg, char ret[ID_LEN + 1])
@@ -98,7 +109,8 @@ static void add_slot(struct world *w, struct tx *tx, unsigned i)
 
 static void world_up(struct world *w, unsigned slots)
 {
-	memset(w, 0, sizeof(*w));
+	if (w->store)
+		fail_msg("%s:%u: slots twice", w->file, w->line);
 	w->vc = (struct clock_virtual){.mono_ms = 1000, .wall_ms = 1000000};
 	w->clock = clock_virtual_of(&w->vc);
 	w->store = store_new(&w->clock);
@@ -148,395 +160,453 @@ static void settle(struct world *w)
 		if (!w->last_len)
 			return;
 	}
-	fail_msg("it never becomes quiet");
+	fail_msg("%s:%u: it never becomes quiet", w->file, w->line);
 }
+
+/* ---- words ---- */
+
+struct words {
+	char text[512];
+	char *word[WORDS_MAX + 1]; /* NULL-terminated */
+	size_t n, at;
+};
+
+static void scenario_fail(const struct world *w, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+static void scenario_fail(const struct world *w, const char *fmt, ...)
+{
+	char msg[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	print_error("%s:%u: %s\n", w->file, w->line, msg);
+	_fail(w->file, (int)w->line);
+	abort();
+}
+static void split(const struct world *w, const char *line, struct words *ret)
+{
+	*ret = (struct words){0};
+	if (strlen(line) >= sizeof(ret->text))
+		scenario_fail(w, "line too long");
+	strcpy(ret->text, line);
+	for (char *s = strtok(ret->text, " \t"); s && s[0] != '#'; s = strtok(NULL, " \t")) {
+		if (ret->n == WORDS_MAX)
+			scenario_fail(w, "more than %d words", WORDS_MAX);
+		ret->word[ret->n++] = s;
+	}
+}
+static const char *next(const struct world *w, struct words *l, const char *what)
+{
+	if (l->at == l->n)
+		scenario_fail(w, "%s is missing", what);
+	return l->word[l->at++];
+}
+static bool take(struct words *l, const char *word)
+{
+	if (l->at == l->n || strcmp(l->word[l->at], word) != 0)
+		return false;
+	l->at++;
+	return true;
+}
+static int64_t number(const struct world *w, struct words *l, const char *what)
+{
+	const char *s = next(w, l, what);
+	char *end;
+	int64_t v = strtoll(s, &end, 10);
+
+	if (*end || end == s)
+		scenario_fail(w, "%s: '%s' is no number", what, s);
+	return v;
+}
+/* The value of an enumerator by its lower-case name without prefix: ("GC_", "crashed"). */
+static int value_of(const struct world *w, const ProtobufCEnumDescriptor *d, const char *prefix,
+		    const char *name)
+{
+	for (unsigned i = 0; i < d->n_values; i++) {
+		const char *full = d->values[i].name;
+
+		if (strncmp(full, prefix, strlen(prefix)) == 0 &&
+		    strcasecmp(full + strlen(prefix), name) == 0)
+			return d->values[i].value;
+	}
+	scenario_fail(w, "'%s' is no %s...", name, prefix);
+}
+static const char *name_of(const ProtobufCEnumDescriptor *d, int value)
+{
+	const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(d, value);
+
+	return v ? v->name : "?";
+}
+
+/* ---- rows ---- */
 
 static const Gs__Task *task(struct world *w, unsigned i)
 {
 	char id[32];
 
 	snprintf(id, sizeof(id), "task%u", i);
-	return store_task(w->store, id);
+	const Gs__Task *t = store_task(w->store, id);
+	if (!t)
+		scenario_fail(w, "there is no db.%u", i);
+	return t;
 }
-
+static Gs__Task *task_edit(struct world *w, struct tx *tx, unsigned i)
+{
+	return tx_edit(tx, OBJ_TASK, task(w, i)->meta->id);
+}
 static const Gs__GaleraCluster *cluster(struct world *w)
 {
 	return store_galera(w->store, "gal");
 }
-
-static Gs__PermitMode mode_of(struct world *w, unsigned i)
+static void commit_and_settle(struct world *w, struct tx *tx)
 {
-	const Gs__GaleraPermit *p = task(w, i)->permit;
-
-	return p ? p->mode : PERMIT_NONE;
-}
-
-static void held(struct world *w, unsigned i, Gs__GaleraClass class_, const char *uuid, int64_t seqno,
-		 uint64_t epoch, bool next_attempt)
-{
-	char id[32];
-	struct tx *tx = tx_new(w->store);
-
-	snprintf(id, sizeof(id), "task%u", i);
-	Gs__Task *t = tx_edit(tx, OBJ_TASK, id);
-	t->status->attempt += next_attempt;
-	t->status->state = TASK_HELD;
-	obj_set(&t->status->view, NULL);
-	Gs__GaleraEvidence ev = GS__GALERA_EVIDENCE__INIT;
-	Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
-	ev.class_ = class_;
-	ev.attempt = t->status->attempt;
-	ev.epoch = epoch;
-	ev.volume_id = "vol";
-	pos.uuid = (char *)uuid;
-	pos.seqno = seqno;
-	ev.position = &pos;
-	obj_set(&t->status->evidence, &ev);
 	commit(w, tx);
 	settle(w);
 }
 
-static void genesis_done(struct world *w, unsigned i)
+/* ---- what happens ---- */
+
+/* db.N held CLASS [uuid own|foreign|none] [seqno S] [epoch E] [again]: HELD with this evidence. */
+static void do_held(struct world *w, unsigned i, struct words *l)
 {
-	char id[32];
+	struct tx *tx = tx_new(w->store);
+	Gs__Task *t = task_edit(w, tx, i);
+	Gs__GaleraEvidence ev = GS__GALERA_EVIDENCE__INIT;
+	Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
+
+	ev.class_ = (Gs__GaleraClass)value_of(w, &gs__galera_class__descriptor, "GC_", next(w, l, "class"));
+	pos.uuid = ev.class_ == GC_EMPTY ? "" : UUID;
+	pos.seqno = -1;
+	while (l->at < l->n) {
+		if (take(l, "uuid"))
+			pos.uuid = take(l, "foreign") ? FOREIGN_UUID
+				   : take(l, "none")  ? ""
+						      : UUID;
+		else if (take(l, "seqno"))
+			pos.seqno = number(w, l, "seqno");
+		else if (take(l, "epoch"))
+			ev.epoch = (uint64_t)number(w, l, "epoch");
+		else if (take(l, "again"))
+			t->status->attempt++;
+		else
+			scenario_fail(w, "held: '%s'?", next(w, l, ""));
+	}
+	t->status->state = TASK_HELD;
+	obj_set(&t->status->view, NULL);
+	ev.attempt = t->status->attempt;
+	ev.volume_id = "vol";
+	ev.position = &pos;
+	obj_set(&t->status->evidence, &ev);
+	commit_and_settle(w, tx);
+}
+
+/* db.N genesis-done: the archive is made; then it is HELD with it. */
+static void do_genesis(struct world *w, unsigned i)
+{
+	struct words held;
 	struct tx *tx = tx_new(w->store);
 	Gs__GenesisResult r = GS__GENESIS_RESULT__INIT;
 	Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
 
-	snprintf(id, sizeof(id), "task%u", i);
-	Gs__Task *t = tx_edit(tx, OBJ_TASK, id);
 	r.sha256 = "abc";
 	r.epoch = cluster(w)->epoch;
 	pos.uuid = UUID;
 	pos.seqno = 5;
 	r.position = &pos;
-	obj_set(&t->status->genesis, &r);
+	obj_set(&task_edit(w, tx, i)->status->genesis, &r);
 	commit(w, tx);
-	held(w, i, GC_GENESIS, UUID, 5, 1, false);
+	split(w, "genesis seqno 5 epoch 1", &held);
+	do_held(w, i, &held);
 }
 
-static void runs(struct world *w, unsigned i, const char *status, unsigned state, uint64_t conf,
-		 int64_t seqno, const char *members)
+/* db.N primary|non-primary [joining|donor|joined|synced] [conf C] [seqno S] [with NAME...] */
+static void do_runs(struct world *w, unsigned i, bool primary, struct words *l)
 {
-	char id[32], list[128];
+	static const char *const states[] = {"-", "joining", "donor", "joined", "synced"};
 	struct tx *tx = tx_new(w->store);
-
-	snprintf(id, sizeof(id), "task%u", i);
-	snprintf(list, sizeof(list), "%s", members);
-	Gs__Task *t = tx_edit(tx, OBJ_TASK, id);
-	t->status->state = TASK_RUNNING;
+	Gs__Task *t = task_edit(w, tx, i);
 	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
-	str_replace(&v->status, status);
+
+	str_replace(&v->status, primary ? "Primary" : "non-Primary");
 	str_replace(&v->cluster_uuid, UUID);
-	v->local_state = state;
-	v->conf_id = conf;
-	v->last_committed = seqno;
-	for (char *s = strtok(list, " "); s; s = strtok(NULL, " "))
-		obj_add_str(&v->n_members, &v->members, s);
+	v->conf_id = UINT64_MAX;
+	for (unsigned s = 1; s < 5; s++)
+		if (take(l, states[s]))
+			v->local_state = s;
+	if (take(l, "conf"))
+		v->conf_id = (uint64_t)number(w, l, "conf");
+	if (take(l, "seqno"))
+		v->last_committed = number(w, l, "seqno");
+	if (take(l, "with"))
+		while (l->at < l->n)
+			obj_add_str(&v->n_members, &v->members, next(w, l, "member"));
 	v->cluster_size = (uint32_t)v->n_members;
+	t->status->state = TASK_RUNNING;
 	obj_free(t->status->view);
 	t->status->view = v;
-	commit(w, tx);
-	settle(w);
+	commit_and_settle(w, tx);
 }
 
-static void node_state(struct world *w, unsigned i, Gs__NodeState state)
+static void do_member(struct world *w, unsigned i, struct words *l)
+{
+	if (take(l, "held"))
+		do_held(w, i, l);
+	else if (take(l, "genesis-done"))
+		do_genesis(w, i);
+	else if (take(l, "primary"))
+		do_runs(w, i, true, l);
+	else if (take(l, "non-primary"))
+		do_runs(w, i, false, l);
+	else if (take(l, "ended")) {
+		struct tx *tx = tx_new(w->store);
+
+		task_edit(w, tx, i)->status->state = TASK_SHUTDOWN;
+		commit_and_settle(w, tx);
+	} else if (take(l, "leaves")) {
+		struct tx *tx = tx_new(w->store);
+
+		((Gs__Slot *)tx_edit(tx, OBJ_SLOT, task(w, i)->slot_id))->removing = true;
+		commit_and_settle(w, tx);
+	} else
+		scenario_fail(w, "db.%u: '%s'?", i, next(w, l, "what it does"));
+}
+
+/* node N down|ready */
+static void do_node(struct world *w, struct words *l)
 {
 	char id[32];
 	struct tx *tx = tx_new(w->store);
 
-	snprintf(id, sizeof(id), "node%u", i);
-	((Gs__Node *)tx_edit(tx, OBJ_NODE, id))->status->state = state;
-	commit(w, tx);
-	settle(w);
+	snprintf(id, sizeof(id), "node%u", (unsigned)number(w, l, "node"));
+	Gs__Node *n = tx_edit(tx, OBJ_NODE, id);
+	n->status->state = (Gs__NodeState)value_of(w, &gs__node_state__descriptor, "NODE_",
+						   next(w, l, "state of a node"));
+	commit_and_settle(w, tx);
 }
 
-static void wait_ms(struct world *w, int64_t ms)
+/* consent N: the operator's, for that slot. */
+static void do_consent(struct world *w, struct words *l)
 {
-	clock_virtual_advance(&w->vc, ms);
-	settle(w);
-}
-
-static void form_three(struct world *w)
-{
-	world_up(w, 3);
-	for (unsigned i = 1; i <= 3; i++)
-		held(w, i, GC_EMPTY, "", -1, 0, false);
-	genesis_done(w, 1);
-	runs(w, 1, "Primary", 4, 1, 5, "db.1");
-	runs(w, 2, "Primary", 4, 2, 5, "db.1 10.0.1.2:3306");
-	runs(w, 1, "Primary", 4, 2, 5, "db.1 db.2");
-	for (unsigned i = 3; i >= 1; i--)
-		runs(w, i, "Primary", 4, 3, 5, "db.1 db.2 db.3");
-	assert_int_equal(cluster(w)->phase, GP_HEALTHY);
-}
-
-static void test_forms_in_order(void **state)
-{
-	struct world w;
-
-	world_up(&w, 3);
-	held(&w, 2, GC_EMPTY, "", -1, 0, false);
-	held(&w, 1, GC_EMPTY, "", -1, 0, false);
-	/* the first that was ready, once: the lower number came too late */
-	assert_int_equal(mode_of(&w, 2), PERMIT_GENESIS);
-	assert_int_equal(mode_of(&w, 1), PERMIT_NONE);
-	assert_int_equal(cluster(&w)->epoch, 1);
-	held(&w, 3, GC_EMPTY, "", -1, 0, false);
-	genesis_done(&w, 2);
-	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
-	assert_string_equal(task(&w, 2)->permit->start_position->uuid, UUID);
-	assert_int_equal(task(&w, 2)->permit->n_addresses, 3);
-	assert_true(task(&w, 1)->permit->prefetch);
-	assert_string_equal(task(&w, 1)->permit->genesis_peers[0], "192.168.55.112:2378");
-	runs(&w, 2, "Primary", 1, 1, 5, "db.2");
-	assert_int_equal(cluster(&w)->token->state, TOKEN_STARTED);
-	runs(&w, 2, "Primary", 4, 1, 5, "db.2");
-	assert_int_equal(cluster(&w)->token->state, TOKEN_CONFIRMED);
-	assert_int_equal(mode_of(&w, 1), PERMIT_JOIN);
-	assert_string_equal(task(&w, 1)->permit->genesis_sha256, "abc");
-	assert_int_equal(mode_of(&w, 3), PERMIT_NONE); /* one after another */
-	runs(&w, 1, "Primary", 4, 2, 5, "db.1 db.2");
-	assert_int_equal(mode_of(&w, 3), PERMIT_JOIN);
-	runs(&w, 3, "Primary", 4, 3, 5, "db.1 db.2 db.3");
-	assert_int_equal(cluster(&w)->phase, GP_HEALTHY);
-	assert_int_equal(cluster(&w)->last_primary->n_slots, 3);
-	world_down(&w);
-}
-
-static void test_idle_writes_nothing(void **state)
-{
-	struct world w;
-
-	form_three(&w);
-	uint64_t index = store_index(w.store);
-	for (int i = 0; i < 100; i++)
-		wait_ms(&w, 1000);
-	assert_int_equal(store_index(w.store), index);
-	world_down(&w);
-}
-
-static void test_one_member_comes_back(void **state)
-{
-	struct world w;
-
-	form_three(&w);
-	held(&w, 3, GC_CRASHED, UUID, 4, 1, true);
-	assert_int_equal(task(&w, 3)->permit->attempt,
-			 0); /* the others have not noticed: they may be gone as well */
-	runs(&w, 1, "Primary", 4, 4, 5, "db.1 db.2");
-	assert_int_equal(mode_of(&w, 3), PERMIT_JOIN);
-	assert_int_equal(task(&w, 3)->permit->attempt, 1);
-	assert_int_equal(task(&w, 3)->permit->start_position->seqno, 4);
-	assert_false(task(&w, 3)->permit->force_sst);
-	assert_int_equal(cluster(&w)->phase, GP_DEGRADED);
-	assert_int_equal(cluster(&w)->epoch, 1);
-	world_down(&w);
-}
-
-static void test_elects_most_advanced(void **state)
-{
-	struct world w;
-
-	form_three(&w);
-	held(&w, 1, GC_CRASHED, UUID, 10, 1, true);
-	held(&w, 3, GC_CRASHED, UUID, 11, 1, true);
-	assert_int_equal(cluster(&w)->epoch, 1); /* 2 may hold more */
-	held(&w, 2, GC_CRASHED, UUID, 12, 1, true);
-	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	assert_int_equal(cluster(&w)->group_epoch, 2);
-	assert_int_equal(cluster(&w)->epochs[1]->boot_seqno, 12);
-	held(&w, 2, GC_CRASHED, UUID, 12, 2, true); /* the start failed: same token, new attempt */
-	assert_int_equal(task(&w, 2)->permit->attempt, 2);
-	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	runs(&w, 2, "Primary", 4, 1, 12, "db.2");
-	assert_int_equal(mode_of(&w, 1), PERMIT_JOIN);
-	assert_int_equal(task(&w, 1)->permit->group_epoch, 2);
-	world_down(&w);
-}
-
-static void test_missing_member_blocks(void **state)
-{
-	struct world w;
-
-	form_three(&w);
-	node_state(&w, 2, NODE_DOWN);
-	held(&w, 1, GC_CRASHED, UUID, 10, 1, true);
-	held(&w, 3, GC_CRASHED, UUID, 11, 1, true);
-	assert_int_equal(cluster(&w)->phase, GP_RECOVERING);
-	wait_ms(&w, 61000);
-	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
-	assert_non_null(strstr(cluster(&w)->blocked_reason, "gswarm galera bootstrap db --slot 3 --force"));
-	assert_int_equal(cluster(&w)->epoch, 1);
-	struct tx *tx = tx_new(w.store);
+	struct tx *tx = tx_new(w->store);
 	Gs__GaleraCluster *c = tx_edit(tx, OBJ_GALERA, "gal");
+
 	c->force_bootstrap = true;
-	str_replace(&c->force_slot, "3");
-	commit(&w, tx);
-	settle(&w);
-	assert_int_equal(mode_of(&w, 3), PERMIT_BOOTSTRAP);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	assert_string_equal(cluster(&w)->blocked_reason, "");
-	runs(&w, 3, "Primary", 4, 1, 11, "db.3");
-	runs(&w, 1, "Primary", 4, 2, 12, "db.3 db.1");
-	/* the missing one comes back with more than the new history began with */
-	held(&w, 2, GC_CRASHED, UUID, 14, 1, true);
-	node_state(&w, 2, NODE_READY);
-	assert_true(task(&w, 2)->permit->force_sst);
-	assert_true(task(&w, 2)->permit->quarantine);
-	world_down(&w);
+	str_replace(&c->force_slot, next(w, l, "slot"));
+	commit_and_settle(w, tx);
 }
 
-static void test_empty_and_torn_are_no_source(void **state)
+/* idle S: for so many seconds nothing is written. */
+static void do_idle(struct world *w, struct words *l)
 {
-	struct world w;
+	uint64_t index = store_index(w->store);
 
-	form_three(&w);
-	held(&w, 1, GC_EMPTY, "", -1, 0, true);
-	held(&w, 2, GC_TORN, UUID, 9, 1, true);
-	held(&w, 3, GC_TORN, UUID, 9, 1, true);
-	wait_ms(&w, 61000);
-	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
-	assert_int_equal(cluster(&w)->epoch, 1);
-	world_down(&w);
+	for (int64_t s = number(w, l, "seconds"); s > 0; s--) {
+		clock_virtual_advance(&w->vc, 1000);
+		settle(w);
+	}
+	if (store_index(w->store) != index)
+		scenario_fail(w, "%" PRIu64 " entries were written", store_index(w->store) - index);
 }
 
-static void test_foreign_is_left_alone(void **state)
-{
-	struct world w;
+/* ---- what must follow ---- */
 
-	form_three(&w);
-	held(&w, 3, GC_CLEAN, "99999999-2222-3333-4444-555555555555", 9, 1, true);
-	assert_int_equal(task(&w, 3)->permit->attempt, 0); /* the old one */
-	assert_int_equal(cluster(&w)->phase, GP_DEGRADED);
-	bool noted = false;
-	for (size_t i = 0; i < cluster(&w)->n_slots; i++)
-		noted = noted || cluster(&w)->slots[i]->note[0];
-	assert_true(noted);
-	world_down(&w);
+static void want_number(struct world *w, struct words *l, const char *what, int64_t is)
+{
+	int64_t wanted = number(w, l, what);
+
+	if (wanted != is)
+		scenario_fail(w, "%s is %" PRId64 ", expected %" PRId64, what, is, wanted);
+}
+static void want_flag(struct world *w, const char *what, bool is, bool wanted)
+{
+	if (is != wanted)
+		scenario_fail(w, "%s is %s", what, is ? "set" : "not set");
+}
+static void want_name(struct world *w, struct words *l, const ProtobufCEnumDescriptor *d, const char *prefix,
+		      int is)
+{
+	const char *wanted = next(w, l, prefix);
+
+	if (value_of(w, d, prefix, wanted) != is)
+		scenario_fail(w, "it is %s, expected %s", name_of(d, is), wanted);
 }
 
-static void test_survivor_bootstraps_in_place(void **state)
+/* expect db.N permit MODE [attempt N] [start S] [group N] [addresses N] [genesis HASH] [peer P] [no] FLAG... */
+static void expect_permit(struct world *w, unsigned i, struct words *l)
 {
-	struct world w;
+	static const Gs__GaleraPermit none = GS__GALERA_PERMIT__INIT;
+	const Gs__GaleraPermit *p = task(w, i)->permit ? task(w, i)->permit : &none;
 
-	form_three(&w);
-	held(&w, 2, GC_CRASHED, UUID, 5, 1, true);
-	held(&w, 3, GC_CRASHED, UUID, 5, 1, true);
-	runs(&w, 1, "non-Primary", 0, UINT64_MAX, 5, "db.1");
-	assert_int_equal(mode_of(&w, 1), PERMIT_PC_BOOTSTRAP);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	assert_int_equal(cluster(&w)->group_epoch, 1);
-	runs(&w, 1, "Primary", 4, 4, 5, "db.1");
-	assert_int_equal(cluster(&w)->token->state, TOKEN_CONFIRMED);
-	assert_int_equal(mode_of(&w, 2), PERMIT_JOIN);
-	world_down(&w);
+	want_name(w, l, &gs__permit_mode__descriptor, "PERMIT_", p->mode);
+	while (l->at < l->n) {
+		bool wanted = !take(l, "no");
+
+		if (take(l, "attempt"))
+			want_number(w, l, "attempt", p->attempt);
+		else if (take(l, "start"))
+			want_number(w, l, "start", p->start_position ? p->start_position->seqno : -1);
+		else if (take(l, "group"))
+			want_number(w, l, "group", (int64_t)p->group_epoch);
+		else if (take(l, "addresses"))
+			want_number(w, l, "addresses", (int64_t)p->n_addresses);
+		else if (take(l, "genesis"))
+			want_flag(w, "genesis", strcmp(p->genesis_sha256, next(w, l, "hash")) == 0, true);
+		else if (take(l, "peer"))
+			want_flag(w, "peer",
+				  p->n_genesis_peers && !strcmp(p->genesis_peers[0], next(w, l, "peer")),
+				  true);
+		else if (take(l, "force-sst"))
+			want_flag(w, "force-sst", p->force_sst, wanted);
+		else if (take(l, "quarantine"))
+			want_flag(w, "quarantine", p->quarantine, wanted);
+		else if (take(l, "prefetch"))
+			want_flag(w, "prefetch", p->prefetch, wanted);
+		else
+			scenario_fail(w, "permit: '%s'?", next(w, l, ""));
+	}
 }
 
-/* All live on: they may find each other by themselves, so they get time for it. */
-static void test_survivors_may_merge(void **state)
+static void expect_member(struct world *w, unsigned i, struct words *l)
 {
-	struct world w;
+	if (take(l, "permit"))
+		expect_permit(w, i, l);
+	else if (take(l, "desired"))
+		want_name(w, l, &gs__task_state__descriptor, "TASK_", task(w, i)->desired);
+	else if (take(l, "noted")) {
+		bool noted = false;
 
-	form_three(&w);
-	for (unsigned i = 1; i <= 3; i++)
-		runs(&w, i, "non-Primary", 0, UINT64_MAX, 5, "db.1");
-	assert_int_equal(cluster(&w)->phase, GP_NOPRIM);
-	wait_ms(&w, 3000);
-	for (unsigned i = 1; i <= 3; i++)
-		assert_int_not_equal(mode_of(&w, i), PERMIT_PC_BOOTSTRAP);
-	wait_ms(&w, 5000);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	assert_int_equal(cluster(&w)->group_epoch, 1);
-	world_down(&w);
+		for (size_t k = 0; k < cluster(w)->n_slots; k++)
+			noted = noted || (strcmp(cluster(w)->slots[k]->slot_id, task(w, i)->slot_id) == 0 &&
+					  cluster(w)->slots[k]->note[0]);
+		want_flag(w, "its note", noted, true);
+	} else
+		scenario_fail(w, "expect db.%u: '%s'?", i, next(w, l, "what"));
 }
 
-static void test_minority_waits(void **state)
+/* expect cluster [epoch N] [group N] [boot S] [phase P] [token T] [writer N] [view N] [blocked WORDS...|free] */
+static void expect_cluster(struct world *w, struct words *l)
 {
-	struct world w;
+	const Gs__GaleraCluster *c = cluster(w);
 
-	form_three(&w);
-	node_state(&w, 2, NODE_DOWN);
-	node_state(&w, 3, NODE_DOWN);
-	runs(&w, 1, "non-Primary", 0, UINT64_MAX, 5, "db.1");
-	wait_ms(&w, 100000);
-	wait_ms(&w, 100000);
-	assert_int_equal(cluster(&w)->epoch, 1);
-	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
-	world_down(&w);
+	while (l->at < l->n) {
+		if (take(l, "epoch"))
+			want_number(w, l, "epoch", (int64_t)c->epoch);
+		else if (take(l, "group"))
+			want_number(w, l, "group", (int64_t)c->group_epoch);
+		else if (take(l, "boot"))
+			want_number(w, l, "boot", c->n_epochs ? c->epochs[c->n_epochs - 1]->boot_seqno : -1);
+		else if (take(l, "phase"))
+			want_name(w, l, &gs__galera_phase__descriptor, "GP_", c->phase);
+		else if (take(l, "token"))
+			want_name(w, l, &gs__token_state__descriptor, "TOKEN_",
+				  c->token ? c->token->state : 0);
+		else if (take(l, "writer"))
+			want_flag(w, "that writer",
+				  strcmp(c->writer_slot,
+					 task(w, (unsigned)number(w, l, "writer"))->slot_id) == 0,
+				  true);
+		else if (take(l, "view"))
+			want_number(w, l, "view", c->last_primary ? (int64_t)c->last_primary->n_slots : 0);
+		else if (take(l, "free"))
+			want_flag(w, "a reason to be blocked", c->blocked_reason[0], false);
+		else if (take(l, "blocked")) {
+			while (l->at < l->n)
+				if (!strstr(c->blocked_reason, l->word[l->at++]))
+					scenario_fail(w, "'%s' is not in: %s", l->word[l->at - 1],
+						      c->blocked_reason);
+		} else
+			scenario_fail(w, "expect cluster: '%s'?", next(w, l, ""));
+	}
 }
 
-static void removing(struct world *w, unsigned i)
-{
-	char id[32];
-	struct tx *tx = tx_new(w->store);
+/* ---- a scenario ---- */
 
-	snprintf(id, sizeof(id), "slot%u", i);
-	((Gs__Slot *)tx_edit(tx, OBJ_SLOT, id))->removing = true;
-	commit(w, tx);
-	settle(w);
+static void run_file(struct world *w, const char *path);
+
+static bool member_of(const char *word, unsigned *ret)
+{
+	return sscanf(word, "db.%u", ret) == 1;
+}
+static void run_line(struct world *w, const char *line)
+{
+	struct words l;
+	unsigned i;
+
+	split(w, line, &l);
+	if (!l.n)
+		return;
+	const char *verb = next(w, &l, "");
+	if (strcmp(verb, "slots") == 0)
+		world_up(w, (unsigned)number(w, &l, "slots"));
+	else if (strcmp(verb, "include") == 0) {
+		char path[512];
+		const char *slash = strrchr(w->file, '/');
+
+		snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - w->file), w->file, next(w, &l, "file"));
+		run_file(w, path);
+	} else if (strcmp(verb, "node") == 0)
+		do_node(w, &l);
+	else if (strcmp(verb, "consent") == 0)
+		do_consent(w, &l);
+	else if (strcmp(verb, "idle") == 0)
+		do_idle(w, &l);
+	else if (strcmp(verb, "wait") == 0) {
+		clock_virtual_advance(&w->vc, number(w, &l, "seconds") * 1000);
+		settle(w);
+	} else if (strcmp(verb, "expect") == 0 && take(&l, "cluster"))
+		expect_cluster(w, &l);
+	else if (strcmp(verb, "expect") == 0 && member_of(next(w, &l, "of whom"), &i))
+		expect_member(w, i, &l);
+	else if (member_of(verb, &i))
+		do_member(w, i, &l);
+	else
+		scenario_fail(w, "'%s'?", verb);
+	if (l.at < l.n)
+		scenario_fail(w, "what is '%s' for?", l.word[l.at]);
+}
+static void run_file(struct world *w, const char *path)
+{
+	const char *outer = w->file;
+	unsigned outer_line = w->line, line = 0;
+	cleanup_free char *text = NULL;
+	struct err e = {0};
+
+	if (fs_read(path, 1 << 16, &text, NULL, &e) < 0)
+		fail_msg("%s: %s", path, e.msg);
+	for (char *s = text, *end; s; s = end) {
+		end = strchr(s, '\n');
+		if (end)
+			*end++ = '\0';
+		w->file = path;
+		w->line = ++line;
+		run_line(w, s);
+	}
+	w->file = outer;
+	w->line = outer_line;
+}
+static void test_scenario(void **state)
+{
+	struct world w = {0};
+
+	run_file(&w, *state);
+	if (w.store)
+		world_down(&w);
 }
 
-static void test_leaves_one_at_a_time(void **state)
+int main(int argc, char **argv)
 {
-	struct world w;
+	struct CMUnitTest tests[64] = {{0}};
+	size_t n = 0;
 
-	form_three(&w);
-	removing(&w, 2);
-	assert_int_equal(task(&w, 2)->desired, TASK_SHUTDOWN);
-	removing(&w, 1); /* the writer, and somebody is leaving already */
-	assert_int_equal(task(&w, 1)->desired, TASK_RUNNING);
-	assert_string_equal(cluster(&w)->writer_slot, "slot3");
-	struct tx *tx = tx_new(w.store);
-	((Gs__Task *)tx_edit(tx, OBJ_TASK, "task2"))->status->state = TASK_SHUTDOWN;
-	commit(&w, tx);
-	settle(&w);
-	assert_int_equal(task(&w, 1)->desired, TASK_RUNNING); /* the view has not shrunk */
-	runs(&w, 3, "Primary", 4, 4, 5, "db.1 db.3");
-	assert_int_equal(task(&w, 1)->desired, TASK_SHUTDOWN);
-	assert_int_equal(task(&w, 3)->desired, TASK_RUNNING);
-	world_down(&w);
-}
+	for (; n + 1 < (size_t)argc && n < 64; n++) {
+		const char *slash = strrchr(argv[n + 1], '/');
 
-static void test_lost_genesis_host(void **state)
-{
-	struct world w;
-
-	world_up(&w, 2);
-	held(&w, 1, GC_EMPTY, "", -1, 0, false);
-	held(&w, 2, GC_EMPTY, "", -1, 0, false);
-	node_state(&w, 1, NODE_DOWN);
-	assert_int_equal(mode_of(&w, 2), PERMIT_GENESIS);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	genesis_done(&w, 2);
-	assert_int_equal(mode_of(&w, 2), PERMIT_BOOTSTRAP);
-	/* now it may be Primary: nobody replaces it */
-	node_state(&w, 1, NODE_READY);
-	node_state(&w, 2, NODE_DOWN);
-	wait_ms(&w, 200000);
-	assert_int_equal(cluster(&w)->epoch, 2);
-	assert_int_equal(cluster(&w)->phase, GP_BLOCKED);
-	world_down(&w);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms_in_order),
-		cmocka_unit_test(test_idle_writes_nothing),
-		cmocka_unit_test(test_one_member_comes_back),
-		cmocka_unit_test(test_elects_most_advanced),
-		cmocka_unit_test(test_missing_member_blocks),
-		cmocka_unit_test(test_empty_and_torn_are_no_source),
-		cmocka_unit_test(test_foreign_is_left_alone),
-		cmocka_unit_test(test_survivor_bootstraps_in_place),
-		cmocka_unit_test(test_survivors_may_merge),
-		cmocka_unit_test(test_minority_waits),
-		cmocka_unit_test(test_leaves_one_at_a_time),
-		cmocka_unit_test(test_lost_genesis_host),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+		tests[n] = (struct CMUnitTest){slash ? slash + 1 : argv[n + 1], test_scenario, NULL, NULL,
+					       argv[n + 1]};
+	}
+	if (!n)
+		return 1; /* no scenario is no success */
+	return _cmocka_run_group_tests("galera scenarios", tests, n, NULL, NULL);
 }
