@@ -34,7 +34,7 @@ enum err_code {
 };
 
 struct err {
-	int code; /* 0: no error */
+	int code;      /* 0: no error */
 	char msg[256]; /* one line of UTF-8: see err.c */
 };
 

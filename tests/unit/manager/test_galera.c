@@ -281,9 +281,7 @@ static void do_held(struct world *w, unsigned i, struct words *l)
 	pos.seqno = -1;
 	while (l->at < l->n) {
 		if (take(l, "uuid"))
-			pos.uuid = take(l, "foreign") ? FOREIGN_UUID
-				   : take(l, "none")  ? ""
-						      : UUID;
+			pos.uuid = take(l, "foreign") ? FOREIGN_UUID : take(l, "none") ? "" : UUID;
 		else if (take(l, "seqno"))
 			pos.seqno = number(w, l, "seqno");
 		else if (take(l, "epoch"))
