@@ -22,6 +22,9 @@
 #define EVENT_BYTES (256u << 10)
 #define COALESCE_MS 1
 #define DESCRIBE_ATTEMPTS 16
+/* Of one node: a session costs its whole set, and a log entry when the description differs. */
+#define SESSIONS_PER_S 1.0
+#define SESSIONS_BURST 20.0
 
 struct outgoing { /* an event that had no room yet */
 	struct outgoing *next;
@@ -358,6 +361,10 @@ static void on_session(struct rpc_call *call, const ProtobufCMessage *msg, void 
 		return;
 	}
 	n = node_need(d, node_id);
+	if (!bucket_take(&n->sessions, clock_mono_ms(d->m->clock), 1, SESSIONS_PER_S, SESSIONS_BURST)) {
+		manager_fail(call, E_LIMIT, "this node opens sessions too fast; wait a second");
+		return;
+	}
 	if (n->session)
 		session_end(n->session, E_CLOSED, "replaced by a newer session of this node");
 	s = session_new(d, n, call);

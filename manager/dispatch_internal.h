@@ -11,6 +11,9 @@ struct node_mem {
 	char id[ID_LEN + 1];
 	int64_t last_seen_ms;
 	struct session *session; /* the open one, or NULL */
+	/* What its certificate may cost us. */
+	struct bucket sessions, reports, report_bytes, warnings;
+	unsigned n_waiting, n_unsaid; /* reports not answered yet; refusals that were not logged */
 	UT_hash_handle hh;
 };
 struct seqno_mem {
@@ -22,7 +25,10 @@ struct report {
 	struct report *next;
 	struct rpc_call *call;
 	char node_id[ID_LEN + 1];
-	Gs__ReportRequest *req;
+	Gs__ReportRequest *req; /* without the items that were refused on sight */
+	size_t bytes;
+	Gs__ReportResponse *resp;
+	size_t n_on_sight; /* of resp->refused; the rest is judged anew at each attempt to commit */
 };
 struct dispatcher {
 	struct manager *m;
@@ -32,7 +38,7 @@ struct dispatcher {
 	struct loop_timer report; /* coalesces reports */
 	bool push_armed, report_armed, closed;
 	struct report *first, **last; /* waiting for the next commit */
-	size_t n_reports;
+	size_t bytes_waiting;         /* of all reports that are not answered yet */
 	bool committing;
 };
 struct node_mem *dispatcher_node(struct dispatcher *d, const char *node_id); /* NULL: never heard */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reports: what workers say about their tasks, in one commit for all of them.
  *
- * The happy path is: reports gather for up to five milliseconds (or until the commit before is done), are put
- * into one tx by report_apply, and are answered once that is committed. What can fail is: a single task's
- * report that is stale or not the worker's to make (it changes nothing; the others count), a conflict with
- * another commit (the same reports are applied anew to the fresh state), no leadership (the worker sends it
- * again). */
+ * The happy path is: reports gather for GATHER_MS (or until the commit before is done), are put into one tx by
+ * report_apply, and are answered once that is committed. What can fail is: a single task's report that is
+ * stale, too large or not the worker's to make (it changes nothing and the answer says so; the others count),
+ * a conflict with another commit (the same reports are applied anew to the fresh state), no leadership (the
+ * worker sends it again), a node that reports faster or more than any node needs (E_LIMIT: it waits and sends
+ * again). What waits is bounded in bytes, for each node in number, and so is what is logged of a node. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,9 +16,18 @@
 #include "manager/dispatch_internal.h"
 
 #define GATHER_MS 2
-#define WAITING_MAX 4096
-#define TASKS_MAX 1000
+#define WAITING_BYTES_MAX (32u << 20) /* of all nodes */
+#define WAITING_MAX 4                 /* of one node; a worker sends one at a time */
+#define TASKS_MAX 1000                /* in one report */
 #define ATTEMPTS 8
+/* Of one node. A worker that starts hundreds of tasks reports about as often as commits are made; a full set of
+ * a thousand tasks has less than a MiB. */
+#define REPORTS_PER_S 100.0
+#define REPORTS_BURST 1000.0
+#define BYTES_PER_S (1.0 * (1 << 20))
+#define BYTES_BURST (16.0 * (1 << 20))
+#define WARNINGS_PER_S 0.1
+#define WARNINGS_BURST 5.0
 
 struct batch {
 	struct dispatcher *d;
@@ -43,27 +53,76 @@ static void keep_seqno(struct dispatcher *d, const char *node_id, const Gs__Seqn
 	s->last_committed = r->last_committed;
 }
 
-static void apply_report(struct dispatcher *d, struct tx *tx, const struct report *r)
+/* ---- refusals ---- */
+
+/* One line, or counted for the next one. */
+static void warn_refused(struct dispatcher *d, const char *node_id, const char *why)
+{
+	struct node_mem *n = dispatcher_node(d, node_id);
+
+	if (!n || !bucket_take(&n->warnings, clock_mono_ms(d->m->clock), 1, WARNINGS_PER_S, WARNINGS_BURST)) {
+		if (n)
+			n->n_unsaid++;
+		return;
+	}
+	if (n->n_unsaid)
+		log_warn("report of node %s refused: %s (and %u more refusals before)", node_id, why,
+			 n->n_unsaid);
+	else
+		log_warn("report of node %s refused: %s", node_id, why);
+	n->n_unsaid = 0;
+}
+
+static void refuse(struct dispatcher *d, struct report *r, const char *task_id, const struct err *e)
+{
+	Gs__TaskRefusal *refusal = obj_new(&gs__task_refusal__descriptor);
+
+	str_replace(&refusal->task_id, task_id);
+	refusal->code = e->code;
+	str_replace(&refusal->message, e->msg);
+	obj_add(&r->resp->n_refused, &r->resp->refused, refusal);
+	if (e->code == E_STALE_VERSION)
+		log_debug("report of node %s: %s", r->node_id, e->msg);
+	else
+		warn_refused(d, r->node_id, e->msg);
+}
+
+static void forget_refusals(struct report *r)
+{
+	while (r->resp->n_refused > r->n_on_sight)
+		obj_free(r->resp->refused[--r->resp->n_refused]);
+}
+
+static void apply_report(struct dispatcher *d, struct tx *tx, struct report *r)
 {
 	struct err e = {0};
 
+	forget_refusals(r);
 	for (size_t i = 0; i < r->req->n_tasks; i++) {
 		err_clear(&e);
-		if (report_apply(d->m->store, tx, r->node_id, r->req->tasks[i], &d->m->env, &e) == 0)
-			continue;
-		if (e.code == E_STALE_VERSION)
-			log_debug("report of node %s: %s", r->node_id, e.msg);
-		else
-			log_warn("report of node %s refused: %s", r->node_id, e.msg);
+		if (report_apply(d->m->store, tx, r->node_id, r->req->tasks[i], &d->m->env, &e))
+			refuse(d, r, r->req->tasks[i]->task_id, &e);
 	}
 	for (size_t i = 0; i < r->req->n_volumes; i++)
 		report_volume(tx, r->node_id, r->req->volumes[i]);
 }
 
+/* ---- commit and answer ---- */
+
+static void report_free(struct dispatcher *d, struct report *r)
+{
+	struct node_mem *n = dispatcher_node(d, r->node_id);
+
+	if (n && n->n_waiting)
+		n->n_waiting--;
+	d->bytes_waiting -= r->bytes;
+	obj_free(r->req);
+	obj_free(r->resp);
+	free(r);
+}
+
 static void answer_all(struct batch *b, const struct err *e)
 {
-	Gs__ReportResponse resp = GS__REPORT_RESPONSE__INIT;
-
 	while (b->reports) {
 		struct report *r = b->reports;
 
@@ -71,9 +130,8 @@ static void answer_all(struct batch *b, const struct err *e)
 		if (e->code)
 			rpc_fail(r->call, e);
 		else
-			rpc_reply(r->call, &resp.base);
-		obj_free(r->req);
-		free(r);
+			rpc_reply(r->call, &r->resp->base);
+		report_free(b->d, r);
 	}
 }
 
@@ -100,20 +158,19 @@ static void commit(struct batch *b)
 	struct tx *tx = tx_new(b->d->m->store);
 
 	tx_allow_split(tx);
-	for (const struct report *r = b->reports; r; r = r->next)
+	for (struct report *r = b->reports; r; r = r->next)
 		apply_report(b->d, tx, r);
 	store_commit(b->d->m->store, tx, on_committed, b);
 }
 
 static void refuse_waiting(struct dispatcher *d)
 {
-	struct batch b = {.reports = d->first};
+	struct batch b = {.d = d, .reports = d->first};
 	struct err e = {0};
 
 	err_set(&e, E_NOT_LEADER, "this manager is not the leader any more");
 	d->first = NULL;
 	d->last = &d->first;
-	d->n_reports = 0;
 	answer_all(&b, &e);
 }
 
@@ -134,10 +191,11 @@ void dispatcher_flush_reports(void *arg)
 	b->reports = d->first;
 	d->first = NULL;
 	d->last = &d->first;
-	d->n_reports = 0;
 	d->committing = true;
 	commit(b);
 }
+
+/* ---- what comes in ---- */
 
 static int check(const Gs__ReportRequest *req, struct err *e)
 {
@@ -152,33 +210,76 @@ static int check(const Gs__ReportRequest *req, struct err *e)
 	return 0;
 }
 
+static int check_pace(struct dispatcher *d, struct node_mem *n, size_t bytes, struct err *e)
+{
+	int64_t now = clock_mono_ms(d->m->clock);
+
+	if (n->n_waiting >= WAITING_MAX)
+		return err_set(e, E_LIMIT, "%u reports of this node wait already", n->n_waiting);
+	if (d->bytes_waiting + bytes > WAITING_BYTES_MAX)
+		return err_set(e, E_LIMIT, "%zu bytes of reports wait already", d->bytes_waiting);
+	if (!bucket_take(&n->reports, now, 1, REPORTS_PER_S, REPORTS_BURST) ||
+	    !bucket_take(&n->report_bytes, now, (double)bytes, BYTES_PER_S, BYTES_BURST))
+		return err_set(e, E_LIMIT, "this node reports too much; wait a second");
+	return 0;
+}
+
+/* Copies the request but for the items that are too large to be kept. */
+static struct report *report_new(struct dispatcher *d, struct rpc_call *call, const char *node_id,
+				 const Gs__ReportRequest *req, size_t bytes)
+{
+	cleanup_free Gs__TaskReport **tasks = xcalloc(req->n_tasks + 1, sizeof(*tasks));
+	struct report *r = xcalloc(1, sizeof(*r));
+	Gs__ReportRequest kept = *req;
+	struct err e = {0};
+
+	r->call = call;
+	r->bytes = bytes;
+	r->resp = obj_new(&gs__report_response__descriptor);
+	snprintf(r->node_id, sizeof(r->node_id), "%s", node_id);
+	kept.n_tasks = 0;
+	kept.tasks = tasks;
+	for (size_t i = 0; i < req->n_tasks; i++) {
+		if (report_bounds(req->tasks[i], &e))
+			refuse(d, r, req->tasks[i]->task_id, &e);
+		else
+			tasks[kept.n_tasks++] = req->tasks[i];
+	}
+	r->n_on_sight = r->resp->n_refused;
+	r->req = obj_dup(&kept);
+	return r;
+}
+
+static void report_queue(struct dispatcher *d, struct node_mem *n, struct report *r)
+{
+	*d->last = r;
+	d->last = &r->next;
+	d->bytes_waiting += r->bytes;
+	n->n_waiting++;
+	if (!d->committing && !d->report_armed) {
+		d->report_armed = true;
+		loop_timer_set(&d->report, GATHER_MS);
+	}
+}
+
 void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct dispatcher *d = arg;
 	const Gs__ReportRequest *req = (const Gs__ReportRequest *)msg;
 	const char *node_id = rpc_call_peer(call)->node_id;
-	struct report *r;
+	size_t bytes = protobuf_c_message_get_packed_size(msg);
+	struct node_mem *n;
 	struct err e = {0};
 
 	if (!dispatcher_session_ok(d, call, req->session_id))
 		return;
-	if (check(req, &e) ||
-	    (d->n_reports >= WAITING_MAX && err_set(&e, E_LIMIT, "too many reports are waiting"))) {
+	n = dispatcher_node(d, node_id);
+	if (check(req, &e) || check_pace(d, n, bytes, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
-	dispatcher_node(d, node_id)->last_seen_ms = clock_mono_ms(d->m->clock);
+	n->last_seen_ms = clock_mono_ms(d->m->clock);
 	for (size_t i = 0; i < req->n_seqnos; i++)
 		keep_seqno(d, node_id, req->seqnos[i]);
-	r = xcalloc(1, sizeof(*r));
-	r->call = call;
-	snprintf(r->node_id, sizeof(r->node_id), "%s", node_id);
-	r->req = obj_dup(req);
-	*d->last = r;
-	d->last = &r->next;
-	d->n_reports++;
-	if (!d->committing && !d->report_armed) {
-		d->report_armed = true;
-		loop_timer_set(&d->report, GATHER_MS);
-	}
+	report_queue(d, n, report_new(d, call, node_id, req, bytes));
 }

@@ -11,6 +11,7 @@
 /* Evidence, a view of all members and texts are far below; one node's report must not make the commit of
  * everybody's reports too large. */
 #define STATUS_MAX (16u << 10)
+#define LIST_MAX 64 /* of members; a list of empty texts is small on the wire and large in memory */
 
 static bool worker_may_say(Gs__TaskState s)
 {
@@ -58,6 +59,24 @@ static int check_order(const Gs__Task *t, const Gs__TaskStatus *now, struct err 
 	return 0;
 }
 
+int report_bounds(const Gs__TaskReport *r, struct err *e)
+{
+	const Gs__TaskStatus *now = r->status;
+	size_t bytes = now ? gs__task_status__get_packed_size(now) : 0;
+	size_t list = 0;
+
+	if (bytes > STATUS_MAX)
+		return err_set(e, E_LIMIT, "task %.64s: a status of %zu bytes; %u are taken", r->task_id,
+			       bytes, STATUS_MAX);
+	if (now && now->view)
+		list = now->view->n_members + now->view->n_prim_members;
+	if (now && now->evidence && now->evidence->n_prim_members > list)
+		list = now->evidence->n_prim_members;
+	return list > 2 * LIST_MAX
+		       ? err_set(e, E_LIMIT, "task %.64s: a view of %zu members", r->task_id, list)
+		       : 0;
+}
+
 static int check(const Gs__Task *t, const char *node_id, const Gs__TaskReport *r, struct err *e)
 {
 	const Gs__TaskStatus *now = r->status;
@@ -69,9 +88,8 @@ static int check(const Gs__Task *t, const char *node_id, const Gs__TaskReport *r
 	if (!now || !worker_may_say(now->state))
 		return err_set(e, E_INVALID, "task %s: a worker cannot report state %d", t->name,
 			       now ? (int)now->state : 0);
-	if (gs__task_status__get_packed_size(now) > STATUS_MAX)
-		return err_set(e, E_LIMIT, "task %s: a status of %zu bytes", t->name,
-			       gs__task_status__get_packed_size(now));
+	if (report_bounds(r, e))
+		return e->code;
 	if (now->evidence && *now->evidence->volume_id && !owns_volume(t, now->evidence->volume_id))
 		return err_set(e, E_FORBIDDEN, "task %s: evidence of foreign volume %.64s", t->name,
 			       now->evidence->volume_id);

@@ -44,7 +44,7 @@ struct agent {
 	bool in_set;
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
-	bool report_in_flight, report_all, heartbeat_in_flight, renewing;
+	bool report_in_flight, heartbeat_in_flight, renewing;
 	bool closing;
 	unsigned handles, calls; /* open timers; calls whose done has not fired */
 };
@@ -65,16 +65,25 @@ static void report_send(struct agent *a);
 
 static void on_report_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
+	const Gs__ReportResponse *r = (const Gs__ReportResponse *)resp;
 	struct agent *a = arg;
+	int code = e != NULL ? e->code : 0;
 
 	a->calls--;
 	a->report_in_flight = false;
 	if (a->closing)
 		return;
-	tasks_reported(a->w->tasks, e == NULL || e->code == 0);
+	tasks_reported(a->w->tasks, code == 0);
+	for (size_t i = 0; r != NULL && i < r->n_refused; i++)
+		tasks_report_refused(a->w->tasks, r->refused[i]);
 	if (a->step != AGENT_OPEN)
 		return;
-	if (e != NULL && e->code != 0) {
+	if (code == E_LIMIT) { /* too much at once: the same again, later */
+		log_warn("report: %s", e->msg);
+		agent_report_later(a);
+		return;
+	}
+	if (code != 0) {
 		session_lost(a, e->msg);
 		return;
 	}
@@ -98,8 +107,7 @@ static void report_send(struct agent *a)
 	loop_timer_stop(&a->report);
 	req = obj_new(&gs__report_request__descriptor);
 	str_replace(&req->session_id, a->session_id);
-	if (tasks_report_fill(a->w->tasks, req, a->report_all) > 0) {
-		a->report_all = false;
+	if (tasks_report_fill(a->w->tasks, req) > 0) {
 		a->report_in_flight = true;
 		a->calls++;
 		spec.req = &req->base;
@@ -284,7 +292,7 @@ static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 	snprintf(a->session_id, sizeof(a->session_id), "%s", ev->session_id);
 	worker_managers_set(a->w, ev->managers, ev->n_managers);
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
-	a->report_all = true; /* a new leader knows nothing of what the old one was told */
+	tasks_report_anew(a->w->tasks);
 	log_info("session open manager=%s session=%s", a->manager, a->session_id);
 	logs_session_opened(a->w->logs, a->manager, a->session_id);
 	agent_report_soon(a);

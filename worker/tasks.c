@@ -219,31 +219,53 @@ void tasks_hosts_changed(struct tasks *ts)
 
 /* ---- reports ---- */
 
-size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req, bool all)
+static bool is_pending(const struct task *t)
 {
-	size_t n = 0;
+	return t->version != t->acked && t->status->state >= TASK_ACCEPTED;
+}
+
+void tasks_report_anew(struct tasks *ts)
+{
+	for (struct task *t = ts->list; t != NULL; t = t->next) {
+		t->seqno_sent = -1;
+		if (!task_state_is_final(t->status->state))
+			t->acked = 0;
+	}
+}
+
+static void fill_seqno(struct task *t, Gs__ReportRequest *req)
+{
+	Gs__SeqnoReport *s;
+
+	if (!t->has_seqno || t->seqno == t->seqno_sent)
+		return;
+	s = obj_new(&gs__seqno_report__descriptor);
+	str_replace(&s->task_id, t->id);
+	s->last_committed = t->seqno_sent = t->seqno;
+	obj_add(&req->n_seqnos, &req->seqnos, s);
+}
+
+size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req)
+{
+	size_t bytes = 0;
 
 	for (struct task *t = ts->list; t != NULL; t = t->next) {
 		Gs__TaskReport *r;
 
-		if (t->has_seqno && (all || t->seqno != t->seqno_sent)) {
-			Gs__SeqnoReport *s = obj_new(&gs__seqno_report__descriptor);
-
-			str_replace(&s->task_id, t->id);
-			s->last_committed = t->seqno_sent = t->seqno;
-			obj_add(&req->n_seqnos, &req->seqnos, s);
-			n++;
-		}
-		if (t->status->state < TASK_ACCEPTED || (!all && t->version == t->acked))
+		if (req->n_tasks >= TASKS_REPORT_MAX || req->n_seqnos >= TASKS_REPORT_MAX ||
+		    bytes >= TASKS_REPORT_BYTES)
+			break;
+		fill_seqno(t, req);
+		if (!is_pending(t))
 			continue;
 		r = obj_new(&gs__task_report__descriptor);
 		str_replace(&r->task_id, t->id);
 		r->status = obj_dup(t->status);
+		bytes += protobuf_c_message_get_packed_size(&r->base);
 		obj_add(&req->n_tasks, &req->tasks, r);
 		t->sent = t->version;
-		n++;
 	}
-	return n;
+	return req->n_tasks + req->n_seqnos;
 }
 
 void tasks_reported(struct tasks *ts, bool ok)
@@ -255,10 +277,38 @@ void tasks_reported(struct tasks *ts, bool ok)
 	}
 }
 
+/* Leave out what the managers would not take: false, there is nothing of that kind. Each call takes something
+ * away, so that mending ends. */
+static bool mend(Gs__TaskStatus *s, int code)
+{
+	if (code == E_LIMIT && s->view != NULL) {
+		obj_set(&s->view, NULL);
+		return true;
+	}
+	if (s->evidence != NULL) {
+		obj_set(&s->evidence, NULL);
+		return true;
+	}
+	return false;
+}
+
+void tasks_report_refused(struct tasks *ts, const Gs__TaskRefusal *r)
+{
+	struct task *t = tasks_find(ts, r->task_id);
+
+	if (t == NULL || r->code == E_STALE_VERSION)
+		return;
+	log_error("task %s: the managers refuse its report: %s", t->row->name, r->message);
+	if (!mend(t->status, r->code))
+		return;
+	str_replace(&t->status->err, r->message);
+	task_touch(t);
+}
+
 bool tasks_report_pending(const struct tasks *ts)
 {
 	for (const struct task *t = ts->list; t != NULL; t = t->next)
-		if (t->version != t->acked && t->status->state >= TASK_ACCEPTED)
+		if (is_pending(t))
 			return true;
 	return false;
 }

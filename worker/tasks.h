@@ -30,12 +30,21 @@ void tasks_kick(struct tasks *ts);
 /* Names in the tasks' /etc/hosts changed. */
 void tasks_hosts_changed(struct tasks *ts);
 
-/* ---- reports ---- */
-/* Append the status of each task that changed since the last acknowledged report (all: of every task).
- * Returns a mark for tasks_reported. Rows are borrowed until the next turn of the loop. */
-size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req, bool all);
+/* ---- reports ----
+ * What has not been acknowledged is pending. A report holds at most TASKS_REPORT_MAX tasks and about
+ * TASKS_REPORT_BYTES; the rest goes with the next one. */
+#define TASKS_REPORT_MAX 500
+#define TASKS_REPORT_BYTES (1u << 20)
+/* Another leader, which knows the store but not what the one before it held in memory: the seqnos, and the
+ * states of tasks that have not ended, are pending again. What has ended and was acknowledged is not. */
+void tasks_report_anew(struct tasks *ts);
+/* Append copies of what is pending; returns how many items, 0 when nothing is. */
+size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req);
 /* The last filled report arrived (ok) or must be sent again. */
 void tasks_reported(struct tasks *ts, bool ok);
+/* After tasks_reported: this item was not taken. What can be mended is mended and pending again, with the
+ * managers' words as the task's error; an older state than theirs (E_STALE_VERSION) is dropped. */
+void tasks_report_refused(struct tasks *ts, const Gs__TaskRefusal *r);
 bool tasks_report_pending(const struct tasks *ts);
 
 /* ---- leave ---- */

@@ -114,7 +114,8 @@ static Gs__TaskStatus *status_of(struct rig *g, const char *id)
 	Gs__ReportRequest *r = obj_new(&gs__report_request__descriptor);
 	Gs__TaskStatus *found = NULL;
 
-	tasks_report_fill(g->w.tasks, r, true);
+	tasks_report_anew(g->w.tasks);
+	tasks_report_fill(g->w.tasks, r);
 	tasks_reported(g->w.tasks, true);
 	for (size_t i = 0; i < r->n_tasks; i++)
 		if (strcmp(r->tasks[i]->task_id, id) == 0)

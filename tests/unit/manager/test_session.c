@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a node may say, and what it may cost: a session client, good and hostile (FINDINGS M3, M7). */
+#include "session_rig.h"
+
+/* A service of one task on this node; its id. */
+static char *one_task(struct rig *r, struct worker *w)
+{
+	struct err e;
+
+	worker_wait_kind(w, SESSION_COMPLETE);
+	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
+	return xstrdup(worker_wait_item(w, "task/", 0)->task->meta->id);
+}
+
+static Gs__TaskReport *with_view(Gs__TaskReport *tr, size_t members, const char *name)
+{
+	tr->status->view = obj_new(&gs__galera_view__descriptor);
+	for (size_t i = 0; i < members; i++)
+		obj_add_str(&tr->status->view->n_members, &tr->status->view->members, name);
+	return tr;
+}
+
+/* The refused item is named with a reason, the others count. */
+static void test_M7_refusals_are_told(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *id = one_task(r, w), *huge = xcalloc(1, 20001);
+	Gs__ReportRequest *req = report_new(w);
+	Gs__ReportResponse *resp;
+	Gs__TaskReport *foreign;
+	struct err e = {0};
+
+	(void)state;
+	memset(huge, 'x', 20000);
+	report_add(req, with_view(task_report_new(id, 0, TASK_RUNNING), 1, huge));
+	foreign = task_report_new(id, 0, TASK_HELD);
+	foreign->status->evidence = obj_new(&gs__galera_evidence__descriptor);
+	str_replace(&foreign->status->evidence->volume_id, "not-its-own");
+	report_add(req, foreign);
+	report_add(req, task_report_new(id, 0, TASK_PREPARING));
+	resp = report_send(w, req, &e);
+	if (!resp)
+		fail_msg("%s", e.msg);
+	assert_int_equal(resp->n_refused, 2);
+	assert_int_equal(resp->refused[0]->code, E_LIMIT);
+	assert_string_equal(resp->refused[0]->task_id, id);
+	assert_non_null(strstr(resp->refused[0]->message, "bytes"));
+	assert_int_equal(resp->refused[1]->code, E_FORBIDDEN);
+	assert_non_null(strstr(resp->refused[1]->message, "foreign volume"));
+	assert_int_equal(store_task(r->m.store, id)->status->state, TASK_PREPARING);
+	obj_free(resp);
+	/* and a list of empty names, which is small on the wire only */
+	req = report_new(w);
+	report_add(req, with_view(task_report_new(id, 0, TASK_RUNNING), 3000, ""));
+	resp = report_send(w, req, &e);
+	assert_int_equal(resp->n_refused, 1);
+	assert_int_equal(resp->refused[0]->code, E_LIMIT);
+	obj_free(resp);
+	worker_free(w);
+	rig_free(r);
+}
+
+/* ---- floods ---- */
+
+struct flood {
+	unsigned answers, ok, limited, other;
+};
+
+static void on_flooded(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct flood *f = arg;
+
+	f->answers++;
+	if (resp)
+		f->ok++;
+	else if (e && e->code == E_LIMIT)
+		f->limited++;
+	else
+		f->other++;
+}
+
+static void flood_start(struct worker *w, const Gs__ReportRequest *req, struct flood *f)
+{
+	struct rpc_call_spec spec = {.service = RPC_DISPATCHER,
+				     .method = DISPATCHER_REPORT,
+				     .req = &req->base,
+				     .deadline_ms = 10000,
+				     .done = on_flooded,
+				     .arg = f};
+
+	rpc_call_start(w->c, &spec);
+}
+
+static void test_M3c_reports_in_flight_are_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *id = one_task(r, w);
+	cleanup(obj_free_p) Gs__ReportRequest *req = report_new(w);
+	struct flood f = {0};
+
+	(void)state;
+	report_add(req, task_report_new(id, 0, TASK_PREPARING));
+	for (int i = 0; i < 200; i++)
+		flood_start(w, req, &f);
+	while (f.answers < 200)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_true(f.ok >= 1);
+	assert_true(f.limited > 100);
+	assert_int_equal(f.other, 0);
+	assert_false(w->ended); /* its session stays */
+	worker_free(w);
+	rig_free(r);
+}
+
+/* One at a time but without pause, 1 MiB each: after the burst of 16 MiB one a second. */
+static void test_M3c_report_bytes_are_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *id = one_task(r, w), *name = xcalloc(1, 8001);
+	struct err e = {0};
+	int taken = 0;
+
+	(void)state;
+	memset(name, 'n', 8000);
+	for (; taken < 60; taken++) {
+		Gs__ReportRequest *req = report_new(w);
+		Gs__ReportResponse *resp;
+
+		for (int i = 0; i < 130; i++)
+			report_add(req, with_view(task_report_new(id, 0, TASK_PREPARING), 1, name));
+		resp = report_send(w, req, &e);
+		obj_free(resp);
+		if (!resp)
+			break;
+	}
+	assert_int_equal(e.code, E_LIMIT);
+	assert_in_range(taken, 4, 40);
+	assert_false(w->ended);
+	worker_free(w);
+	rig_free(r);
+}
+
+static void test_M3c_sessions_are_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	int opened = 1;
+
+	(void)state;
+	for (; opened < 100; opened++) {
+		worker_wait_kind(w, SESSION_COMPLETE);
+		if (w->ended)
+			break;
+		worker_free(w);
+		w = worker_new(r);
+	}
+	assert_true(w->ended);
+	assert_int_equal(w->end.code, E_LIMIT);
+	assert_in_range(opened, 10, 60);
+	worker_free(w);
+	rig_free(r);
+}
+
+/* ---- the log ---- */
+
+static size_t lines_with(const char *path, const char *word)
+{
+	char line[2048];
+	size_t n = 0;
+	FILE *f = fopen(path, "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, word) != NULL;
+	fclose(f);
+	return n;
+}
+
+static void test_M3c_refusals_do_not_flood_the_log(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *id = one_task(r, w), *path = xasprintf("%s/log", r->dir);
+	Gs__ReportRequest *req = report_new(w);
+	Gs__ReportResponse *resp;
+	struct err e = {0};
+	FILE *log = fopen(path, "w");
+
+	(void)state;
+	for (int i = 0; i < 900; i++)
+		report_add(req, task_report_new(id, 0, (Gs__TaskState)77));
+	log_init("test", LOG_WARN, fileno(log));
+	resp = report_send(w, req, &e);
+	log_init("test", LOG_WARN, 2);
+	assert_int_equal(resp->n_refused, 900);
+	assert_in_range(lines_with(path, "refused"), 1, 10);
+	obj_free(resp);
+	fclose(log);
+	worker_free(w);
+	rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_M7_refusals_are_told),
+		cmocka_unit_test(test_M3c_reports_in_flight_are_bounded),
+		cmocka_unit_test(test_M3c_report_bytes_are_bounded),
+		cmocka_unit_test(test_M3c_sessions_are_bounded),
+		cmocka_unit_test(test_M3c_refusals_do_not_flood_the_log),
+	};
+
+	log_init("test", LOG_WARN, 2);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
