@@ -50,8 +50,8 @@ static int explain_no_manager(struct cmd *c, const char *path, struct err *e)
 
 	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_STATUS, &req, &s, &local) < 0)
 		return err_set(e, local.code, "%s", local.msg);
-	if (!s->is_member && *s->session_error)
-		return err_set(e, E_NOT_MANAGER, "%s", s->session_error);
+	if (!s->is_member && *s->trouble)
+		return err_set(e, E_NOT_MANAGER, "%s", s->trouble);
 	if (!s->is_member)
 		return err_set(e, E_NOT_MANAGER,
 			       "this node is not part of a swarm: use 'gswarm init' to make one or 'gswarm "

@@ -75,8 +75,8 @@ static int info_run(struct cmd *c, struct err *e)
 	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_STATUS, &req, &s, e) < 0)
 		return e->code;
 	printf("Swarm:        %s\n", s->is_member ? "active" : "inactive");
-	if (!s->is_member && *s->session_error)
-		printf("Trouble:      %s\n", s->session_error);
+	if (*s->trouble)
+		printf("Trouble:      %s\n", s->trouble);
 	if (!s->is_member)
 		return 0;
 	if (s->cert_not_after_ms)

@@ -300,11 +300,29 @@ static void on_described(void *arg, const struct err *e)
 	free(o);
 }
 
+/* A manager is reached where its node is: when the host's address changes, both do. */
+static void manager_addr_follow(Gs__Node *node, const Gs__NodeDescription *now)
+{
+	const Gs__NodeDescription *before = node->description;
+	char from[64], host[64], to[64];
+	uint16_t port;
+
+	if (!*node->manager_addr || !before || now->advertise_ip.len == 0 ||
+	    obj_bytes_equal(&before->advertise_ip, &now->advertise_ip) ||
+	    hostport_parse(node->manager_addr, MANAGER_PORT, host, sizeof(host), &port, NULL) < 0 ||
+	    strcmp(host, addr_format(&before->advertise_ip, from, sizeof(from))) != 0)
+		return;
+	addr_format(&now->advertise_ip, to, sizeof(to));
+	str_replace(&node->manager_addr, NULL);
+	node->manager_addr = xasprintf(now->advertise_ip.len == 16 ? "[%s]:%u" : "%s:%u", to, port);
+}
+
 static void describe_commit(struct opening *o, const Gs__Node *node)
 {
 	Gs__Node *changed = obj_dup(node);
 	struct tx *tx = tx_new(o->d->m->store);
 
+	manager_addr_follow(changed, o->description);
 	obj_set(&changed->description, o->description);
 	tx_update(tx, changed);
 	store_commit(o->d->m->store, tx, on_described, o);

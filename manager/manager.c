@@ -175,6 +175,12 @@ int manager_listen(struct manager *m, const char *advertise, struct err *e)
 
 	if (rc == 0 && !m->listens)
 		rc = rpc_server_listen_tcp(m->server, host, port, m->identity, e);
+	if (rc ==
+	    -EADDRNOTAVAIL) { /* before DHCP, or the host has another one by now: its worker will tell */
+		log_warn("%s; listening on all addresses of this host", e->msg);
+		rc = rpc_server_listen_tcp(m->server, strchr(host, ':') ? "::" : "0.0.0.0", port, m->identity,
+					   e);
+	}
 	if (rc == 0)
 		m->listens = true;
 	return rc;

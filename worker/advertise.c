@@ -104,6 +104,15 @@ static int check_local(const char *ip, struct err *e)
 	return rc;
 }
 
+bool advertise_is_local(const char *ip)
+{
+	struct choice one = {0};
+
+	choices(NULL, ip, &one);
+	buf_fini(&one.list);
+	return one.n4 + one.n6 > 0;
+}
+
 int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t n, uint16_t *ret_port,
 		   struct err *e)
 {

@@ -11,6 +11,8 @@
  * the host has more than one, E_INVALID with the list. */
 int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t n, uint16_t *ret_port,
 		   struct err *e);
+/* Does an interface of this host that is up have this address? */
+bool advertise_is_local(const char *ip);
 /* The local address that packets to this peer would carry. */
 int advertise_towards(const char *peer_ip, char *ret_ip, size_t n, struct err *e);
 /* E_IN_USE with the name of the process that has it, when that can be found out. ip may be "" (any). */

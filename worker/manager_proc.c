@@ -354,6 +354,12 @@ static void stop(struct manager_proc *m)
 		stopped(m);
 }
 
+void manager_proc_restart(struct manager_proc *m)
+{
+	if (m->watch)
+		pid_signal(m->watch->pidfd, SIGTERM);
+}
+
 void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg)
 {
 	m->wanted = false;

@@ -13,6 +13,8 @@ struct manager_proc *manager_proc_new(struct worker *w);
 void manager_proc_want(struct manager_proc *m);
 /* Take over one that runs, without wanting it. false: none was found. */
 bool manager_proc_adopt(struct manager_proc *m);
+/* Have it end and start again: its address changed. */
+void manager_proc_restart(struct manager_proc *m);
 /* Stop it, also one that we did not know of (TERM, KILL after 5 s). done comes when no manager works in the folders
  * any more; not before, however long that takes. */
 void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg);

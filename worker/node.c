@@ -11,11 +11,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/node.pb-c.h"
+#include "worker/address.h"
 #include "worker/advertise.h"
 #include "worker/agent.h"
 #include "worker/cgroup.h"
 #include "worker/manager_proc.h"
 #include "worker/netglue.h"
+#include "worker/peers.h"
 #include "worker/tasks.h"
 
 #define PEER_PORT 2378
@@ -84,6 +86,8 @@ int node_become_member(struct node *n, struct state *take_state, struct err *e)
 	}
 	state_fini(&w->state);
 	w->state = *take_state;
+	memcpy(w->state.chosen_advertise, w->state.advertise, sizeof(w->state.advertise));
+	memcpy(w->state.chosen_data_path, w->state.data_path, sizeof(w->state.data_path));
 	w->state.is_member = true;
 	w->identity = identity;
 	worker_managers_set(w, w->state.managers, w->state.n_managers);
@@ -180,7 +184,10 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *
 	str_replace(&r->software_version, GSWARM_VERSION);
 	r->is_member = w->state.is_member;
 	if (n->trouble.code != 0)
-		str_replace(&r->session_error, n->trouble.msg);
+		str_replace(&r->trouble, n->trouble.msg);
+	else if (w->state.is_member)
+		str_replace(&r->trouble, *address_trouble(w->address) ? address_trouble(w->address)
+								      : peers_trouble(w->peers));
 	if (w->state.is_member) {
 		str_replace(&r->node_id, w->state.node_id);
 		str_replace(&r->cluster_id, w->state.cluster_id);

@@ -4,12 +4,17 @@
  * cluster id. */
 #include "worker/peers.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "worker/galera/peer.h"
 
 #define PEER_PORT 2378
+#define AGAIN_MS 1000
 
 struct entry {
 	struct entry *next;
@@ -21,7 +26,12 @@ struct entry {
 struct peers {
 	struct worker *w;
 	struct peer *service;
-	struct rpc_server *server;
+	struct rpc_server *server; /* NULL while it cannot listen */
+	char address[64];          /* that it listens on */
+	char trouble[160];
+	struct loop_timer again;
+	unsigned handles; /* servers and timer that are not closed yet */
+	bool closing;
 	struct entry *list;
 	bool in_set;
 };
@@ -36,17 +46,33 @@ static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 	return 0;
 }
 
+static void on_again(void *arg)
+{
+	peers_listen(arg);
+}
+
 struct peers *peers_new(struct worker *w)
 {
 	struct peers *p = xcalloc(1, sizeof(*p));
 
 	p->w = w;
+	loop_timer_init(&p->again, w->loop, on_again, p);
+	p->handles = 1;
 	p->service = peer_new(w->loop, w->state.node_id, w->boot_id, w->blob_dir);
 	peer_set_identity(p->service, w->identity, w->state.cluster_id);
 	return p;
 }
 
-int peers_listen(struct peers *p, struct err *e)
+static void on_closed(void *arg);
+
+static void server_close(struct peers *p)
+{
+	if (p->server)
+		rpc_server_close(p->server, on_closed, p);
+	p->server = NULL;
+}
+
+static int server_open(struct peers *p, struct err *e)
 {
 	struct rpc_server_config config = {.authorise = authorise, .arg = p};
 
@@ -54,8 +80,35 @@ int peers_listen(struct peers *p, struct err *e)
 	memcpy(config.node_id, p->w->state.node_id, sizeof(config.node_id));
 	if (rpc_server_new(p->w->loop, &config, &p->server) < 0)
 		return err_set(e, -ENOMEM, "peer listener");
+	p->handles++;
 	peer_register(p->server, p->service);
-	return rpc_server_listen_tcp(p->server, p->w->state.advertise, PEER_PORT, p->w->identity, e);
+	return rpc_server_listen_tcp(p->server, p->address, PEER_PORT, p->w->identity, e);
+}
+
+void peers_listen(struct peers *p)
+{
+	struct err e = {0};
+
+	if (p->server && strcmp(p->address, p->w->state.advertise) == 0)
+		return;
+	server_close(p);
+	snprintf(p->address, sizeof(p->address), "%s", p->w->state.advertise);
+	if (server_open(p, &e) == 0) {
+		if (*p->trouble)
+			log_info("listening on %s port %u/tcp", p->address, PEER_PORT);
+		p->trouble[0] = '\0';
+		return;
+	}
+	server_close(p);
+	if (strcmp(p->trouble, e.msg) != 0)
+		log_warn("%s; tried again every second, tasks go on", e.msg);
+	snprintf(p->trouble, sizeof(p->trouble), "%s", e.msg);
+	loop_timer_set(&p->again, AGAIN_MS);
+}
+
+const char *peers_trouble(const struct peers *p)
+{
+	return p->trouble;
 }
 
 static void retarget(struct peers *p)
@@ -150,10 +203,12 @@ struct peer *peers_service(struct peers *p)
 	return p->service;
 }
 
-static void on_server_closed(void *arg)
+static void on_closed(void *arg)
 {
 	struct peers *p = arg;
 
+	if (--p->handles > 0 || !p->closing)
+		return;
 	peer_free(p->service);
 	while (p->list != NULL)
 		drop(p, &p->list);
@@ -162,10 +217,9 @@ static void on_server_closed(void *arg)
 
 void peers_free(struct peers *p)
 {
-	if (p == NULL)
+	if (!p)
 		return;
-	if (p->server != NULL)
-		rpc_server_close(p->server, on_server_closed, p);
-	else
-		on_server_closed(p);
+	p->closing = true;
+	server_close(p);
+	loop_timer_close(&p->again, on_closed);
 }

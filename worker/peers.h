@@ -6,8 +6,11 @@
 
 struct peers;
 struct peers *peers_new(struct worker *w);
-/* Opens 2378 and registers the service. */
-int peers_listen(struct peers *p, struct err *e);
+/* Serve on 2378 of the advertised address from now on; called again when that has changed. An address that is not
+ * here (yet) or a port that somebody has is told and tried again every second. */
+void peers_listen(struct peers *p);
+/* Why nobody is served, or "". */
+const char *peers_trouble(const struct peers *p);
 void peers_free(struct peers *p);
 void peers_set(struct peers *p, const Gs__Node *row);
 void peers_remove(struct peers *p, const char *node_id);

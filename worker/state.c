@@ -50,6 +50,14 @@ static void managers_get(const json_t *root, struct state *s)
 	}
 }
 
+static void state_chosen_default(struct state *s)
+{
+	if (!*s->chosen_advertise)
+		memcpy(s->chosen_advertise, s->advertise, sizeof(s->advertise));
+	if (!*s->chosen_data_path)
+		memcpy(s->chosen_data_path, s->data_path, sizeof(s->data_path));
+}
+
 int state_load(const char *dir, struct state *ret, struct err *e)
 {
 	struct state s = {0};
@@ -69,6 +77,9 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 	text_get(root, "node_id", s.node_id, sizeof(s.node_id));
 	text_get(root, "advertise", s.advertise, sizeof(s.advertise));
 	text_get(root, "data_path", s.data_path, sizeof(s.data_path));
+	text_get(root, "chosen_advertise", s.chosen_advertise, sizeof(s.chosen_advertise));
+	text_get(root, "chosen_data_path", s.chosen_data_path, sizeof(s.chosen_data_path));
+	state_chosen_default(&s);
 	text_get(root, "listen", s.listen, sizeof(s.listen));
 	s.data_path_port = (uint32_t)json_integer_value(json_object_get(root, "data_path_port"));
 	s.has_manager = json_is_true(json_object_get(root, "manager"));
@@ -93,15 +104,17 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 
 int state_save_json(const char *dir, const struct state *s, struct err *e)
 {
-	json_t *list = json_array(), *root;
+	json_t *list, *root;
 	cleanup_free char *text = NULL;
 
+	list = json_array();
 	for (size_t i = 0; i < s->n_managers; i++)
 		json_array_append_new(list, json_string(s->managers[i]));
-	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o}", "cluster_id", s->cluster_id, "node_id",
-			 s->node_id, "advertise", s->advertise, "data_path", s->data_path, "listen",
-			 s->listen, "data_path_port", (int)s->data_path_port, "manager", (int)s->has_manager,
-			 "managers", list);
+	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o}", "cluster_id", s->cluster_id,
+			 "node_id", s->node_id, "advertise", s->advertise, "data_path", s->data_path,
+			 "chosen_advertise", s->chosen_advertise, "chosen_data_path", s->chosen_data_path,
+			 "listen", s->listen, "data_path_port", (int)s->data_path_port, "manager",
+			 (int)s->has_manager, "managers", list);
 	text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
 	return file_write(dir, "state.json", text, 0600, e);

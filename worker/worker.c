@@ -14,6 +14,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/address.h"
 #include "worker/agent.h"
 #include "worker/logs.h"
 #include "worker/manager_proc.h"
@@ -39,10 +40,12 @@ int worker_member_start(struct worker *w, struct err *e)
 	w->peers = peers_new(w);
 	w->logs = logs_new(w);
 	w->tasks = tasks_new(w);
-	if (tasks_load(w->tasks, e) < 0 || peers_listen(w->peers, e) < 0)
+	if (tasks_load(w->tasks, e) < 0)
 		return e->code;
+	peers_listen(w->peers);
 	w->agent = agent_new(w);
 	agent_start(w->agent);
+	w->address = address_new(w);
 	if (w->state.has_manager)
 		manager_proc_want(w->manager);
 	return 0;
@@ -50,6 +53,8 @@ int worker_member_start(struct worker *w, struct err *e)
 
 void worker_member_stop(struct worker *w)
 {
+	address_free(w->address);
+	w->address = NULL;
 	agent_free(w->agent);
 	w->agent = NULL;
 	logs_free(w->logs);

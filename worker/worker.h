@@ -19,6 +19,7 @@
 #include "proto/rpc.h"
 #include "worker/state.h"
 
+struct address;
 struct agent;
 struct logs;
 struct manager_proc;
@@ -52,7 +53,8 @@ struct worker {
 	struct logs *logs;       /* member only */
 	struct manager_proc *manager;
 	struct node *node;
-	struct peers *peers; /* member only */
+	struct peers *peers;     /* member only */
+	struct address *address; /* member only */
 	bool stopping;
 };
 
