@@ -352,6 +352,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 {
 	struct rpc_conn *c = s->data;
 
+	c->has_spoken |= n > 0;
 	if (n > 0)
 		conn_bytes(c, (const uint8_t *)b->base, (size_t)n);
 	else if (n < 0)
@@ -527,7 +528,7 @@ static void tcp_options(struct rpc_conn *c)
 		setsockopt(fd, IPPROTO_TCP, options[i].option, &options[i].value, sizeof(int));
 }
 
-static void peer_addr(struct rpc_conn *c)
+void conn_name_peer(struct rpc_conn *c)
 {
 	struct sockaddr_storage sa;
 	int n = sizeof(sa);
@@ -550,7 +551,7 @@ void conn_established(struct rpc_conn *c, struct tls_identity *identity)
 	struct err e;
 	int rc;
 
-	peer_addr(c);
+	conn_name_peer(c);
 	rc = uv_read_start(&c->io.stream, on_alloc, on_read);
 	if (rc < 0) {
 		conn_fail_uv(c, rc, "read");

@@ -65,6 +65,7 @@ struct rpc_conn {
 	unsigned open_handles;
 	enum conn_state state;
 	bool is_server, is_closing, was_open, is_writing;
+	bool has_spoken; /* bytes have come */
 	struct err err;
 
 	SSL *ssl; /* NULL on a unix socket */
@@ -90,13 +91,18 @@ struct rpc_conn {
 	struct rpc_req *reqs; /* outgoing */
 	unsigned n_reqs;
 	uint64_t next_call;
-	struct rpc_conn *prev, *next; /* the server's list */
+	/* The server's. */
+	struct rpc_conn *prev, *next;
+	struct source *source; /* a stranger's, while it counts as one (admit.h) */
+	uint64_t since;        /* when it was accepted */
 };
 
 /* ---- conn.c ---- */
 /* io is initialised for TCP or unix; the caller then connects or accepts on it. identity: TCP only. */
 struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const struct conn_ops *ops,
 			  void *owner);
+/* Fills peer.addr from the socket. */
+void conn_name_peer(struct rpc_conn *c);
 /* The stream is connected: begin TLS, or Hello. */
 void conn_established(struct rpc_conn *c, struct tls_identity *identity);
 void conn_fail(struct rpc_conn *c, const struct err *e);

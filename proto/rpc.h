@@ -68,6 +68,7 @@ struct rpc_server_config {
 	void *arg;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* for Hello; may be empty before init */
 	/* Unix socket: this group may connect besides root ("gswarm"); NULL: root only. */
+	uint64_t hello_ms; /* a connection must be open after that time; 0: 3000 */
 	const char *gid_group;
 };
 int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, struct rpc_server **ret);
@@ -75,7 +76,7 @@ int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, stru
 void rpc_server_add(struct rpc_server *s, unsigned service, const rpc_handler *handlers, size_t n, void *arg);
 int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, struct tls_identity *identity,
 			  struct err *e);
-/* Replaces a stale socket; mode 0660. Refuses when a live server answers on it. */
+/* Replaces a stale socket; mode 0660. E_IN_USE when a live server has the path (proto/sockfile.h). */
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
 void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
 /* Who leads, "ip:port": errors E_NOT_LEADER name it from now on. NULL or "": nobody knows. */

@@ -3,29 +3,28 @@
  *
  * The happy path is: accept, TLS (TCP) or peer credentials (unix), Hello, then calls until the peer goes.
  * What can fail: the port is taken, a live server sits on the unix socket; later only strangers, who are
- * closed after 3 s without Hello, after 60 s without a certificate, or when more than 512 of them are here
- * (the oldest goes, so that a flood does not shut out our own). One line is logged for a connection that
- * failed before it was open, and no more than 10 lines in 10 s. */
-#include <errno.h>
+ * closed after 3 s without Hello and after 60 s without a certificate. How many of them there may be and how
+ * fast they may come is admit.c's to say; when all places are taken, one of the address that has most of them
+ * goes, else one that has said nothing for a second, else the next one waits in the kernel's queue. One line
+ * is logged for a connection that failed before it was open, and no more than 10 lines in 10 s. */
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
-#include "base/fs.h"
+#include "base/bug.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/admit.h"
 #include "proto/conn.h"
 #include "proto/peercred.h"
+#include "proto/sockfile.h"
 #include "proto/tls_impl.h"
 
 #define HELLO_MS 3000
 #define STRANGER_MS 60000
-#define STRANGERS_MAX 512
-#define BACKLOG 256
+#define SILENT_MS 1000  /* one who dials speaks first: who has not is the first to go */
+#define FULL_LOOK_MS 50 /* all places taken: look again, if nobody leaves before */
+#define BACKLOG 4096    /* the kernel cuts it to net.core.somaxconn */
 #define LOG_LINES 10
 #define LOG_PERIOD_MS 10000
 
@@ -38,7 +37,8 @@ struct listener {
 		uv_tcp_t tcp;
 		uv_pipe_t pipe;
 	} io;
-	char *path; /* unix */
+	struct sockfile file; /* unix; path NULL: TCP */
+	bool is_waiting;      /* one waits to be accepted */
 };
 
 struct rpc_server {
@@ -49,11 +49,12 @@ struct rpc_server {
 	struct tls_identity *identity;
 	struct listener *listeners;
 	struct rpc_conn *conns; /* oldest first */
-	unsigned n_strangers, n_live;
+	struct admission admission;
+	unsigned n_live;
 	uint64_t log_since;
 	unsigned log_lines, log_dropped;
 	bool is_closing;
-	uv_timer_t finish; /* calls `closed` from the loop when nothing was open */
+	uv_timer_t again; /* accept those who wait */
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
@@ -67,8 +68,8 @@ int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, stru
 	s->gid_group = xstrdup(config->gid_group);
 	s->services.authorise = config->authorise;
 	s->services.arg = config->arg;
-	uv_timer_init(loop, &s->finish);
-	s->finish.data = s;
+	uv_timer_init(loop, &s->again);
+	s->again.data = s;
 	*ret = s;
 	return 0;
 }
@@ -100,6 +101,8 @@ void rpc_server_set_identity(struct rpc_server *s, struct tls_identity *identity
 
 /* ---- connections ---- */
 
+static void on_again(uv_timer_t *t);
+
 static void log_failed(struct rpc_server *s, const struct rpc_conn *c)
 {
 	uint64_t now = uv_now(s->loop);
@@ -123,9 +126,14 @@ static bool is_stranger(const struct rpc_conn *c)
 }
 
 /* A connection counts as a stranger until Hello, even with a certificate. */
-static bool counts_as_stranger(const struct rpc_conn *c)
+static void no_stranger_any_more(struct rpc_server *s, struct rpc_conn *c)
 {
-	return !c->peer.is_local && (!c->was_open || !c->peer.is_authenticated);
+	if (!c->source)
+		return;
+	admit_leave(&s->admission, c->source);
+	c->source = NULL;
+	if (uv_is_active((uv_handle_t *)&s->again)) /* someone waits */
+		uv_timer_start(&s->again, on_again, 0, 0);
 }
 
 static void on_open(struct rpc_conn *c)
@@ -134,8 +142,8 @@ static void on_open(struct rpc_conn *c)
 
 	if (is_stranger(c))
 		conn_set_limit(c, STRANGER_MS, "no certificate, and here for too long");
-	else if (!c->peer.is_local)
-		s->n_strangers--;
+	else
+		no_stranger_any_more(s, c);
 	if (s->config.on_conn)
 		s->config.on_conn(c, true, s->config.arg);
 }
@@ -149,6 +157,7 @@ static void server_free_if_done(struct rpc_server *s)
 	if (s->closed)
 		s->closed(s->closed_arg);
 	tls_identity_unref(s->identity);
+	admit_fini(&s->admission);
 	free(s->gid_group);
 	free(s);
 }
@@ -158,8 +167,10 @@ static void on_closed(struct rpc_conn *c)
 	struct rpc_server *s = c->owner;
 
 	DL_DELETE(s->conns, c);
-	if (counts_as_stranger(c))
-		s->n_strangers--;
+	if (!s->is_closing)
+		no_stranger_any_more(s, c);
+	else if (c->source)
+		admit_leave(&s->admission, c->source);
 	if (c->was_open && s->config.on_conn)
 		s->config.on_conn(c, false, s->config.arg);
 	if (!c->was_open && !s->is_closing)
@@ -172,17 +183,47 @@ static void on_closed(struct rpc_conn *c)
 
 static const struct conn_ops server_ops = {on_open, on_closed};
 
-static void drop_oldest_stranger(struct rpc_server *s)
+/* ---- accepting ---- */
+
+static void drop_oldest(struct rpc_server *s, const struct source *source, const char *why)
 {
 	struct rpc_conn *c;
 	struct err e;
 
-	err_set(&e, E_LIMIT, "more than %d connections without a certificate", STRANGERS_MAX);
+	err_set(&e, E_LIMIT, "%s", why);
 	DL_FOREACH (s->conns, c)
-		if (counts_as_stranger(c) && !c->is_closing) {
+		if (c->source == source && !c->is_closing) {
 			conn_fail(c, &e);
 			return;
 		}
+}
+
+static bool drop_oldest_silent(struct rpc_server *s)
+{
+	uint64_t now = uv_now(s->loop);
+	struct rpc_conn *c;
+	struct err e;
+
+	err_set(&e, E_LIMIT, "silent while others waited");
+	DL_FOREACH (s->conns, c)
+		if (c->source && !c->is_closing && !c->has_spoken && now - c->since >= SILENT_MS) {
+			conn_fail(c, &e);
+			return true;
+		}
+	return false;
+}
+
+/* A place for one more, if need be at the cost of the source that has most of them. */
+static bool make_place(struct rpc_server *s)
+{
+	struct source *crowd;
+
+	if (!admit_is_full(&s->admission))
+		return true;
+	crowd = admit_crowd(&s->admission);
+	if (crowd)
+		drop_oldest(s, crowd, "others have no place, and this address has many");
+	return crowd || drop_oldest_silent(s);
 }
 
 static struct rpc_conn *server_conn_new(struct rpc_server *s, bool is_unix)
@@ -194,12 +235,10 @@ static struct rpc_conn *server_conn_new(struct rpc_server *s, bool is_unix)
 	memcpy(c->node_id, s->config.node_id, sizeof(c->node_id));
 	DL_APPEND(s->conns, c);
 	s->n_live++;
-	if (!is_unix && ++s->n_strangers > STRANGERS_MAX)
-		drop_oldest_stranger(s);
 	return c;
 }
 
-static void check_local_peer(struct rpc_server *s, struct rpc_conn *c)
+static int check_local(struct rpc_server *s, struct rpc_conn *c)
 {
 	struct err e;
 	int fd = -1;
@@ -209,29 +248,95 @@ static void check_local_peer(struct rpc_server *s, struct rpc_conn *c)
 		conn_fail(c, &e);
 	else if (peercred_check(&c->peer, s->gid_group, &e) < 0)
 		conn_refuse(c, &e);
+	return c->is_closing ? -1 : 0;
+}
+
+static int check_stranger(struct rpc_server *s, struct rpc_conn *c)
+{
+	struct sockaddr_storage from = {0};
+	int n = sizeof(from);
+	struct source *source;
+	struct err e;
+
+	uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&from, &n);
+	switch (admit_enter(&s->admission, (struct sockaddr *)&from, uv_now(s->loop), &source)) {
+	case ADMIT_NOT:
+		conn_name_peer(c);
+		err_set(&e, E_LIMIT, "more than %u new connections a second from there", SOURCE_RATE);
+		conn_fail(c, &e);
+		return -1;
+	case ADMIT_FOR_OLDEST:
+		drop_oldest(s, source, "too many connections without a certificate from there");
+		break;
+	case ADMIT:
+		break;
+	}
+	c->source = source;
+	return 0;
+}
+
+static void accept_one(struct listener *l)
+{
+	struct rpc_server *s = l->server;
+	bool is_unix = l->file.path != NULL;
+	struct rpc_conn *c = server_conn_new(s, is_unix);
+	struct err e;
+
+	c->since = uv_now(s->loop);
+	if (uv_accept(&l->io.stream, &c->io.stream) < 0) {
+		err_set(&e, E_CLOSED, "gone before it was accepted");
+		conn_fail(c, &e);
+		return;
+	}
+	if (!is_unix && check_stranger(s, c) < 0)
+		return;
+	conn_established(c, s->identity);
+	if (c->is_closing)
+		return;
+	conn_set_limit(c, s->config.hello_ms ? s->config.hello_ms : HELLO_MS, "no Hello in time");
+	if (is_unix)
+		check_local(s, c);
+}
+
+/* One who is not accepted keeps libuv from asking the kernel for the next: the others wait there. */
+static void accept_waiting(struct rpc_server *s)
+{
+	struct listener *l;
+	uint64_t wait;
+
+	DL_FOREACH (s->listeners, l) {
+		if (!l->is_waiting)
+			continue;
+		wait = admit_wait(&s->admission, uv_now(s->loop));
+		if (!wait && !make_place(s))
+			wait = FULL_LOOK_MS;
+		if (wait) {
+			uv_timer_start(&s->again, on_again, wait, 0);
+			return;
+		}
+		l->is_waiting = false;
+		accept_one(l);
+	}
+}
+
+static void on_again(uv_timer_t *t)
+{
+	accept_waiting(t->data);
 }
 
 static void on_connection(uv_stream_t *stream, int status)
 {
 	struct listener *l = stream->data;
-	struct rpc_server *s = l->server;
-	struct rpc_conn *c;
-	struct err e;
 
 	if (status < 0)
 		return; /* out of descriptors: libuv has dropped the connection */
-	c = server_conn_new(s, l->path != NULL);
-	if (uv_accept(stream, &c->io.stream) < 0) {
-		err_set(&e, E_CLOSED, "gone before it was accepted");
-		conn_fail(c, &e);
+	bug_if(l->is_waiting);
+	if (l->file.path) {
+		accept_one(l);
 		return;
 	}
-	conn_established(c, s->identity);
-	if (c->is_closing)
-		return;
-	conn_set_limit(c, HELLO_MS, "no Hello within 3 s");
-	if (l->path)
-		check_local_peer(s, c);
+	l->is_waiting = true;
+	accept_waiting(l->server);
 }
 
 void rpc_server_drop_node(struct rpc_server *s, const char *node_id)
@@ -247,16 +352,18 @@ void rpc_server_drop_node(struct rpc_server *s, const char *node_id)
 
 /* ---- listeners ---- */
 
-static struct listener *listener_new(struct rpc_server *s, const char *path)
+/* take_file NULL: TCP. */
+static struct listener *listener_new(struct rpc_server *s, const struct sockfile *take_file)
 {
 	struct listener *l = xcalloc(1, sizeof(*l));
 
 	l->server = s;
-	l->path = xstrdup(path);
-	if (path)
+	if (take_file) {
+		l->file = *take_file;
 		uv_pipe_init(s->loop, &l->io.pipe, 0);
-	else
+	} else {
 		uv_tcp_init(s->loop, &l->io.tcp);
+	}
 	l->io.handle.data = l;
 	DL_APPEND(s->listeners, l);
 	s->n_live++;
@@ -268,7 +375,8 @@ static void listener_free(uv_handle_t *h)
 	struct listener *l = h->data;
 	struct rpc_server *s = l->server;
 
-	free(l->path);
+	if (l->file.path)
+		sockfile_release(&l->file);
 	free(l);
 	s->n_live--;
 	server_free_if_done(s);
@@ -307,70 +415,24 @@ int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, s
 	return 0;
 }
 
-static bool socket_answers(const char *path)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	strcpy(sa.sun_path, path);
-	return fd >= 0 && (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN);
-}
-
-/* A socket file nobody answers on is left over from a crash. Right after a kill it may answer yet: a child
- * between fork and exec still has the dead daemon's descriptors. */
-static int remove_stale_socket(const char *path, struct err *e)
-{
-	struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-	struct stat st;
-
-	if (lstat(path, &st) < 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(e, E_EXISTS, "%s is in the way: it is no socket", path);
-	for (int i = 0; socket_answers(path); i++) {
-		if (i == 25)
-			return err_set(e, E_IN_USE, "another daemon already serves %s", path);
-		nanosleep(&pause, NULL);
-	}
-	return fs_unlink(path, e);
-}
-
-/* root:<group> 0660; without the group root only. */
-static int open_to_group(const char *path, const char *group, struct err *e)
-{
-	gid_t gid;
-
-	if (peercred_group_id(group, &gid) && chown(path, (uid_t)-1, gid) < 0 && errno != EPERM)
-		return err_errno(e, errno, "chown %s", path);
-	if (chmod(path, 0660) < 0)
-		return err_errno(e, errno, "chmod %s", path);
-	return 0;
-}
-
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e)
 {
+	struct sockfile file;
 	struct listener *l;
-	mode_t mask;
-	int rc;
+	int fd, rc = sockfile_bind(&file, path, s->gid_group, &fd, e);
 
-	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return err_set(e, E_INVALID, "socket path too long (107 characters at most): %s", path);
-	rc = remove_stale_socket(path, e);
 	if (rc < 0)
 		return rc;
-	l = listener_new(s, path);
-	mask = umask(0177); /* nobody may slip in before the mode is set */
-	rc = uv_pipe_bind(&l->io.pipe, path);
-	umask(mask);
-	if (rc == 0)
-		rc = uv_listen(&l->io.stream, BACKLOG, on_connection);
+	l = listener_new(s, &file);
+	rc = uv_pipe_open(&l->io.pipe, fd);
 	if (rc < 0)
-		rc = err_errno(e, -rc, "listen on %s", path);
+		close(fd);
 	else
-		rc = open_to_group(path, s->gid_group, e);
-	if (rc < 0)
-		listener_close(l);
-	return rc;
+		rc = uv_listen(&l->io.stream, BACKLOG, on_connection);
+	if (rc == 0)
+		return 0;
+	listener_close(l);
+	return err_errno(e, -rc, "listen on %s", path);
 }
 
 static void on_finish(uv_handle_t *h)
@@ -398,5 +460,5 @@ void rpc_server_close(struct rpc_server *s, void (*closed)(void *arg), void *arg
 	DL_FOREACH (s->conns, c)
 		conn_fail(c, &e);
 	s->n_live++;
-	uv_close((uv_handle_t *)&s->finish, on_finish);
+	uv_close((uv_handle_t *)&s->again, on_finish);
 }

@@ -213,6 +213,7 @@ static uint16_t free_port(void)
 }
 
 const char *fixture_group;
+uint64_t fixture_hello_ms;
 
 int fixture_setup(void **state)
 {
@@ -222,6 +223,7 @@ int fixture_setup(void **state)
 	struct err e;
 
 	config.gid_group = fixture_group;
+	config.hello_ms = fixture_hello_ms;
 	log_set_level(LOG_ERROR);
 	uv_loop_init(&f->loop);
 	pki_init(&f->pki, "swarm");
@@ -311,6 +313,17 @@ void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity
 	struct rpc_client_config config = {.ip = "127.0.0.1", .port = f->port, .identity = id};
 
 	strcpy(config.cluster_id, cluster_id);
+	client_start(f, c, &config);
+}
+
+void client_from(struct fixture *f, struct client *c, const char *source)
+{
+	struct rpc_client_config config = {.ip = "127.0.0.1",
+					   .port = f->port,
+					   .identity = f->worker,
+					   .bind_ip = source,
+					   .connect_timeout_ms = 60000};
+
 	client_start(f, c, &config);
 }
 

@@ -40,6 +40,7 @@ struct fixture {
 };
 /* cmocka set-up and tear-down; the tear-down asserts that the loop is empty. */
 extern const char *fixture_group; /* gid_group of the next one */
+extern uint64_t fixture_hello_ms; /* its hello_ms */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 
@@ -52,6 +53,8 @@ struct client {
 };
 void client_tcp(struct fixture *f, struct client *c, struct tls_identity *id, const char *expect_node);
 void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity *id, const char *cluster_id);
+/* As the worker, from that address, and patient. */
+void client_from(struct fixture *f, struct client *c, const char *source);
 void client_unix(struct fixture *f, struct client *c);
 void client_close(struct client *c); /* and waits */
 
