@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/spawner.h"
@@ -32,8 +33,8 @@ struct capture {
 	struct loop_timer timer; /* the deadline, then the wait for the pipes' end */
 	struct pid_watch *watch;
 	size_t limit;
-	bool started, ended, kill_wanted, finished;
-	unsigned handles; /* open libuv handles */
+	bool has_pipes, ended, kill_wanted, finished; /* ended: or it could not be started */
+	unsigned handles;                             /* open libuv handles */
 	struct capture_result result;
 	void (*done)(const struct capture_result *r, void *arg);
 	void *arg;
@@ -68,12 +69,14 @@ static void capture_finish(struct capture *c)
 	c->result.out_len = c->out.buf.len;
 	c->result.errout = buf_text(&c->errout.buf);
 	c->result.errout_len = c->errout.buf.len;
-	c->done(&c->result, c->arg);
+	take_once(c->done)(&c->result, c->arg);
 	pid_watch_free(c->watch);
-	uv_close((uv_handle_t *)&c->out.pipe, on_stream_closed);
-	uv_close((uv_handle_t *)&c->errout.pipe, on_stream_closed);
-	if (!uv_is_closing((uv_handle_t *)&c->in))
-		uv_close((uv_handle_t *)&c->in, on_stream_closed);
+	if (c->has_pipes) {
+		uv_close((uv_handle_t *)&c->out.pipe, on_stream_closed);
+		uv_close((uv_handle_t *)&c->errout.pipe, on_stream_closed);
+		if (!uv_is_closing((uv_handle_t *)&c->in))
+			uv_close((uv_handle_t *)&c->in, on_stream_closed);
+	}
 	loop_timer_close(&c->timer, on_timer_closed);
 }
 
@@ -133,7 +136,6 @@ static void on_started(pid_t pid, int pidfd, const struct err *e, void *arg)
 {
 	struct capture *c = arg;
 
-	c->started = true;
 	if (e->code == 0)
 		c->watch = pid_watch_new(c->loop, pidfd, true, on_ended, c);
 	if (c->watch == NULL) {
@@ -181,11 +183,30 @@ static void input_open(struct capture *c, int fd, const struct capture_spec *spe
 	uv_write(&c->write, (uv_stream_t *)&c->in, &buf, 1, on_written);
 }
 
+static int pipes_open(int in[2], int out[2], int errout[2])
+{
+	int *const all[] = {in, out, errout};
+
+	for (size_t i = 0; i < array_size(all); i++) {
+		int saved;
+
+		if (pipe2(all[i], O_CLOEXEC) == 0)
+			continue;
+		saved = errno;
+		while (i-- > 0) {
+			close(all[i][0]);
+			close(all[i][1]);
+		}
+		return -saved;
+	}
+	return 0;
+}
+
 struct capture *capture_run(uv_loop_t *loop, struct spawner *s, const struct capture_spec *spec)
 {
 	struct capture *c = xcalloc(1, sizeof(*c));
 	struct spawn_spec spawn = spec->spawn;
-	int in[2] = {-1, -1}, out[2] = {-1, -1}, errout[2] = {-1, -1};
+	int in[2], out[2], errout[2], rc;
 
 	c->loop = loop;
 	c->limit = spec->output_limit != 0 ? spec->output_limit : 64 << 10;
@@ -193,9 +214,15 @@ struct capture *capture_run(uv_loop_t *loop, struct spawner *s, const struct cap
 	c->arg = spec->arg;
 	c->handles = 1;
 	loop_timer_init(&c->timer, loop, on_deadline, c);
-	/* Out of descriptors: the spawner's start fails as well and tells it. */
-	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(errout, O_CLOEXEC) < 0)
-		abort();
+	rc = pipes_open(in, out, errout);
+	if (rc < 0) { /* out of descriptors: told from the loop, as any end */
+		err_errno(&c->result.err, -rc, "pipes to %s", spec->spawn.argv[0]);
+		c->result.status = -1;
+		c->ended = true;
+		loop_timer_set(&c->timer, 0);
+		return c;
+	}
+	c->has_pipes = true;
 	stream_open(c, &c->out, out[0]);
 	stream_open(c, &c->errout, errout[0]);
 	input_open(c, in[1], spec);

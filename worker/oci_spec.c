@@ -135,6 +135,17 @@ static json_t *format_process(const struct oci_spec *s)
 			 format_rlimit("RLIMIT_CORE", RLIMIT_CORE, 0));
 }
 
+/* Microseconds. The kernel takes a quota from 1 ms on and a period from 1 ms to 1 s: a share below a hundredth of a
+ * processor needs the long period, and below a thousandth there is none (cpu.cfs_quota_us, cpu.max). */
+static json_t *format_cpu(uint64_t nano_cpus)
+{
+	uint64_t period = nano_cpus < 10000000 ? 1000000 : 100000;
+	uint64_t quota = nano_cpus / (1000000000 / period);
+
+	return json_pack("{s:I, s:I}", "quota", (json_int_t)(quota < 1000 ? 1000 : quota), "period",
+			 (json_int_t)period);
+}
+
 static json_t *format_resources(const struct oci_spec *s)
 {
 	json_t *r = json_object();
@@ -143,9 +154,7 @@ static json_t *format_resources(const struct oci_spec *s)
 	if (s->memory_bytes != 0)
 		json_object_set_new(r, "memory", json_pack("{s:I}", "limit", (json_int_t)s->memory_bytes));
 	if (s->nano_cpus != 0)
-		json_object_set_new(r, "cpu",
-				    json_pack("{s:I, s:i}", "quota", (json_int_t)(s->nano_cpus / 10000),
-					      "period", 100000));
+		json_object_set_new(r, "cpu", format_cpu(s->nano_cpus));
 	if (s->pids != 0)
 		json_object_set_new(r, "pids", json_pack("{s:I}", "limit", (json_int_t)s->pids));
 	return r;

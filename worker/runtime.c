@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,16 +17,17 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
 
 #define CREATE_DEADLINE_MS 30000
-#define EXIT_FILE_WAIT_MS 50 /* between two looks whether conmon still lives */
-#define EXIT_FILE_WAITS (10000 / EXIT_FILE_WAIT_MS)
-#define CREATE_WAITS (CREATE_DEADLINE_MS / EXIT_FILE_WAIT_MS)
+#define MONITOR_DEADLINE_MS 10000
+#define LOOK_MS 50               /* between two looks at what cannot be waited for */
 #define LOG_BYTES_MAX "67108864" /* rotation is at 10 MiB; conmon starts over here if that is too slow */
 #define SYNC_MAX 65536
+#define STATUS_MAX (256 << 10)
 
 struct runtime {
 	uv_loop_t *loop;
@@ -33,6 +35,7 @@ struct runtime {
 	struct spawner *spawner;
 	uv_poll_t inotify;
 	int inotify_fd;
+	int64_t create_ms, monitor_ms;
 	struct container *list;
 };
 
@@ -49,7 +52,7 @@ struct container {
 	struct loop_timer timer; /* create's deadline; then the wait for the exit file; adoption's answer */
 	struct pid_watch *watch;
 	int pid;
-	unsigned waits; /* looks at conmon so far */
+	int64_t wait_until_ms; /* of the wait under way, 0: none */
 	bool sync_open, adopting, process_gone, dead, spawning;
 	unsigned handles;
 	void (*timer_does)(struct container *c);
@@ -89,51 +92,79 @@ static void sync_close(struct container *c)
 
 /* ---- the end ---- */
 
-static bool exit_read(struct container *c)
+static void look_again(struct container *c, void (*look)(struct container *c))
+{
+	c->timer_does = look;
+	loop_timer_set(&c->timer, LOOK_MS);
+}
+
+/* True once the wait that began with the first call after wait_begin has lasted for ms. */
+static bool waited(struct container *c, int64_t ms)
+{
+	int64_t now = clock_mono_ms(&clock_real);
+
+	if (c->wait_until_ms == 0)
+		c->wait_until_ms = now + ms;
+	return now >= c->wait_until_ms;
+}
+
+static void tell_exit(struct container *c, const struct container_exit *x)
+{
+	const struct container_ops *ops = c->ops;
+
+	c->process_gone = true;
+	c->pid = 0;
+	loop_timer_stop(&c->timer);
+	c->ops = NULL;
+	if (ops != NULL)
+		ops->exited(x, c->arg);
+}
+
+/* 1: it was there and is told. 0: there is none. -errno: it cannot be read now. */
+static int exit_read(struct container *c)
 {
 	cleanup_free char *path = exit_path(c);
 	cleanup_free char *oom = xasprintf("%s/oom", c->bundle_dir);
 	cleanup_free char *text = NULL;
 	struct container_exit x = {.known = true};
-	const struct container_ops *ops = c->ops;
+	struct err e = {0};
 
-	if (fs_read(path, 64, &text, NULL, NULL) < 0)
-		return false;
+	if (fs_read(path, 64, &text, NULL, &e) < 0)
+		return e.code == -ENOENT ? 0 : e.code;
 	x.code = atoi(text);
 	x.oom = fs_exists(oom);
-	c->process_gone = true;
-	c->pid = 0;
-	loop_timer_stop(&c->timer);
-	if (!c->dead && ops != NULL) {
-		c->ops = NULL;
-		ops->exited(&x, c->arg);
-	}
-	return true;
+	tell_exit(c, &x);
+	return 1;
 }
 
-/* The process is gone. conmon writes the exit file within milliseconds; if conmon is gone too, nobody will.
- * One that hangs is ended, or the task would never be tried again. */
+/* The process is gone. conmon writes the exit file within milliseconds; if conmon is gone too, nobody will. One that
+ * hangs is ended, or the task would never be tried again; what the kernel does not let end (a dead disk) is not waited
+ * for twice as long. That a file or a process cannot be looked at (EMFILE) says nothing about it: never an exit. */
 static void exit_wait(struct container *c)
 {
 	struct container_exit x = {.known = false, .code = -1};
-	const struct container_ops *ops = c->ops;
+	int seen = exit_read(c);
+	uint64_t start;
 	pid_t monitor;
 
-	if (exit_read(c))
+	if (seen > 0 || c->ops == NULL)
 		return;
 	monitor = runtime_monitor(c->bundle_dir, c->id);
-	if (monitor != 0) {
-		if (++c->waits == EXIT_FILE_WAITS && pid_start_time(c->pid) == 0)
-			kill(monitor, SIGKILL);
-		c->timer_does = exit_wait;
-		loop_timer_set(&c->timer, EXIT_FILE_WAIT_MS);
+	if (seen == 0 && monitor == 0) {
+		if (exit_read(c) == 0) /* it may have written it between our two looks */
+			tell_exit(c, &x);
+		else if (c->ops != NULL)
+			look_again(c, exit_wait);
 		return;
 	}
-	if (exit_read(c) || ops == NULL)
-		return;
-	c->pid = 0;
-	c->ops = NULL;
-	ops->exited(&x, c->arg);
+	if (waited(c, c->r->monitor_ms) && monitor > 0 && pid_start_read(c->pid, &start) == -ESRCH) {
+		runtime_monitor_kill(monitor, c->id);
+		if (clock_mono_ms(&clock_real) > c->wait_until_ms + c->r->monitor_ms) {
+			tell_exit(c, &x);
+			return;
+		}
+	}
+	look_again(c, exit_wait);
 }
 
 static void on_process_ended(int wait_status, void *arg)
@@ -141,6 +172,7 @@ static void on_process_ended(int wait_status, void *arg)
 	struct container *c = arg;
 
 	c->process_gone = true;
+	c->wait_until_ms = 0;
 	exit_wait(c);
 }
 
@@ -190,27 +222,73 @@ static int fifo_release(const struct container *c, struct err *e)
 	return 0;
 }
 
-static void running(struct container *c, int pid)
+/* What crun wrote down of the container: its first process and when that began. 0, -ENOENT (there is none) or the
+ * disk's error. */
+static int status_read(const struct container *c, pid_t *ret_pid, uint64_t *ret_start)
+{
+	cleanup_free char *path = xasprintf("%s/%s/status", c->r->state, c->id);
+	cleanup_free char *text = NULL;
+	struct err e = {0};
+	json_t *status;
+
+	if (fs_read(path, STATUS_MAX, &text, NULL, &e) < 0)
+		return e.code;
+	status = json_loads(text, 0, NULL);
+	*ret_pid = (pid_t)json_integer_value(json_object_get(status, "pid"));
+	*ret_start = (uint64_t)json_integer_value(json_object_get(status, "process-start-time"));
+	json_decref(status);
+	return *ret_pid > 0 && *ret_start > 0 ? 0 : -ENOENT;
+}
+
+static void running(struct container *c);
+
+/* 0 and a watch; -ESRCH: it has ended; else it cannot be watched now (EMFILE). */
+static int watch_start(struct container *c)
+{
+	uint64_t start;
+	pid_t pid;
+	int rc = status_read(c, &pid, &start), fd;
+
+	if (rc < 0)
+		return rc == -ENOENT ? -ESRCH : rc;
+	fd = pid_open_checked(pid, start);
+	if (fd < 0)
+		return fd;
+	c->watch = pid_watch_new(c->r->loop, fd, false, on_process_ended, c);
+	return c->watch != NULL ? 0 : -EMFILE;
+}
+
+static void released(struct container *c)
 {
 	struct err e = {0};
-	bool stale = c->adopting;
 
-	c->pid = pid;
-	c->watch = pid_watch_new(c->r->loop, pid_open(pid), false, on_process_ended, c);
-	if (!stale && fifo_release(c, &e) < 0 && c->watch != NULL) {
-		kill(pid, SIGKILL);
+	if (!c->adopting && fifo_release(c, &e) < 0 && c->watch != NULL) {
+		container_signal(c, SIGKILL);
 		fail(c, &e);
 		return;
 	}
-	if (c->has_overlay && !stale) {
+	if (c->has_overlay && !c->adopting) {
 		struct spawn_spec drop = {.unmount_at = c->rootfs, .fds = {-1, -1, -1, -1}};
 
 		spawner_run(c->r->spawner, &drop); /* the task has its own copy of the mount */
 	}
 	if (c->ops != NULL)
-		c->ops->started(pid, c->arg);
+		c->ops->started(c->pid, c->arg);
 	if (c->watch == NULL && !c->process_gone && !c->dead)
 		exit_wait(c); /* it ended before we could watch it */
+}
+
+/* Nothing is told before the process is watched, or known to have ended. */
+static void running(struct container *c)
+{
+	int rc = watch_start(c);
+
+	if (rc < 0 && rc != -ESRCH) {
+		look_again(c, running);
+		return;
+	}
+	c->wait_until_ms = 0;
+	released(c);
 }
 
 /* {"data": PID} or {"data": -1, "message": "..."} */
@@ -224,7 +302,8 @@ static void sync_parse(struct container *c)
 	loop_timer_stop(&c->timer);
 	sync_close(c);
 	if (pid > 0) {
-		running(c, pid);
+		c->pid = pid;
+		running(c);
 	} else {
 		cleanup_free char *text =
 			xstrdup(message != NULL ? message : "conmon ended without an answer");
@@ -254,7 +333,8 @@ static void create_timed_out(struct container *c)
 {
 	struct err e = {0};
 
-	err_set(&e, E_DEADLINE, "the container runtime did not answer in %d s", CREATE_DEADLINE_MS / 1000);
+	err_set(&e, E_DEADLINE, "the container runtime did not answer in %" PRId64 " s",
+		c->r->create_ms / 1000);
 	fail(c, &e);
 }
 
@@ -416,61 +496,71 @@ struct container *container_start(struct runtime *r, const struct container_spec
 	c->handles++;
 	uv_poll_start(&c->sync, UV_READABLE, on_sync);
 	c->timer_does = create_timed_out;
-	loop_timer_set(&c->timer, CREATE_DEADLINE_MS);
+	loop_timer_set(&c->timer, (uint64_t)r->create_ms);
 	container_spawn(c, spec, pipe_fds[1]);
 	return c;
 }
 
 /* ---- adoption ---- */
 
-static int status_pid(const struct container *c)
+static void adopt_unknown(struct container *c, const char *why)
 {
-	cleanup_free char *path = xasprintf("%s/%s/status", c->r->state, c->id);
-	json_t *status = json_load_file(path, 0, NULL);
-	int pid = status != NULL ? (int)json_integer_value(json_object_get(status, "pid")) : 0;
-	json_int_t start =
-		status != NULL ? json_integer_value(json_object_get(status, "process-start-time")) : 0;
+	struct err e = {0};
 
-	json_decref(status);
-	return pid > 0 && start > 0 && pid_start_time(pid) == (uint64_t)start ? pid : 0;
+	err_set(&e, E_NOT_FOUND, "%s", why);
+	fail(c, &e);
+}
+
+/* No process of it is there, and no exit file. */
+static void adopt_ended(struct container *c)
+{
+	cleanup_free char *pidfile = xasprintf("%s/pidfile", c->bundle_dir);
+
+	c->wait_until_ms = 0;
+	if (fs_exists(pidfile)) /* it ran and ended while conmon was dead, or conmon hangs */
+		exit_wait(c);
+	else
+		adopt_unknown(c, "it was gone when the worker came back, as after a reboot");
+}
+
+static void adopt_running(struct container *c, pid_t pid)
+{
+	cleanup_free char *fifo = xasprintf("%s/%s/exec.fifo", c->r->state, c->id);
+
+	c->pid = pid;
+	/* Created but not started: the worker died in between. If it was about to give this container up, the
+	 * monitor is gone already, and nobody would ever tell how the task ended. */
+	c->adopting = !fs_exists(fifo);
+	if (!c->adopting && runtime_monitor(c->bundle_dir, c->id) == 0)
+		adopt_unknown(c, "a created container has no monitor");
+	else
+		running(c);
 }
 
 static void adopt(struct container *c)
 {
-	cleanup_free char *fifo = xasprintf("%s/%s/exec.fifo", c->r->state, c->id);
-	struct err e = {0};
-	int pid;
+	uint64_t start, now;
+	pid_t pid, monitor;
+	int rc = exit_read(c);
 
-	if (exit_read(c))
+	if (rc > 0)
 		return;
-	pid = status_pid(c);
-	if (pid == 0) {
-		cleanup_free char *pidfile = xasprintf("%s/pidfile", c->bundle_dir);
-
-		/* It is being created, or its end is about to be told. */
-		if (runtime_monitor(c->bundle_dir, c->id) != 0 && ++c->waits < CREATE_WAITS) {
-			loop_timer_set(&c->timer, EXIT_FILE_WAIT_MS);
-			return;
-		}
-		/* It ran (there is a pid file) and ended while conmon was dead. */
-		if (fs_exists(pidfile)) {
-			exit_wait(c);
-			return;
-		}
-		err_set(&e, E_NOT_FOUND, "it was gone when the worker came back, as after a reboot");
-		fail(c, &e);
+	if (rc == 0)
+		rc = status_read(c, &pid, &start);
+	if (rc == 0)
+		rc = pid_start_read(pid, &now);
+	if (rc == 0 && now == start) {
+		adopt_running(c, pid);
 		return;
 	}
-	c->waits = 0;
-	/* Created but not started: the worker died in between. If it was about to give this container up, the
-	 * monitor is gone already, and nobody would ever tell how the task ended. */
-	c->adopting = !fs_exists(fifo);
-	if (!c->adopting && runtime_monitor(c->bundle_dir, c->id) == 0) {
-		err_set(&e, E_NOT_FOUND, "container %s has no monitor", c->id);
-		fail(c, &e);
-		return;
-	}
-	running(c, pid);
+	monitor = runtime_monitor(c->bundle_dir, c->id);
+	/* A file that cannot be read now (EMFILE) says nothing: looked at until it can be. A monitor means that it is
+	 * being created, or that its end is about to be told. */
+	if ((rc < 0 && rc != -ENOENT && rc != -ESRCH) || monitor < 0 ||
+	    (monitor > 0 && !waited(c, c->r->create_ms)))
+		look_again(c, adopt);
+	else
+		adopt_ended(c);
 }
 
 struct container *container_adopt(struct runtime *r, const struct container_spec *spec)
@@ -547,6 +637,8 @@ int runtime_new(uv_loop_t *loop, const struct runtime_config *config, struct run
 	r->crun = xstrdup(config->crun);
 	r->conmon = xstrdup(config->conmon);
 	r->spawner = config->spawner;
+	r->create_ms = config->create_ms != 0 ? config->create_ms : CREATE_DEADLINE_MS;
+	r->monitor_ms = config->monitor_ms != 0 ? config->monitor_ms : MONITOR_DEADLINE_MS;
 	r->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (r->inotify_fd < 0)
 		return err_errno(e, errno, "inotify");
@@ -580,9 +672,4 @@ void runtime_free(struct runtime *r)
 	if (r == NULL)
 		return;
 	uv_close((uv_handle_t *)&r->inotify, on_inotify_closed);
-}
-
-struct spawner *runtime_spawner(struct runtime *r)
-{
-	return r->spawner;
 }

@@ -27,13 +27,15 @@ struct runtime_config {
 	const char *run_dir;
 	const char *crun, *conmon; /* absolute paths */
 	struct spawner *spawner;
+	/* How long a create may take, and how long a monitor may stay silent after its process has ended before it is
+	 * killed; 0: 30 s and 10 s. */
+	int64_t create_ms, monitor_ms;
 };
 int runtime_new(uv_loop_t *loop, const struct runtime_config *config, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *r); /* leaves containers as they are */
-struct spawner *runtime_spawner(struct runtime *r);
 
 struct container_exit {
-	bool known; /* false: conmon died before it could tell */
+	bool known; /* false: conmon died before it could tell. The process has ended all the same */
 	int code;   /* 128 + signal when killed by one */
 	bool oom;   /* an out-of-memory kill happened in it (not: it died of it) */
 };
@@ -63,7 +65,10 @@ void container_free(struct container *c);
 
 /* Remove what an ended container left: crun's state, cgroups, exit file. Blocking: on the pool. */
 void runtime_clean(const char *run_dir, const char *id, const char *cgroup_path);
-/* The monitor (conmon) of this container, 0: it is gone or has not said its number yet. */
+/* The monitor (conmon) of this container; 0: it is gone or has not said its number yet; -errno: that cannot be seen
+ * now (EMFILE). */
 pid_t runtime_monitor(const char *bundle_dir, const char *id);
+/* SIGKILL, if that process still is this container's monitor. */
+void runtime_monitor_kill(pid_t monitor, const char *id);
 /* Kill and remove whatever runs under this id, known or not. Blocking: on the pool. */
 void runtime_reap(const char *run_dir, const char *crun, const char *id, const char *cgroup_path);

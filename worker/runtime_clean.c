@@ -33,31 +33,44 @@ void runtime_clean(const char *run_dir, const char *id, const char *cgroup_path)
 	remove_files(run_dir, id);
 }
 
-static pid_t pid_in(const char *bundle_dir, const char *name)
-{
-	cleanup_free char *path = xasprintf("%s/%s", bundle_dir, name);
-	cleanup_free char *text = NULL;
-
-	return fs_read(path, 64, &text, NULL, NULL) == 0 ? (pid_t)atoi(text) : 0;
-}
-
-/* The id is an argument of its own; the process of the container itself has other words. */
-static bool is_maker_of(pid_t pid, const char *id)
+/* The id is an argument of its own; the process of the container itself has other words. 1, 0 or -errno. */
+static int is_maker_of(pid_t pid, const char *id)
 {
 	cleanup_free char *path = xasprintf("/proc/%d/cmdline", (int)pid);
 	cleanup_free char *line = NULL;
+	struct err e = {0};
 	size_t len;
 
-	return pid > 0 && fs_read(path, 8192, &line, &len, NULL) == 0 &&
-	       (memmem(line, len, "conmon", 6) != NULL || memmem(line, len, "crun", 4) != NULL) &&
+	if (pid <= 0)
+		return 0;
+	if (fs_read(path, 8192, &line, &len, &e) < 0)
+		return e.code == -ENOENT || e.code == -ESRCH || e.code == -E2BIG ? 0 : e.code;
+	return (memmem(line, len, "conmon", 6) != NULL || memmem(line, len, "crun", 4) != NULL) &&
 	       memmem(line, len, id, strlen(id) + 1) != NULL;
 }
 
 pid_t runtime_monitor(const char *bundle_dir, const char *id)
 {
-	pid_t pid = pid_in(bundle_dir, "conmon.pid");
+	cleanup_free char *path = xasprintf("%s/conmon.pid", bundle_dir);
+	cleanup_free char *text = NULL;
+	struct err e = {0};
+	pid_t pid;
+	int rc;
 
-	return is_maker_of(pid, id) ? pid : 0;
+	if (fs_read(path, 64, &text, NULL, &e) < 0)
+		return e.code == -ENOENT ? 0 : e.code;
+	pid = (pid_t)atoi(text);
+	rc = is_maker_of(pid, id);
+	return rc > 0 ? pid : rc;
+}
+
+/* By pidfd, looked at again once it is open: the number may have become another process's. */
+void runtime_monitor_kill(pid_t monitor, const char *id)
+{
+	cleanup_close int fd = pid_open(monitor);
+
+	if (fd >= 0 && is_maker_of(monitor, id) > 0)
+		pid_signal(fd, SIGKILL);
 }
 
 /* A conmon or crun that is still creating would make the container after we looked. Its pid file may not be
@@ -70,8 +83,8 @@ static void kill_makers(const char *id)
 	while (d != NULL && (entry = readdir(d)) != NULL) {
 		pid_t pid = (pid_t)atoi(entry->d_name);
 
-		if (is_maker_of(pid, id))
-			kill(pid, SIGKILL);
+		if (is_maker_of(pid, id) > 0)
+			runtime_monitor_kill(pid, id);
 	}
 	if (d != NULL)
 		closedir(d);

@@ -345,26 +345,53 @@ int pid_open(pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
+int pid_open_checked(pid_t pid, uint64_t start)
+{
+	int fd = pid_open(pid), rc;
+	uint64_t now;
+
+	if (fd < 0)
+		return -errno;
+	/* The descriptor holds the process it names, so one look after it was opened is enough. */
+	rc = pid_start_read(pid, &now);
+	if (rc == 0 && now == start)
+		return fd;
+	close(fd);
+	return rc < 0 ? rc : -ESRCH;
+}
+
 int pid_signal(int pidfd, int sig)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
 }
 
-uint64_t pid_start_time(pid_t pid)
+int pid_start_read(pid_t pid, uint64_t *ret)
 {
-	char path[64], *text = NULL, *p, state = 0;
+	char path[64], *p, state = 0;
+	cleanup_free char *text = NULL;
 	unsigned long long start = 0;
+	struct err e = {0};
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (pid <= 0 || fs_read(path, 4096, &text, NULL, NULL) < 0)
-		return 0;
+	if (pid <= 0)
+		return -ESRCH;
+	if (fs_read(path, 4096, &text, NULL, &e) < 0)
+		return e.code == -ENOENT ? -ESRCH : e.code;
 	p = strrchr(text, ')'); /* the name in parentheses may hold anything */
-	if (p != NULL &&
+	if (p == NULL ||
 	    sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-		   &state, &start) != 2)
-		start = 0;
-	free(text);
-	return state == 'Z' || state == 'X' ? 0 : start;
+		   &state, &start) != 2 ||
+	    state == 'Z' || state == 'X')
+		return -ESRCH;
+	*ret = start;
+	return 0;
+}
+
+uint64_t pid_start_time(pid_t pid)
+{
+	uint64_t start;
+
+	return pid_start_read(pid, &start) == 0 ? start : 0;
 }
 
 bool pid_minds_signal(pid_t pid, int sig)

@@ -50,10 +50,16 @@ struct pid_watch *pid_watch_new(uv_loop_t *loop, int take_pidfd, bool is_child, 
 				void *arg);
 void pid_watch_free(struct pid_watch *w); /* no ended() any more; NULL is fine */
 int pid_open(pid_t pid);                  /* pidfd_open(2), close on exec */
-int pid_signal(int pidfd, int sig);       /* 0 or -errno */
+/* The same for a process that is known by its start time too (pid_start_time): -ESRCH when the number is another's
+ * now, or nobody's; -errno. */
+int pid_open_checked(pid_t pid, uint64_t start);
+int pid_signal(int pidfd, int sig); /* 0 or -errno */
 /* Catches, blocks or explicitly ignores it (SigCgt, SigBlk, SigIgn of /proc/PID/status); true when unknown. */
 bool pid_minds_signal(pid_t pid, int sig);
-/* Field 22 of /proc/PID/stat; 0 when there is no such process or it is a zombie. */
+/* Field 22 of /proc/PID/stat. 0; -ESRCH: there is no such process or it is a zombie; else -errno: it cannot be seen
+ * now (EMFILE), which says nothing. */
+int pid_start_read(pid_t pid, uint64_t *ret);
+/* The same; 0 for each of the errors. */
 uint64_t pid_start_time(pid_t pid);
 
 /* ---- a program with its output, run by the spawner ---- */

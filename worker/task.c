@@ -134,7 +134,7 @@ static void attempt_reset(struct task *t)
 {
 	if (t->container != NULL) {
 		t->untidy = t->attempt;
-		t->untidy_alive = !t->exited;
+		t->untidy_alive = !t->exited || !t->exit.known;
 		/* A file that it needs may be missing: made anew. */
 		t->prepared = t->prepared && t->exited;
 	}

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -216,23 +217,13 @@ struct tool {
 	size_t input_len;
 	uint64_t deadline_ms;
 	struct err err;
+	struct capture_result result; /* its texts are ours */
 	void (*done)(const struct capture_result *r, void *arg);
 	void *arg;
 };
 
-static void tool_free_work(void *arg)
+static void tool_free(struct tool *o)
 {
-	struct tool *o = arg;
-
-	/* At its deadline only `crun run` was killed, not what it ran. */
-	runtime_reap(o->base_run, o->crun, o->id, o->cgroup);
-	fs_remove_all(o->dir, NULL);
-}
-
-static void tool_free(void *arg)
-{
-	struct tool *o = arg;
-
 	free(o->id);
 	free(o->dir);
 	free(o->config);
@@ -244,15 +235,40 @@ static void tool_free(void *arg)
 	free((char *)o->lower);
 	free((char *)o->upper);
 	free(o->input);
+	free((char *)o->result.out);
+	free((char *)o->result.errout);
 	free(o);
 }
 
+static void tool_end_work(void *arg)
+{
+	struct tool *o = arg;
+
+	/* At its deadline, or when it was killed, only `crun run` ended, not what it ran. */
+	if (o->result.timed_out || o->result.status < 0)
+		runtime_reap(o->base_run, o->crun, o->id, o->cgroup);
+	else
+		runtime_clean(o->base_run, o->id, o->cgroup);
+	fs_remove_all(o->dir, NULL);
+}
+
+static void tool_end_back(void *arg)
+{
+	struct tool *o = arg;
+
+	take_once(o->done)(&o->result, o->arg);
+	tool_free(o);
+}
+
+/* Nothing of the tool runs any more when done is told: the next one, or the server, works on the same volume. */
 static void tool_done(const struct capture_result *r, void *arg)
 {
 	struct tool *o = arg;
 
-	o->done(r, o->arg);
-	loop_work(o->loop, tool_free_work, tool_free, o);
+	o->result = *r;
+	o->result.out = xmemdup(r->out, r->out_len + 1);
+	o->result.errout = xmemdup(r->errout, r->errout_len + 1);
+	loop_work(o->loop, tool_end_work, tool_end_back, o);
 }
 
 static void tool_write(void *arg)

@@ -501,7 +501,7 @@ void task_reap_start(struct task *t)
 	r->run_dir = xstrdup(t->w->run_dir);
 	r->id = xstrdup(t->container_id);
 	r->cgroup = xstrdup(t->cgroup_path);
-	r->alive = !t->exited;
+	r->alive = !t->exited || !t->exit.known;
 	job_start(t, reap_work, reap_back, r);
 }
 
@@ -628,7 +628,7 @@ void task_clean_start(struct task *t)
 	c->cgroup = xstrdup(t->cgroup_path);
 	c->crun = xstrdup(CRUN);
 	/* Of one that was adopted as final nobody knows how far the clean-up had come. */
-	c->alive = t->container != NULL ? !t->exited : t->adopt;
+	c->alive = t->container != NULL ? !t->exited || !t->exit.known : t->adopt;
 	if (t->plan == NULL && t->w->net != NULL)
 		t->plan = net_plan_new(t->w->net, t->row);
 	c->plan = steal(t->plan);

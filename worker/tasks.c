@@ -332,8 +332,10 @@ bool tasks_net_settled(const struct tasks *ts)
 	if (ts->unread != NULL)
 		return false; /* it may run, and nobody can say with which legs */
 	for (const struct task *t = ts->list; t != NULL; t = t->next)
+		/* An attempt that has ended needs no legs; its namespace is kept for the next one. */
 		if (t->step != STEP_CLEAN &&
-		    (t->adopt || t->net == NET_BUSY || (t->step == STEP_RUNNING && t->net != NET_DONE)))
+		    ((t->adopt && !t->exited && !t->attempt_failed) || t->net == NET_BUSY ||
+		     (t->step == STEP_RUNNING && t->net != NET_DONE)))
 			return false;
 	return true;
 }

@@ -6,9 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +35,7 @@ struct fixture {
 	int pid;
 	struct container_exit exit;
 	struct err err;
+	int64_t create_ms, monitor_ms;
 };
 
 static void on_started(int pid, void *arg)
@@ -86,8 +91,12 @@ static bool can_run(void)
 
 static void runtime_open(struct fixture *f)
 {
-	struct runtime_config config = {
-		.run_dir = f->abs, .crun = CRUN, .conmon = CONMON, .spawner = f->spawner};
+	struct runtime_config config = {.run_dir = f->abs,
+					.crun = CRUN,
+					.conmon = CONMON,
+					.spawner = f->spawner,
+					.create_ms = f->create_ms,
+					.monitor_ms = f->monitor_ms};
 	struct err e = {0};
 
 	assert_int_equal(runtime_new(&f->loop, &config, &f->runtime, &e), 0);
@@ -273,6 +282,152 @@ static void nothing_to_adopt(void **s)
 	container_free(c);
 }
 
+static pid_t monitor_of(struct fixture *f)
+{
+	cleanup_free char *path = xasprintf("%s/conmon.pid", f->bundle);
+	cleanup_free char *text = NULL;
+
+	assert_int_equal(fs_read(path, 64, &text, NULL, NULL), 0);
+	return (pid_t)atoi(text);
+}
+
+static void runtime_again(struct fixture *f, int64_t create_ms, int64_t monitor_ms)
+{
+	runtime_free(f->runtime);
+	f->create_ms = create_ms;
+	f->monitor_ms = monitor_ms;
+	runtime_open(f);
+	f->started = f->exited = f->failed = false;
+}
+
+/* FINDINGS W5: a monitor that hangs was waited for for ever when it was met at adoption. */
+static void hung_monitor_at_adoption_is_killed(void **s)
+{
+	struct fixture *f = *s;
+	struct container_spec spec = spec_of(f);
+	struct container *c;
+	pid_t monitor;
+
+	if (!can_run())
+		skip();
+	bundle_write(f, "exec sleep 100");
+	c = container_start(f->runtime, &spec);
+	step(f);
+	container_free(c);
+	monitor = monitor_of(f);
+	assert_int_equal(kill(monitor, SIGSTOP), 0);
+	kill(f->pid, SIGKILL);
+	while (pid_start_time(f->pid) != 0)
+		sched_yield();
+	runtime_again(f, 300, 300);
+	c = container_adopt(f->runtime, &spec);
+	step(f);
+	assert_true(f->exited);
+	assert_false(f->exit.known);
+	assert_int_equal(pid_start_time(monitor), 0);
+	container_free(c);
+}
+
+struct few_files {
+	struct rlimit before;
+	struct loop_timer timer;
+};
+
+static void few_files_begin(struct few_files *l)
+{
+	struct rlimit none;
+	int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &l->before), 0);
+	none = l->before;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+}
+
+static void few_files_end(void *arg)
+{
+	struct few_files *l = arg;
+
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &l->before), 0);
+}
+
+/* FINDINGS W16: without a free descriptor a process that runs was told as "exit unknown", and the next attempt would
+ * have run beside it. */
+static void out_of_descriptors_is_no_exit(void **s)
+{
+	struct fixture *f = *s;
+	struct container_spec spec = spec_of(f);
+	struct few_files files;
+	struct container *c;
+	int pid;
+
+	if (!can_run())
+		skip();
+	bundle_write(f, "exec sleep 100");
+	c = container_start(f->runtime, &spec);
+	step(f);
+	pid = f->pid;
+	container_free(c);
+	runtime_again(f, 200, 200);
+	loop_timer_init(&files.timer, &f->loop, few_files_end, &files);
+	loop_timer_set(&files.timer, 700);
+	c = container_adopt(f->runtime, &spec);
+	few_files_begin(&files);
+	step(f);
+	few_files_end(&files);
+	assert_false(f->exited);
+	assert_false(f->failed);
+	assert_true(f->started);
+	assert_int_equal(f->pid, pid);
+	loop_timer_close(&files.timer, NULL);
+	kill(pid, SIGKILL);
+	step(f);
+	assert_true(f->exited);
+	assert_true(f->exit.known);
+	container_free(c);
+}
+
+/* FINDINGS W18: the number of a process that ended may be another's now. */
+static void another_process_of_that_number(void **s)
+{
+	uint64_t start = pid_start_time(getpid());
+	int fd = pid_open_checked(getpid(), start);
+
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(pid_open_checked(getpid(), start + 1), -ESRCH);
+	assert_int_equal(pid_open_checked(0, start), -EINVAL);
+}
+
+static void on_refused(const struct capture_result *r, void *arg)
+{
+	struct fixture *f = arg;
+
+	f->failed = true;
+	f->err = r->err;
+	uv_stop(&f->loop);
+}
+
+/* FINDINGS W16: this was an abort. */
+static void no_descriptor_for_a_tool(void **s)
+{
+	struct fixture *f = *s;
+	const char *argv[] = {"/bin/true", NULL}, *env[] = {NULL};
+	struct capture_spec spec = {.spawn = {.argv = argv, .env = env}, .done = on_refused, .arg = f};
+	struct few_files files;
+
+	if (!can_run())
+		skip();
+	few_files_begin(&files);
+	capture_run(&f->loop, f->spawner, &spec);
+	few_files_end(&files);
+	assert_false(f->failed); /* never from inside */
+	step(f);
+	assert_true(f->failed);
+	assert_int_equal(f->err.code, -EMFILE);
+}
+
 static void on_captured(const struct capture_result *r, void *arg)
 {
 	struct fixture *f = arg;
@@ -311,6 +466,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refusal_has_the_runtimes_words, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(adopted_by_a_second_runtime, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(nothing_to_adopt, open_fixture, close_fixture),
+		cmocka_unit_test_setup_teardown(hung_monitor_at_adoption_is_killed, open_fixture,
+						close_fixture),
+		cmocka_unit_test_setup_teardown(out_of_descriptors_is_no_exit, open_fixture, close_fixture),
+		cmocka_unit_test(another_process_of_that_number),
+		cmocka_unit_test_setup_teardown(no_descriptor_for_a_tool, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(output_is_captured, open_fixture, close_fixture),
 	};
 

@@ -16,7 +16,7 @@
 #include "worker/bundle.h"
 #include "worker/logs.h"
 
-static json_t *spec_of(uid_t uid, const char *netns)
+static json_t *spec_with(uid_t uid, const char *netns, uint64_t nano_cpus)
 {
 	struct bundle *b = bundle_new();
 	const char *argv[] = {"sleep", "1", NULL};
@@ -29,7 +29,7 @@ static json_t *spec_of(uid_t uid, const char *netns)
 				.netns_path = netns,
 				.cgroup_path = "/gswarm/n/t.1",
 				.memory_bytes = 1 << 20,
-				.nano_cpus = 500000000,
+				.nano_cpus = nano_cpus,
 				.pids = 20};
 	cleanup_free char *text = NULL;
 	json_t *root;
@@ -42,6 +42,11 @@ static json_t *spec_of(uid_t uid, const char *netns)
 	assert_non_null(root);
 	bundle_free(b);
 	return root;
+}
+
+static json_t *spec_of(uid_t uid, const char *netns)
+{
+	return spec_with(uid, netns, 500000000);
 }
 
 static json_t *at(json_t *j, const char *a, const char *b, const char *c)
@@ -91,6 +96,49 @@ static void limits_and_environment(void **s)
 	assert_true(list_has(env, "HOSTNAME=db.1"));
 	assert_int_equal(json_array_size(env), 4); /* and HOME; the user's PATH is not doubled */
 	json_decref(root);
+}
+
+/* FINDINGS W13: below a hundredth of a processor the kernel refused the quota, and the start was tried for ever. */
+static void small_shares_of_a_processor(void **s)
+{
+	static const struct {
+		uint64_t nano;
+		int quota, period;
+	} want[] = {{2500000000, 250000, 100000},
+		    {10000000, 1000, 100000},
+		    {9999999, 9999, 1000000},
+		    {1000000, 1000, 1000000},
+		    {100, 1000, 1000000}};
+
+	for (size_t i = 0; i < array_size(want); i++) {
+		json_t *root = spec_with(1, NULL, want[i].nano), *cpu = at(root, "linux", "resources", "cpu");
+
+		assert_int_equal(json_integer_value(json_object_get(cpu, "quota")), want[i].quota);
+		assert_int_equal(json_integer_value(json_object_get(cpu, "period")), want[i].period);
+		json_decref(root);
+	}
+}
+
+static void text_that_json_cannot_hold(void **s)
+{
+	struct bundle *b = bundle_new();
+	const char *argv[] = {"sh", NULL};
+	char *env[] = {"A=\xff"};
+	struct oci_spec spec = {.bundle = b, .argv = argv, .hostname = "a", .cgroup_path = "/c", .env = env};
+	char *text = NULL;
+	struct err e = {0};
+
+	b->rootfs = xstrdup("/r");
+	assert_int_equal(oci_spec_format(&spec, &text, &e), 0);
+	free(text);
+	text = NULL;
+	spec.n_env = 1;
+	assert_int_equal(oci_spec_format(&spec, &text, &e), E_INVALID);
+	spec.n_env = 0;
+	spec.cwd = "/\xff";
+	assert_int_equal(oci_spec_format(&spec, &text, &e), E_INVALID);
+	assert_null(text);
+	bundle_free(b);
 }
 
 static void log_lines(void **s)
@@ -147,6 +195,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ordinary_user_has_no_capabilities),
 		cmocka_unit_test(limits_and_environment),
+		cmocka_unit_test(small_shares_of_a_processor),
+		cmocka_unit_test(text_that_json_cannot_hold),
 		cmocka_unit_test(log_lines),
 		cmocka_unit_test(foreign_address),
 		cmocka_unit_test(port_taken),

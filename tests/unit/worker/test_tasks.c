@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "worker/cgroup.h"
+#include "worker/driver.h"
 #include "worker/intent.h"
 #include "worker/runtime.h"
 #include "worker/tasks.h"
@@ -340,6 +343,67 @@ static void unread_task_that_nobody_wants_ends(void **s)
 	obj_free(t);
 }
 
+/* ---- tools ---- */
+
+struct tool_seen {
+	struct rig *g;
+	bool done, timed_out;
+	unsigned left; /* traces of it when it was told as done */
+};
+
+static unsigned tools_in(const char *folder)
+{
+	DIR *d = opendir(folder);
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while (d != NULL && (entry = readdir(d)) != NULL)
+		n += strstr(entry->d_name, ".tool") != NULL;
+	if (d != NULL)
+		closedir(d);
+	return n;
+}
+
+static void on_tool_done(const struct capture_result *r, void *arg)
+{
+	struct tool_seen *seen = arg;
+	cleanup_free char *crun = xasprintf("%s/crun", seen->g->w.run_dir);
+
+	seen->done = true;
+	seen->timed_out = r->timed_out;
+	seen->left = tools_in(crun);
+}
+
+/* FINDINGS W15: a tool that was cut off at its deadline still ran when the next one was told to start. */
+static void tool_is_done_when_nothing_of_it_runs(void **s)
+{
+	struct rig *g = *s;
+	const char *argv[] = {"sleep", "100", NULL};
+	struct tool_seen seen = {.g = g};
+	Gs__Task *row = a_task(ID_A);
+	struct task *t;
+
+	if (geteuid() != 0 || access(CRUN, X_OK) != 0 || cgroup_layout_get() == CGROUP_NONE)
+		skip();
+	tasks_assign(g->w.tasks, row);
+	obj_free(wait_state(g, ID_A,
+			    TASK_STARTING)); /* its files are made; there is no network to start it in */
+	t = tasks_find(g->w.tasks, ID_A);
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 20000);
+	task_run_tool(t, argv, NULL, 0, 700, on_tool_done, &seen);
+	while (!seen.done && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_true(seen.timed_out);
+	assert_int_equal(seen.left, 0);
+	tasks_unassign(g->w.tasks, ID_A);
+	while (tasks_find(g->w.tasks, ID_A) != NULL && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_false(g->timed_out);
+	cgroup_remove("/gswarm/unit-test-node");
+	obj_free(row);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_rig, close_rig)
 
 int main(void)
@@ -350,6 +414,7 @@ int main(void)
 		TEST(notes_that_cannot_be_read_now_are_read_later),
 		TEST(no_volume_is_shared_with_a_task_that_is_not_read),
 		TEST(unread_task_that_nobody_wants_ends),
+		TEST(tool_is_done_when_nothing_of_it_runs),
 	};
 
 	return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
