@@ -49,6 +49,7 @@ static int spawn_child(const char *path, char *const argv[], int in, int out, bo
 	posix_spawn_file_actions_adddup2(&fa, out, 1);
 	if (err_too)
 		posix_spawn_file_actions_adddup2(&fa, out, 2);
+	posix_spawn_file_actions_addclosefrom_np(&fa, 3);
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &pipe_only);

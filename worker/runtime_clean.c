@@ -95,13 +95,17 @@ void runtime_reap(const char *run_dir, const char *crun, const char *id, const c
 	cleanup_free char *state = xasprintf("%s/crun", run_dir);
 	cleanup_free char *known = xasprintf("%s/%s", state, id);
 	const char *argv[] = {crun, "--root", state, "delete", "--force", id, NULL};
+	posix_spawn_file_actions_t files;
 	pid_t pid;
 	int status;
 
 	kill_makers(id);
-	if (fs_exists(known) && posix_spawn(&pid, crun, NULL, NULL, (char *const *)argv, environ) == 0)
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+	if (fs_exists(known) && posix_spawn(&pid, crun, &files, NULL, (char *const *)argv, environ) == 0)
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
+	posix_spawn_file_actions_destroy(&files);
 	cgroup_kill(cgroup_path);
 	runtime_clean(run_dir, id, cgroup_path);
 }

@@ -153,6 +153,8 @@ static int actions_fill(posix_spawn_file_actions_t *actions, struct job *j)
 		else if (i < 3)
 			posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_RDWR, 0);
 	}
+	/* Whatever a library has opened without close-on-exec stays here. */
+	posix_spawn_file_actions_addclosefrom_np(actions, j->fds[3] >= 0 ? 4 : 3);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
  *   IDLE -> CONNECT -> SETUP -> QUERY -> STORE -> IDLE        any -> (error) -> dropped, IDLE */
 #include "worker/galera/sql.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -222,6 +223,9 @@ static bool start_connect(struct sql *s)
 	s->connected = NULL;
 	s->wait = mysql_real_connect_start(&s->connected, &s->my, NULL, s->user, s->password, NULL, 0, found,
 					   0);
+	/* The library does not; a child that inherits it could speak as us. */
+	if (mysql_get_socket(&s->my) >= 0)
+		fcntl(mysql_get_socket(&s->my), F_SETFD, FD_CLOEXEC);
 	return true;
 }
 

@@ -458,6 +458,34 @@ static void output_is_captured(void **s)
 	assert_true(f->exited);
 }
 
+static void on_looked(const struct capture_result *r, void *arg)
+{
+	struct fixture *f = arg;
+
+	f->exited = true;
+	assert_string_equal(r->out, "");
+	assert_int_equal(r->status, 0);
+	uv_stop(&f->loop);
+}
+
+/* FINDINGS W10: a descriptor that a library opened without close-on-exec (libmariadb's socket) stays here. */
+static void w10_nothing_is_inherited(void **s)
+{
+	struct fixture *f = *s;
+	const char *argv[] = {"/bin/sh", "-c", "test ! -e /proc/$$/fd/57 || echo inherited", NULL};
+	const char *env[] = {"PATH=/usr/bin:/bin", NULL};
+	struct capture_spec spec = {
+		.spawn = {.argv = argv, .env = env}, .deadline_ms = 10000, .done = on_looked, .arg = f};
+
+	if (!can_run())
+		skip();
+	assert_int_equal(dup2(STDERR_FILENO, 57), 57);
+	capture_run(&f->loop, f->spawner, &spec);
+	step(f);
+	close(57);
+	assert_true(f->exited);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -472,6 +500,7 @@ int main(void)
 		cmocka_unit_test(another_process_of_that_number),
 		cmocka_unit_test_setup_teardown(no_descriptor_for_a_tool, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(output_is_captured, open_fixture, close_fixture),
+		cmocka_unit_test_setup_teardown(w10_nothing_is_inherited, open_fixture, close_fixture),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
