@@ -97,21 +97,20 @@ static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
 	return NULL;
 }
 
-bool subnet_pool_has_room(struct store *s, struct tx *tx, char **ret_pool, uint32_t *ret_mask)
+Gs__Addr *subnet_from_pool(struct store *s, struct tx *tx, struct err *e)
 {
 	const struct alloc a = {.s = s, .tx = tx};
 	const Gs__Cluster *c = store_cluster(s);
+	const Gs__ClusterSpec *spec = c ? c->spec : NULL;
 	Gs__Addr *subnet = cut_subnet(&a, "");
-	bool found = subnet != NULL;
 
-	obj_free(subnet);
-	if (found)
-		return true;
-	*ret_pool = xstrdup(c && c->spec && *c->spec->default_addr_pool ? c->spec->default_addr_pool
-									: POOL_DEFAULT);
-	*ret_mask = c && c->spec && c->spec->default_addr_pool_mask ? c->spec->default_addr_pool_mask
-								    : POOL_MASK_DEFAULT;
-	return false;
+	if (!subnet)
+		err_set(e, E_EXHAUSTED,
+			"the address pool %s has no free /%u left: give a --subnet, or remove a network",
+			spec && *spec->default_addr_pool ? spec->default_addr_pool : POOL_DEFAULT,
+			spec && spec->default_addr_pool_mask ? spec->default_addr_pool_mask
+							     : POOL_MASK_DEFAULT);
+	return subnet;
 }
 
 static uint32_t free_vni(const struct alloc *a)

@@ -45,8 +45,7 @@ void ip_add(uint8_t *ip, size_t len, uint32_t n);
 /* Number of the last address of a host in the subnet; 0: it has none. */
 uint32_t subnet_last_host(const Gs__Addr *subnet);
 
-/* Whether a network that asks for no subnet would get one now. false: *ret_pool (the caller's) and *ret_mask
- * say of what there is none left. */
-bool subnet_pool_has_room(struct store *s, struct tx *tx, char **ret_pool, uint32_t *ret_mask);
+/* The next free subnet of the pool, for a new network; the caller's. NULL, E_EXHAUSTED: there is none. */
+Gs__Addr *subnet_from_pool(struct store *s, struct tx *tx, struct err *e);
 
 void allocate_services(struct alloc *a);

@@ -10,18 +10,26 @@
 #include "manager/allocate_internal.h"
 #include "manager/control_internal.h"
 
-/* The allocator would leave the network without a subnet, and its tasks waiting for one (FINDINGS U7). */
-static int check_pool(struct manager *m, struct tx *tx, const Gs__NetworkSpec *spec, struct err *e)
+/* A network has its subnet from its first moment on. Of two creations at once the second looks again: each
+ * relies on the cluster's row, so neither gets what the other one got (FINDINGS U7, M8). */
+static int create(struct manager *m, struct tx *tx, const Gs__NetworkSpec *spec, const char *id,
+		  struct err *e)
 {
-	cleanup_free char *pool = NULL;
-	uint32_t mask;
+	Gs__Network *row;
+	Gs__Addr *subnet;
 
-	if (spec->subnet || subnet_pool_has_room(m->store, tx, &pool, &mask))
-		return 0;
-	return err_set(
-		e, E_EXHAUSTED,
-		"network %s: the address pool %s has no free /%u left: give a --subnet, or remove a network",
-		spec->name, pool, mask);
+	if (check_network(m->store, spec, e))
+		return e->code;
+	subnet = spec->subnet ? obj_dup(spec->subnet) : subnet_from_pool(m->store, tx, e);
+	if (!subnet)
+		return err_wrap(e, "network %s", spec->name);
+	row = obj_new_row(OBJ_NETWORK, id);
+	row->spec = obj_dup(spec);
+	row->subnet = subnet;
+	str_replace(&row->spec->driver, "overlay");
+	tx_create(tx, row);
+	tx_rely(tx, store_cluster(m->store));
+	return 0;
 }
 
 void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -29,7 +37,6 @@ void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	struct manager *m = arg;
 	const Gs__NetworkCreateRequest *req = (const Gs__NetworkCreateRequest *)msg;
 	Gs__CreatedResponse *resp;
-	Gs__Network *row;
 	struct err e = {0};
 	struct tx *tx;
 	char id[ID_LEN + 1];
@@ -40,22 +47,13 @@ void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 		manager_fail(call, E_INVALID, "network without a name");
 		return;
 	}
-	if (check_network(m->store, req->spec, &e)) {
-		rpc_fail(call, &e);
-		return;
-	}
 	id_new(id);
-	row = obj_new_row(OBJ_NETWORK, id);
-	row->spec = obj_dup(req->spec);
-	str_replace(&row->spec->driver, "overlay");
 	tx = tx_new(m->store);
-	if (check_pool(m, tx, req->spec, &e)) {
-		obj_free(row);
+	if (create(m, tx, req->spec, id, &e)) {
 		tx_free(tx);
 		rpc_fail(call, &e);
 		return;
 	}
-	tx_create(tx, row);
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
 	manager_commit(m, call, tx, resp, on_create_network, msg);
@@ -135,16 +133,6 @@ static const char *network_user(const struct store *s, const char *network_id)
 	return NULL;
 }
 
-static void release_reservations(struct manager *m, struct tx *tx, const char *network_id)
-{
-	const Gs__Reservation *reservation;
-
-	for (size_t i = 0; (reservation = store_at(m->store, OBJ_RESERVATION, i)); i++)
-		if (strcmp(reservation->owner, network_id) == 0 ||
-		    strcmp(reservation->scope, network_id) == 0)
-			tx_remove(tx, reservation);
-}
-
 void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct manager *m = arg;
@@ -162,6 +150,6 @@ void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	}
 	tx = tx_new(m->store);
 	tx_remove(tx, net);
-	release_reservations(m, tx, net->meta->id);
+	/* The allocator releases what it had; its VNI rests, as a node that is cut off may still carry it. */
 	manager_commit(m, call, tx, NULL, on_remove_network, msg);
 }

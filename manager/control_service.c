@@ -113,6 +113,8 @@ static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, c
 			       struct err *e)
 {
 	uint32_t nodes = spec->mode == MODE_GLOBAL ? 1 : spec->replicas;
+	const char *name =
+		spec->galera && *spec->galera->cluster_name ? spec->galera->cluster_name : spec->name;
 
 	if (!password || !*password)
 		return err_set(e, E_INVALID, "Galera needs a root password: --env MYSQL_ROOT_PASSWORD=...");
@@ -120,11 +122,11 @@ static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, c
 		return err_set(
 			e, E_INVALID,
 			"MYSQL_ROOT_PASSWORD is too long, has a line break or another control character");
-	if (spec->galera && galera_name_taken(m->store, spec->galera->cluster_name))
+	if (galera_name_taken(m->store, name))
 		return err_set(
 			e, E_EXISTS,
 			"cluster %s exists already; several services in one cluster are not possible yet",
-			spec->galera->cluster_name);
+			name);
 	return check_galera_nodes(m->store, spec, nodes, clock_wall_ms(m->clock), e);
 }
 
@@ -160,6 +162,13 @@ static int check_create(struct manager *m, Gs__ServiceSpec *spec, char **ret_pas
 	return rc && *spec->name ? err_wrap(e, "service %s", spec->name) : rc;
 }
 
+/* Or a removal that saw no user of a network and this service that saw the network could both happen. */
+static void use_networks(const struct store *s, struct tx *tx, const Gs__ServiceSpec *spec)
+{
+	for (size_t i = 0; i < spec->task->n_networks; i++)
+		tx_use(tx, store_network(s, spec->task->networks[i]->network_id));
+}
+
 static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
 {
 	cleanup_free char *password = NULL;
@@ -172,8 +181,12 @@ static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const
 	defaults(spec);
 	row = obj_new_row(OBJ_SERVICE, id);
 	row->spec = obj_dup(spec);
-	if (password)
+	if (password) {
 		galera_create_rows(tx, row, password);
+		/* no other Galera cluster has the name: of two creations at once the second looks again */
+		tx_rely(tx, store_cluster(m->store));
+	}
+	use_networks(m->store, tx, spec);
 	tx_create(tx, row);
 	return 0;
 }
@@ -257,6 +270,7 @@ void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	obj_set(&changed->spec, spec);
 	tx = tx_new(m->store);
 	tx_update_spec(tx, changed);
+	use_networks(m->store, tx, spec);
 	manager_commit(m, call, tx, NULL, on_update_service, msg);
 }
 

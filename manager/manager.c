@@ -28,7 +28,8 @@
 #define RETRY_MS 500
 #define LAG_PERIOD_MS 1000
 #define LAG_WARN_MS 50
-#define ATTEMPTS 16
+/* Of requests that met each other one gets through in every round. */
+#define ATTEMPTS 256
 
 char *manager_path(const struct manager *m, const char *name)
 {

@@ -264,6 +264,23 @@ static int apply_remove(struct store *s, struct change *c, struct err *e)
 	return 0;
 }
 
+/* Version 0: whichever it has. */
+static int apply_touch(struct store *s, struct change *c, uint64_t index, struct err *e)
+{
+	const Gs__Meta *meta = obj_meta(c->new_row);
+	const void *current = store_get(s, c->kind, meta->id);
+
+	if (!current)
+		return stale(c->kind, c->new_row, "removed", e);
+	if (meta->version && obj_meta(current)->version != meta->version)
+		return stale(c->kind, current, "changed", e);
+	obj_free(c->new_row);
+	c->new_row = obj_dup(current);
+	obj_meta(c->new_row)->version = index;
+	c->old_row = store_swap(s, c->kind, NULL, c->new_row);
+	return 0;
+}
+
 static void undo(struct store *s, struct change *changes, size_t n)
 {
 	while (n-- > 0) {
@@ -285,7 +302,7 @@ static int check_known(const Gs__StoreCommand *cmd, struct err *e)
 		const void *row = a->object ? obj_unwrap(a->object) : NULL;
 		const Gs__Cluster *cluster = row;
 
-		if (!row || a->kind > ACTION_REMOVE)
+		if (!row || (unsigned)a->kind > ACTION_TOUCH)
 			return err_set(e, E_PROTOCOL, "command with an action of a newer version");
 		if (!obj_meta(row) || !*row_id(row))
 			return err_set(e, E_CORRUPT, "command with a %s without id",
@@ -309,6 +326,8 @@ static int apply_action(struct store *s, Gs__StoreAction *a, struct change *c, u
 		rc = apply_create(s, c, index, now_ms, e);
 	else if (a->kind == ACTION_UPDATE)
 		rc = apply_update(s, c, index, now_ms, e);
+	else if (a->kind == ACTION_TOUCH)
+		rc = apply_touch(s, c, index, e);
 	else
 		rc = apply_remove(s, c, e);
 	if (rc)

@@ -65,6 +65,12 @@ void tx_update(struct tx *tx, void *take_row);
 void tx_update_spec(struct tx *tx, void *take_row);
 /* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped. */
 void tx_remove(struct tx *tx, const void *row);
+/* The tx was made from this row without changing it (it refers to it, or its sum over other rows hangs on it).
+ * tx_use: the row must still be there at the commit. tx_rely: it must not have been changed either, so of two
+ * that rely on one row the second is E_STALE_VERSION and looks again. Either moves the row's version: a
+ * removal or change that was made from the row as it is now is refused in turn. Not with tx_allow_split. */
+void tx_use(struct tx *tx, const void *row);
+void tx_rely(struct tx *tx, const void *row);
 /* The row as this tx will leave it (its pending create/update), else the committed one; NULL if removed. */
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id);
 /* A pending, still changeable copy of the row in this tx (made by dup on first use); NULL when there is none.

@@ -23,12 +23,18 @@ struct tx_entry {
 	bool spec_changed;
 	bool ahead; /* tx_ahead */
 };
+struct tx_touch {
+	enum obj_kind kind;
+	void *stub; /* id, and the version that is relied on */
+};
 struct tx {
 	struct store *store;
 	struct tx_entry **entries, *by_key;
 	size_t n, cap;
 	uint64_t touched;
 	bool allow_split;
+	struct tx_touch *touches;
+	size_t n_touches;
 };
 
 struct tx *tx_new(struct store *s)
@@ -49,6 +55,9 @@ void tx_free(struct tx *tx)
 		free(tx->entries[i]->key);
 		free(tx->entries[i]);
 	}
+	for (size_t i = 0; i < tx->n_touches; i++)
+		obj_free(tx->touches[i].stub);
+	free(tx->touches);
 	free(tx->entries);
 	free(tx);
 }
@@ -185,6 +194,27 @@ void tx_remove(struct tx *tx, const void *row)
 	entry_add(tx, ACTION_REMOVE, kind, stub);
 }
 
+static void touch(struct tx *tx, const void *row, uint64_t version)
+{
+	enum obj_kind kind = kind_of_row(row);
+	void *stub = obj_new_row(kind, row_id(row));
+
+	obj_meta(stub)->version = version;
+	tx->touches = xrealloc(tx->touches, (tx->n_touches + 1) * sizeof(*tx->touches));
+	tx->touches[tx->n_touches++] = (struct tx_touch){kind, stub};
+}
+
+void tx_use(struct tx *tx, const void *row)
+{
+	touch(tx, row, 0);
+}
+
+void tx_rely(struct tx *tx, const void *row)
+{
+	assert(obj_meta(row)->version > 0 && "only what is committed can be relied on");
+	touch(tx, row, obj_meta(row)->version);
+}
+
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id)
 {
 	struct tx_entry *en = id ? entry_of(tx, kind, id) : NULL;
@@ -303,38 +333,48 @@ struct commit {
 	void *arg;
 };
 
-static struct part pack_part(struct tx_entry **entries, size_t n, int64_t now_ms)
+static void fill_action(Gs__StoreAction *a, Gs__StoreObject *o, Gs__ActionKind action, enum obj_kind kind,
+			void *row)
+{
+	obj_wrap(o, kind, row);
+	gs__store_action__init(a);
+	a->kind = action;
+	a->object = o;
+}
+
+static struct part pack_part(const struct tx *tx, struct tx_entry **entries, size_t n, size_t n_touches)
 {
 	Gs__StoreCommand cmd = GS__STORE_COMMAND__INIT;
-	cleanup_free Gs__StoreObject *objects = xcalloc(n, sizeof(*objects));
-	cleanup_free Gs__StoreAction *actions = xcalloc(n, sizeof(*actions));
-	cleanup_free Gs__StoreAction **list = xcalloc(n, sizeof(Gs__StoreAction *));
+	size_t total = n + n_touches;
+	cleanup_free Gs__StoreObject *objects = xcalloc(total, sizeof(*objects));
+	cleanup_free Gs__StoreAction *actions = xcalloc(total, sizeof(*actions));
+	cleanup_free Gs__StoreAction **list = xcalloc(total, sizeof(Gs__StoreAction *));
 	struct part part;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n_touches; i++)
+		fill_action(&actions[i], &objects[i], ACTION_TOUCH, tx->touches[i].kind, tx->touches[i].stub);
+	for (size_t i = 0, k = n_touches; i < n; i++, k++) {
 		if (entries[i]->spec_changed)
 			obj_meta(entries[i]->row)->spec_version = 0;
-		obj_wrap(&objects[i], entries[i]->kind, entries[i]->row);
-		gs__store_action__init(&actions[i]);
-		actions[i].kind = entries[i]->action;
-		actions[i].object = &objects[i];
-		list[i] = &actions[i];
+		fill_action(&actions[k], &objects[k], entries[i]->action, entries[i]->kind, entries[i]->row);
 	}
+	for (size_t i = 0; i < total; i++)
+		list[i] = &actions[i];
 	cmd.actions = list;
-	cmd.n_actions = n;
-	cmd.now_ms = now_ms;
+	cmd.n_actions = total;
+	cmd.now_ms = clock_wall_ms(tx->store->clock);
 	part.len = gs__store_command__get_packed_size(&cmd);
 	part.data = xmalloc(part.len);
 	gs__store_command__pack(&cmd, part.data);
 	return part;
 }
 
-static void add_part(struct commit *c, struct tx_entry **entries, size_t n)
+static void add_part(struct commit *c, const struct tx *tx, struct tx_entry **entries, size_t n)
 {
 	if (n == 0)
 		return;
 	c->parts = xrealloc(c->parts, (c->n + 1) * sizeof(*c->parts));
-	c->parts[c->n++] = pack_part(entries, n, clock_wall_ms(c->store->clock));
+	c->parts[c->n++] = pack_part(tx, entries, n, tx->n_touches);
 }
 
 /* How many of the entries from the first on fit into one log entry. */
@@ -361,16 +401,36 @@ static size_t live_entries(const struct tx *tx, bool ahead, struct tx_entry **re
 	return n;
 }
 
+/* A change or removal of the row in this tx compares its version already, and would meet the touch's new one. */
+static void drop_changed_touches(struct tx *tx)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < tx->n_touches; i++) {
+		struct tx_touch *t = &tx->touches[i];
+		const struct tx_entry *en = entry_of(tx, t->kind, row_id(t->stub));
+
+		if (en && !is_noop(tx, en))
+			obj_free(t->stub);
+		else
+			tx->touches[n++] = *t;
+	}
+	tx->n_touches = n;
+}
+
 static void pack_all(struct commit *c, struct tx *tx)
 {
 	cleanup_free struct tx_entry **live = xcalloc(tx->n, sizeof(struct tx_entry *));
 	size_t n = live_entries(tx, true, live), i = 0;
 
+	assert((!tx->allow_split || tx->n_touches == 0) &&
+	       "a cut would leave the rest without what it relies on");
 	n += live_entries(tx, false, live + n);
+	drop_changed_touches(tx);
 	while (i < n) {
 		size_t take = tx->allow_split ? fitting(live + i, n - i, tx->store->part_actions) : n;
 
-		add_part(c, live + i, take ? take : 1);
+		add_part(c, tx, live + i, take ? take : 1);
 		i += take ? take : 1;
 	}
 	for (i = 0; i < c->n && c->err.code == 0; i++)

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A whole manager and its clients on one loop, in a temporary folder: for test_ca.c and test_control.c. */
 #pragma once
+#include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,6 +73,23 @@ static inline void rig_stop(struct rig *r)
 	manager_fini(&r->m);
 }
 
+/* One that nobody has now, below those that the kernel gives to outgoing connections. */
+static inline uint16_t rig_port(void)
+{
+	for (unsigned i = 0;; i++) {
+		struct sockaddr_in sa = {.sin_family = AF_INET};
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+		sa.sin_port = htons((uint16_t)(20000 + ((unsigned)getpid() + i) % 12000));
+		sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+		close(fd);
+		if (rc == 0)
+			return ntohs(sa.sin_port);
+		assert_true(i < 1000);
+	}
+}
+
 static inline struct rig *rig_new(void)
 {
 	struct rig *r = xcalloc(1, sizeof(*r));
@@ -79,7 +98,7 @@ static inline struct rig *rig_new(void)
 	assert_non_null(mkdtemp(dir));
 	uv_loop_init(&r->loop);
 	r->dir = xstrdup(dir);
-	r->port = (uint16_t)(20000 + getpid() % 20000);
+	r->port = rig_port();
 	r->addr = xasprintf("127.0.0.1:%u", r->port);
 	id_new(r->node_id);
 	rig_start(r);
@@ -144,6 +163,30 @@ static inline void *rig_call_on(struct rig *r, struct rpc_client *c, unsigned se
 		uv_run(&r->loop, UV_RUN_ONCE);
 	*e = w.err;
 	return w.resp;
+}
+
+/* Two calls that are both on their way before either is answered. */
+static inline void rig_call_both(struct rig *r, const unsigned methods[2], const void *const reqs[2],
+				 struct err ret_errs[2])
+{
+	struct waited w[2] = {0};
+
+	for (int i = 0; i < 2; i++) {
+		struct rpc_call_spec spec = {.service = RPC_CONTROL,
+					     .method = methods[i],
+					     .req = reqs[i],
+					     .deadline_ms = 10000,
+					     .done = rig_on_done,
+					     .arg = &w[i]};
+
+		rpc_call_start(rig_local(r), &spec);
+	}
+	while (!w[0].done || !w[1].done)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	for (int i = 0; i < 2; i++) {
+		ret_errs[i] = w[i].err;
+		obj_free(w[i].resp);
+	}
 }
 
 static inline void *rig_call(struct rig *r, unsigned method, const void *req, struct err *e)

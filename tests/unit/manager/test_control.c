@@ -219,6 +219,140 @@ static void test_used_up_pool_is_told(void **state)
 	rig_free(r);
 }
 
+static void wait_ready(struct rig *r)
+{
+	const Gs__Node *n;
+
+	do {
+		uv_run(&r->loop, UV_RUN_ONCE);
+		n = store_node(r->m.store, r->node_id);
+	} while (!n->status || n->status->state != NODE_READY);
+}
+
+/* ---- FINDINGS M8: what a request has only read must still hold when it is committed ---- */
+
+static void attach(Gs__ServiceSpec *s, const char *network)
+{
+	Gs__NetworkAttach *a = obj_new(&gs__network_attach__descriptor);
+
+	str_replace(&a->network_id, network);
+	obj_add(&s->task->n_networks, &s->task->networks, a);
+}
+
+/* Both are checked before either is committed; whichever is first, the network of a service exists. */
+static void test_m8_service_meets_network_removal(void **state)
+{
+	struct rig *r = rig_with_cluster();
+
+	for (int round = 0; round < 4; round++) {
+		cleanup_free char *net = xasprintf("net%d", round), *name = xasprintf("svc%d", round);
+		Gs__ServiceCreateRequest create = GS__SERVICE_CREATE_REQUEST__INIT;
+		Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+		bool create_first = round % 2;
+		unsigned methods[2] = {CONTROL_REMOVE_NETWORK, CONTROL_REMOVE_NETWORK};
+		const void *reqs[2] = {&ref, &ref};
+		struct err e[2] = {0};
+
+		free(create_network(r, net, NULL, &e[0]));
+		rig_wait_reconciled(r);
+		create.spec = plain_spec(name, 1);
+		attach(create.spec, net);
+		ref.ref = net;
+		methods[!create_first] = CONTROL_CREATE_SERVICE;
+		reqs[!create_first] = &create;
+		rig_call_both(r, methods, reqs, e);
+		assert_int_equal(e[0].code, 0);
+		assert_int_equal(e[1].code, create_first ? E_IN_USE : E_NOT_FOUND);
+		assert_int_equal(store_find(r->m.store, OBJ_NETWORK, net, &e[0]) != NULL, create_first);
+		assert_int_equal(store_find(r->m.store, OBJ_SERVICE, name, &e[0]) != NULL, create_first);
+		obj_free(create.spec);
+	}
+	rig_free(r);
+}
+
+static void test_m8_two_clusters_with_one_name(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	Gs__ServiceCreateRequest a = GS__SERVICE_CREATE_REQUEST__INIT, b = a;
+	unsigned methods[2] = {CONTROL_CREATE_SERVICE, CONTROL_CREATE_SERVICE};
+	const void *reqs[2] = {&a, &b};
+	struct err e[2] = {0};
+
+	free(create_network(r, "net", NULL, &e[0]));
+	wait_ready(r);
+	a.spec = galera_spec("one", 1, "net");
+	b.spec = galera_spec("two", 1, "net");
+	b.spec->galera = obj_new(&gs__galera_spec__descriptor);
+	str_replace(&b.spec->galera->cluster_name, "one");
+	rig_call_both(r, methods, reqs, e);
+	assert_int_equal(e[0].code, 0);
+	assert_int_equal(e[1].code, E_EXISTS);
+	assert_int_equal(store_count(r->m.store, OBJ_GALERA), 1);
+	obj_free(a.spec);
+	obj_free(b.spec);
+	worker_free(w);
+	rig_free(r);
+}
+
+/* Two networks at once, from the pool or with subnets that overlap: never one without a subnet of its own. */
+static void test_m8_networks_at_once(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__NetworkCreateRequest a = GS__NETWORK_CREATE_REQUEST__INIT, b = a;
+	Gs__NetworkSpec one = GS__NETWORK_SPEC__INIT, two = one;
+	cleanup(obj_free_p) Gs__Addr *wide = NULL, *narrow = NULL;
+	unsigned methods[2] = {CONTROL_CREATE_NETWORK, CONTROL_CREATE_NETWORK};
+	const void *reqs[2] = {&a, &b};
+	const Gs__Network *x, *y;
+	struct err e[2] = {0};
+
+	one.name = (char *)"one";
+	two.name = (char *)"two";
+	a.spec = &one;
+	b.spec = &two;
+	rig_call_both(r, methods, reqs, e);
+	assert_int_equal(e[0].code, 0);
+	assert_int_equal(e[1].code, 0);
+	x = store_find(r->m.store, OBJ_NETWORK, "one", &e[0]);
+	y = store_find(r->m.store, OBJ_NETWORK, "two", &e[0]);
+	assert_false(addr_overlaps(x->subnet, y->subnet));
+	assert_int_equal(addr_parse_cidr("10.40.0.0/16", &wide, &e[0]), 0);
+	assert_int_equal(addr_parse_cidr("10.40.7.0/24", &narrow, &e[0]), 0);
+	one.name = (char *)"three";
+	two.name = (char *)"four";
+	one.subnet = wide;
+	two.subnet = narrow;
+	rig_call_both(r, methods, reqs, e);
+	assert_int_equal(e[0].code, 0);
+	assert_int_equal(e[1].code, E_IN_USE);
+	rig_free(r);
+}
+
+/* FINDINGS M12: a node that is cut off may still carry a removed network. */
+static void test_m12_vni_rests(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	const Gs__Network *net;
+	struct err e = {0};
+	uint32_t vni;
+
+	free(create_network(r, "one", NULL, &e));
+	rig_wait_reconciled(r);
+	net = store_find(r->m.store, OBJ_NETWORK, "one", &e);
+	vni = net->vni;
+	assert_int_not_equal(vni, 0);
+	ref.ref = (char *)"one";
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NETWORK, &ref));
+	free(create_network(r, "two", NULL, &e));
+	rig_wait_reconciled(r);
+	net = store_find(r->m.store, OBJ_NETWORK, "two", &e);
+	assert_int_not_equal(net->vni, 0);
+	assert_int_not_equal(net->vni, vni);
+	rig_free(r);
+}
+
 static void test_session_streams_assignments(void **state)
 {
 	struct rig *r = rig_with_cluster();
@@ -281,16 +415,6 @@ static void test_second_session_replaces(void **state)
 	worker_free(a);
 	worker_free(b);
 	rig_free(r);
-}
-
-static void wait_ready(struct rig *r)
-{
-	const Gs__Node *n;
-
-	do {
-		uv_run(&r->loop, UV_RUN_ONCE);
-		n = store_node(r->m.store, r->node_id);
-	} while (!n->status || n->status->state != NODE_READY);
 }
 
 static void test_galera_create(void **state)
@@ -400,6 +524,10 @@ int main(void)
 		cmocka_unit_test(test_galera_that_cannot_be),
 		cmocka_unit_test(test_bad_specs_refused),
 		cmocka_unit_test(test_used_up_pool_is_told),
+		cmocka_unit_test(test_m8_service_meets_network_removal),
+		cmocka_unit_test(test_m8_two_clusters_with_one_name),
+		cmocka_unit_test(test_m8_networks_at_once),
+		cmocka_unit_test(test_m12_vni_rests),
 		cmocka_unit_test(test_session_streams_assignments),
 		cmocka_unit_test(test_second_session_replaces),
 		cmocka_unit_test(test_galera_create),

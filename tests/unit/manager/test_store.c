@@ -505,6 +505,49 @@ static void test_m6_begun_commit_goes_on(void **state)
 	assert_non_null(store_task(f->s, "y4"));
 }
 
+/* FINDINGS M8: a row that was only read. */
+static void test_m8_use_and_rely(void **state)
+{
+	struct fix *f = *state;
+	struct tx *user, *other;
+	uint64_t version;
+
+	put(f, service_row("s1", "db"));
+	version = store_service(f->s, "s1")->meta->version;
+	user = tx_new(f->s);
+	other = tx_new(f->s);
+	tx_create(user, task_row("t1", "s1", ""));
+	tx_use(user, store_service(f->s, "s1"));
+	tx_remove(other, store_service(f->s, "s1"));
+	assert_int_equal(commit(f, user), 0);
+	assert_true(store_service(f->s, "s1")->meta->version > version);
+	assert_string_equal(store_service(f->s, "s1")->spec->name, "db");
+	assert_int_equal(commit(f, other), E_STALE_VERSION); /* it saw no user */
+	user = tx_new(f->s);
+	other = tx_new(f->s);
+	tx_rely(user, store_service(f->s, "s1"));
+	tx_create(user, task_row("t2", "s1", ""));
+	tx_rely(other, store_service(f->s, "s1"));
+	tx_create(other, task_row("t3", "s1", ""));
+	assert_int_equal(commit(f, user), 0);
+	assert_int_equal(commit(f, other), E_STALE_VERSION);
+	assert_null(store_task(f->s, "t3"));
+	user = tx_new(f->s); /* also of a row that the same tx changes */
+	tx_rely(user, store_service(f->s, "s1"));
+	tx_create(user, task_row("t4", "s1", ""));
+	str_replace(&((Gs__Service *)tx_edit(user, OBJ_SERVICE, "s1"))->error, "x");
+	assert_int_equal(commit(f, user), 0);
+	user = tx_new(f->s);
+	other = tx_new(f->s);
+	tx_use(user, store_service(f->s, "s1"));
+	tx_create(user, task_row("t5", "s1", ""));
+	tx_remove(other, store_service(f->s, "s1"));
+	assert_int_equal(commit(f, other), 0);
+	assert_int_equal(commit(f, user), E_STALE_VERSION);
+	assert_string_equal(f->last.msg, "service s1 was removed meanwhile");
+	assert_null(store_task(f->s, "t5"));
+}
+
 static void test_split(void **state)
 {
 	struct fix *f = *state;
@@ -642,6 +685,7 @@ int main(void)
 		T(test_engine_answers),
 		T(test_m6_many_commits_wait),
 		T(test_m6_begun_commit_goes_on),
+		T(test_m8_use_and_rely),
 		T(test_split),
 		T(test_remove_order),
 		T(test_watch_removes_itself),
