@@ -20,7 +20,14 @@
 #include "proto/obj.h"
 #include "proto/rpc.h"
 
-#define CLI_USAGE -2000 /* err code: the user's words make no sense; exit 2 */
+#define CLI_USAGE -2000     /* err code: the user's words make no sense; exit 2 */
+#define CLI_INTERRUPTED 130 /* what a verb returns after Ctrl-C: 128 + SIGINT, as shells have it */
+
+/* ---- interrupt.c ---- */
+/* From now on Ctrl-C does not end the program but makes interrupted() true. */
+void interrupt_catch(void);
+void interrupt_release(void);
+bool interrupted(void);
 
 /* ---- opt.c ---- */
 enum opt_type { OPT_FLAG, OPT_STR, OPT_LIST, OPT_UINT, OPT_DURATION, OPT_BYTES, OPT_CPUS };
@@ -124,8 +131,11 @@ void message_free_p(void *p); /* for cleanup() */
 
 /* ---- parse.c: values as Docker's users write them ---- */
 int parse_duration(const char *text, uint64_t *ret_ns, struct err *e); /* "1m30s", "500ms"; a bare 0 */
-int parse_bytes(const char *text, uint64_t *ret, struct err *e);       /* "512m", "1.5g", "100kb", "42" */
-int parse_cpus(const char *text, uint64_t *ret_nano, struct err *e);   /* "0.5" */
+/* A moment in ms since 1970: "10m" (before now_ms), seconds since 1970 ("1795186053.5"), or RFC 3339 and its beginnings
+ * ("2026-11-20", "2026-11-20T14:03", "...:02.5", "...Z", "...+02:00"); without an offset it is local time. */
+int parse_time(const char *text, int64_t now_ms, int64_t *ret_ms, struct err *e);
+int parse_bytes(const char *text, uint64_t *ret, struct err *e);     /* "512m", "1.5g", "100kb", "42" */
+int parse_cpus(const char *text, uint64_t *ret_nano, struct err *e); /* "0.5" */
 int parse_uint(const char *text, uint64_t limit, uint64_t *ret, struct err *e);
 int parse_mount(const char *text, Gs__Mount **ret, struct err *e);
 int parse_port(const char *text, Gs__Port **ret, struct err *e);
@@ -184,7 +194,8 @@ struct progress {
 void progress_of(const Gs__ServiceDetail *d, struct progress *ret);
 void progress_fini(struct progress *p);
 enum wait_for { WAIT_CONVERGED, WAIT_GONE };
-/* 0: reached, or detached by Ctrl-C; 1: failed, said why. Quiet: only the outcome counts. */
+/* 0: reached; 1: failed, said why; CLI_INTERRUPTED: Ctrl-C, it goes on without us. Quiet: only the outcome
+ * counts. */
 int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool quiet, struct err *e);
 
 /* ---- shared by the nouns ---- */

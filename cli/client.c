@@ -123,6 +123,8 @@ int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struc
 			fprintf(stderr, "gswarm: %s\n", e->msg);
 			err_clear(e);
 		}
+		if (r == CLI_INTERRUPTED)
+			return r;
 		rc = rc || r;
 	}
 	return rc;

@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
@@ -95,6 +97,69 @@ int parse_duration(const char *text, uint64_t *ret_ns, struct err *e)
 	if (total > 9.2e18)
 		return err_set(e, CLI_USAGE, "duration '%s' is too long", text);
 	*ret_ns = (uint64_t)llround(total);
+	return 0;
+}
+
+/* "Z", "+02:00"; anything else is local time's. Seconds to take off. */
+static bool parse_offset(const char *text, struct tm *tm, int64_t *ret_s)
+{
+	int hours, minutes, used = 0;
+	struct tm local = *tm;
+
+	if (!*text) {
+		local.tm_isdst = -1;
+		*ret_s = (int64_t)mktime(&local);
+		return true;
+	}
+	*ret_s = (int64_t)timegm(tm);
+	if (!strcmp(text, "Z") || !strcmp(text, "z"))
+		return true;
+	if ((*text != '+' && *text != '-') || sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 ||
+	    text[1 + used] || hours > 23 || minutes > 59)
+		return false;
+	*ret_s -= (*text == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+	return true;
+}
+
+static bool parse_rfc3339(const char *text, int64_t *ret_ms)
+{
+	static const char *const forms[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M",
+					    "%Y-%m-%dT%H", "%Y-%m-%d"};
+	struct tm tm;
+	const char *rest = NULL;
+	double fraction = 0;
+	int64_t s;
+
+	for (size_t i = 0; !rest && i < array_size(forms); i++) {
+		tm = (struct tm){.tm_mday = 1};
+		rest = strptime(text, forms[i], &tm);
+	}
+	if (!rest)
+		return false;
+	if (*rest == '.' && (!decimal(rest, &fraction, &rest) || fraction >= 1))
+		return false;
+	if (!parse_offset(rest, &tm, &s))
+		return false;
+	*ret_ms = s * 1000 + (int64_t)(fraction * 1000);
+	return true;
+}
+
+int parse_time(const char *text, int64_t now_ms, int64_t *ret_ms, struct err *e)
+{
+	const char *end;
+	uint64_t ns;
+	double s;
+
+	if (decimal(text, &s, &end) && !*end && s < 1e12) {
+		*ret_ms = (int64_t)(s * 1000);
+		return 0;
+	}
+	if (parse_rfc3339(text, ret_ms))
+		return 0;
+	if (parse_duration(text, &ns, NULL) < 0)
+		return err_set(e, CLI_USAGE, "'%s' is no time (like 10m, 2026-11-20T14:03:02 or 1795186053)",
+			       text);
+	*ret_ms = now_ms - (int64_t)(ns / 1000000);
 	return 0;
 }
 

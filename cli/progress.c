@@ -7,7 +7,6 @@
  * while). */
 #include "cli/cli.h"
 
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -197,13 +196,6 @@ struct wait {
 	char *name;
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-	interrupted = 1;
-}
-
 static double elapsed(const struct wait *w)
 {
 	return (double)(clock_mono_ms(&clock_real) - w->start_ms) / 1000;
@@ -334,9 +326,9 @@ static bool on_detail(const ProtobufCMessage *event, void *arg)
 	else if (!w->is_quiet)
 		tell(w);
 	if (w->what == WAIT_GONE)
-		return !interrupted;
+		return !interrupted();
 	w->is_reached = w->now.is_converged;
-	return !w->is_reached && !is_hopeless_now(w) && !interrupted;
+	return !w->is_reached && !is_hopeless_now(w) && !interrupted();
 }
 
 static bool on_tick(void *arg)
@@ -345,7 +337,7 @@ static bool on_tick(void *arg)
 
 	if (w->is_live && !w->is_quiet && w->drawn)
 		draw(w); /* the seconds go on */
-	return !interrupted && (w->what == WAIT_GONE || !is_hopeless_now(w));
+	return !interrupted() && (w->what == WAIT_GONE || !is_hopeless_now(w));
 }
 
 static int conclude(struct wait *w, const char *service)
@@ -358,12 +350,12 @@ static int conclude(struct wait *w, const char *service)
 			       w->now.wanted, elapsed(w));
 		return 0;
 	}
-	if (interrupted) {
+	if (interrupted()) {
 		fprintf(stderr,
 			"\ngswarm: detached; it goes on in the background, 'gswarm service ps %s' shows how "
 			"far it is\n",
 			name);
-		return 0;
+		return CLI_INTERRUPTED;
 	}
 	fprintf(stderr, "gswarm: service %s: %s\n", name,
 		w->now.failure ? w->now.failure
@@ -375,7 +367,7 @@ static bool may_try_again(const struct wait *w, int code, int64_t failing_since)
 {
 	bool lost = code == E_CLOSED || code == E_UNAVAILABLE || code == E_NOT_LEADER || code == E_DEADLINE;
 
-	return lost && !interrupted && clock_mono_ms(&clock_real) - failing_since < RETRY_MS;
+	return lost && !interrupted() && clock_mono_ms(&clock_real) - failing_since < RETRY_MS;
 }
 
 int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool quiet, struct err *e)
@@ -387,14 +379,13 @@ int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool q
 
 	w.start_ms = clock_mono_ms(&clock_real);
 	req.ref = (char *)service;
-	interrupted = 0;
-	signal(SIGINT, on_interrupt);
+	interrupt_catch();
 	for (;;) {
 		err_clear(e);
 		r = client_stream(c, CONTROL_WATCH_SERVICE, &req, on_detail, on_tick, &w, e);
-		if (what == WAIT_GONE && !interrupted && (r == E_NOT_FOUND || r == 0))
+		if (what == WAIT_GONE && !interrupted() && (r == E_NOT_FOUND || r == 0))
 			w.is_reached = true;
-		if (r >= 0 || w.is_reached || interrupted)
+		if (r >= 0 || w.is_reached || interrupted())
 			break;
 		failing_since =
 			failing_since && r == E_UNAVAILABLE ? failing_since : clock_mono_ms(&clock_real);
@@ -403,8 +394,8 @@ int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool q
 		client_close(c);
 		usleep(100000);
 	}
-	signal(SIGINT, SIG_DFL);
-	rc = r < 0 && !w.is_reached && !interrupted ? r : conclude(&w, service);
+	interrupt_release();
+	rc = r < 0 && !w.is_reached && !interrupted() ? r : conclude(&w, service);
 	progress_fini(&w.now);
 	for (size_t i = 0; i < w.n_said; i++)
 		free(w.said[i]);

@@ -142,15 +142,17 @@ static int scale_run(struct cmd *c, struct err *e)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < c->n_args && rc >= 0; i++) {
+	for (size_t i = 0; i < c->n_args; i++) {
 		cleanup_free char *word = xstrdup(c->args[i]);
 		int r = scale_one(c, word, e);
 
 		if (!r && !opt_is_set(c, "detach"))
 			r = progress_wait(c, word, WAIT_CONVERGED, opt_is_set(c, "quiet"), e);
-		rc = r < 0 ? r : rc + r;
+		if (r < 0 || r == CLI_INTERRUPTED)
+			return r;
+		rc = rc || r;
 	}
-	return rc < 0 ? rc : rc > 0;
+	return rc;
 }
 
 static int rm_one(struct cmd *c, const char *service, struct err *e)

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* service ps, inspect, logs, and the task table that node ps shares.
+/* service ps, inspect, and the task table that node ps shares.
  *
- * The happy path is one call and a table. What can fail: an unknown service; a node that does not answer for
- * its logs is a line among the others and never stops them. */
+ * The happy path is one call and a table. What can fail: an unknown service. */
 #include "cli/cli.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -26,15 +24,6 @@ const struct opt service_inspect_options[] = {
 	{'f', "format", OPT_STR, NULL, "How to print", "json"},
 	OPT_END,
 };
-const struct opt logs_options[] = {
-	{'f', "follow", OPT_FLAG, NULL, "Go on as more is printed", NULL},
-	{'n', "tail", OPT_STR, "lines|all", "Only the last lines of each task", NULL},
-	{0, "raw", OPT_FLAG, NULL, "Lines only, without the task's name", NULL},
-	{0, "since", OPT_DURATION, NULL, "Only what is younger than this", NULL},
-	{'t', "timestamps", OPT_FLAG, NULL, "With the time of each line", NULL},
-	OPT_END,
-};
-
 const char *node_name_of(const Gs__ServiceDetail *d, const char *node_id)
 {
 	for (size_t i = 0; i < d->n_nodes; i++)
@@ -274,62 +263,4 @@ int service_inspect_run(struct cmd *c, struct err *e)
 	for (size_t i = 0; i < c->n_args; i++)
 		message_free_p(&found[i]);
 	return rc;
-}
-
-/* ---- logs ---- */
-struct logs {
-	bool raw, timestamps;
-};
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-	interrupted = 1;
-}
-
-static bool on_log_line(const ProtobufCMessage *event, void *arg)
-{
-	const Gs__LogLine *l = (const Gs__LogLine *)event;
-	const struct logs *logs = arg;
-	char when[32];
-
-	if (*l->error) {
-		fprintf(stderr, "gswarm: logs of %s@%s: %s\n", l->task_name, l->node, l->error);
-		return !interrupted;
-	}
-	FILE *out = l->is_stderr ? stderr : stdout;
-	if (logs->timestamps) {
-		text_time(l->time_ms, when, sizeof(when));
-		fprintf(out, "%s.%03d ", when, (int)(l->time_ms % 1000));
-	}
-	if (!logs->raw)
-		fprintf(out, "%s@%s | ", l->task_name, l->node);
-	fwrite(l->line.data, 1, l->line.len, out);
-	if (!l->line.len || l->line.data[l->line.len - 1] != '\n')
-		fputc('\n', out);
-	return !interrupted && !ferror(stdout);
-}
-
-static bool on_log_tick(void *arg)
-{
-	fflush(stdout);
-	return !interrupted && !ferror(stdout);
-}
-
-int service_logs_run(struct cmd *c, struct err *e)
-{
-	Gs__LogsRequest req = GS__LOGS_REQUEST__INIT;
-	struct logs logs = {.raw = opt_is_set(c, "raw"), .timestamps = opt_is_set(c, "timestamps")};
-	const char *tail = opt_text(c, "tail", "all");
-	uint64_t n = 0, since = opt_number(c, "since", 0);
-
-	if (strcmp(tail, "all") && parse_uint(tail, INT32_MAX, &n, e) < 0)
-		return err_wrap(e, "--tail");
-	req.ref = (char *)c->args[0];
-	req.follow = opt_is_set(c, "follow");
-	req.tail = strcmp(tail, "all") ? (int32_t)n : -1;
-	req.timestamps = logs.timestamps;
-	req.since_ms = since ? wall_now_ms() - (int64_t)(since / 1000000) : 0;
-	signal(SIGINT, on_interrupt);
-	return client_stream(c, CONTROL_LOGS, &req, on_log_line, on_log_tick, &logs, e);
 }

@@ -30,7 +30,7 @@ struct subscriber { /* a worker's second connection */
 struct demand { /* one task's log for one reader */
 	struct demand *next;
 	struct reader *reader;
-	char id[ID_LEN + 1], task_id[ID_LEN + 1], node_id[ID_LEN + 1];
+	char id[ID_LEN + 1], task_id[ID_LEN + 1], node_id[ID_LEN + 1], service_id[ID_LEN + 1];
 	char *task_name, *node_name;
 	bool ended;
 	struct rpc_call *push; /* waits for room; lines[sent..] are still to go */
@@ -83,8 +83,12 @@ static int send_line(const struct demand *d, const Gs__LogChunk *chunk, const ch
 
 	line.task_name = d->task_name;
 	line.node = d->node_name;
+	line.task_id = (char *)d->task_id;
+	line.node_id = (char *)d->node_id;
+	line.service_id = (char *)d->service_id;
 	if (chunk) {
 		line.time_ms = chunk->time_ms;
+		line.sub_ns = chunk->sub_ns;
 		line.is_stderr = chunk->is_stderr;
 		line.line = chunk->line;
 	}
@@ -190,6 +194,7 @@ static void add_demand(struct reader *r, const Gs__Task *t)
 	id_new(d->id);
 	snprintf(d->task_id, sizeof(d->task_id), "%s", t->meta->id);
 	snprintf(d->node_id, sizeof(d->node_id), "%s", t->node_id);
+	snprintf(d->service_id, sizeof(d->service_id), "%s", t->service_id);
 	d->task_name = xstrdup(t->name);
 	d->node_name = xstrdup(node && node->description ? node->description->hostname : t->node_id);
 	d->next = r->demands;

@@ -1,40 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: connect to the session's manager, subscribe, and for each demand read the file's end and
- * then what is added, in pushes of at most 64 KiB, one push under way per demand. What can fail is the
- * connection (demands are dropped; the manager asks again) and a log that is not there (told in the push).
+/* A task's log: its rotation, and its way to whoever asks for it.
+ *
+ * The happy path is: connect to the session's manager, subscribe, and for each demand read the wanted lines and
+ * then what is added, in pushes of about 64 KiB. Files are read on the pool. What can fail is the connection
+ * (demands are dropped; the manager asks again) and a log that is not there (told in the push).
  * Rotation: a log over 10 MiB becomes log.1 and conmon opens a new one. */
 #include "worker/logs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "base/bug.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "proto/dispatch.pb-c.h"
+#include "worker/conmon_log.h"
 #include "worker/tasks.h"
 
 #define ROTATE_BYTES (10l << 20)
 #define ROTATE_LOOK_MS 10000
 #define FOLLOW_MS 200
-#define CHUNK_BYTES (64 << 10)
-#define TAIL_BYTES (1l << 20) /* how far back a tail looks */
+#define CHUNK_BYTES (64u << 10)
+#define LOOK_BYTES (4u << 20) /* of lines too old to be sent, before the loop is asked again */
 #define RETRY_MS 1000
+#define DEMAND_MAGIC MAGIC('d', 'm', 'n', 'd')
 
 struct demand {
+	uint32_t magic;
 	struct demand *next;
 	struct logs *l;
 	char *id, *path;
-	bool follow, stopped, in_flight, ended;
+	int32_t tail;
 	int64_t since_ms;
-	int fd;
-	ino_t inode;
-	off_t at;
+	bool follow, stopped, busy, ended;
+	/* The job's while it reads: */
+	struct conmon_log *log;
+	Gs__LogPush *lines;
+	size_t lines_bytes;
+	int got; /* what conmon_log_read said last */
+	struct err error;
 };
 
 struct logs {
@@ -44,42 +51,14 @@ struct logs {
 	struct demand *list;
 	struct loop_timer rotate, follow, retry;
 	bool wanted, closing;
-	unsigned handles, calls;
+	unsigned handles; /* timers and the client */
+	unsigned busy;    /* calls and jobs under way */
 };
 
-bool log_line_parse(const char *line, size_t len, int64_t *ret_time_ms, bool *ret_is_stderr,
-		    const char **ret_text, size_t *ret_len)
+static void logs_free_if_closed(struct logs *l)
 {
-	struct tm tm = {0};
-	int ms = 0, used = 0;
-	char head[48] = "", stream[8], tag[4];
-	const char *space = memchr(line, ' ', len), *dot;
-
-	if (space == NULL || (size_t)(space - line) >= sizeof(head))
-		return false;
-	memcpy(head, line, (size_t)(space - line));
-	if (sscanf(head, "%d-%d-%dT%d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
-		   &tm.tm_sec) != 6)
-		return false;
-	dot = strchr(head, '.');
-	if (dot != NULL)
-		sscanf(dot + 1, "%3d", &ms);
-	/* conmon writes local time with its offset; with TZ unset, as we start it, that is UTC. */
-	tm.tm_year -= 1900;
-	tm.tm_mon -= 1;
-	*ret_time_ms = (int64_t)timegm(&tm) * 1000 + ms;
-	{
-		cleanup_free char *rest = strndup(space + 1, len - (size_t)(space + 1 - line));
-
-		if (sscanf(rest, "%7s %3s%n", stream, tag, &used) != 2)
-			return false;
-	}
-	*ret_is_stderr = strcmp(stream, "stderr") == 0;
-	*ret_text = space + 1 + used;
-	if (*ret_text < line + len && **ret_text == ' ')
-		(*ret_text)++;
-	*ret_len = (size_t)(line + len - *ret_text);
-	return true;
+	if (l->closing && l->handles == 0 && l->busy == 0)
+		free(l);
 }
 
 /* ---- rotation ---- */
@@ -112,14 +91,21 @@ static void on_rotate(void *arg)
 		tasks_each_log(l->w->tasks, rotate_one, l);
 }
 
-/* ---- demands ---- */
+/* ---- demands ----
+ *
+ *   demand_pump -> [job: open, read] -> read_done -> push -> on_pushed -> demand_pump ...
+ *                                           | nothing new while following: the follow timer
+ *
+ * One job or one push is under way for a demand, never both; who ends it looks whether the demand is still
+ * wanted. */
 
 static void demand_free(struct demand *d)
 {
-	if (d->fd >= 0)
-		close(d->fd);
+	bug_if(d->busy);
+	conmon_log_free(d->log);
 	free(d->id);
 	free(d->path);
+	magic_end(d);
 	free(d);
 }
 
@@ -127,185 +113,159 @@ static void demand_drop(struct logs *l, struct demand *d)
 {
 	struct demand **p = &l->list;
 
-	while (*p != NULL && *p != d)
+	while (*p && *p != d)
 		p = &(*p)->next;
-	if (*p != NULL)
-		*p = d->next;
+	bug_if(!*p);
+	*p = d->next;
 	demand_free(d);
+}
+
+/* Nobody waits for it any more: at once, or when what is under way has ended. */
+static void demand_stop(struct logs *l, struct demand *d)
+{
+	d->stopped = true;
+	if (!d->busy)
+		demand_drop(l, d);
 }
 
 static void demand_pump(struct demand *d);
 
-static void on_pushed(const ProtobufCMessage *resp, const struct err *e, void *arg)
+/* The job or push of d has ended. false: d is gone, and perhaps l. */
+static bool demand_idle(struct demand *d)
 {
-	struct demand *d = arg;
 	struct logs *l = d->l;
 
-	l->calls--;
-	d->in_flight = false;
-	if (l->closing || d->stopped || d->ended || resp == NULL) {
-		bool gone = l->closing;
-
-		demand_drop(l, d);
-		if (gone && l->handles == 0 && l->calls == 0)
-			free(l);
-		return;
-	}
-	demand_pump(d);
+	bug_if(!d->busy || l->busy == 0);
+	d->busy = false;
+	l->busy--;
+	if (!d->stopped)
+		return true;
+	demand_drop(l, d);
+	logs_free_if_closed(l);
+	return false;
 }
 
-static void push(struct demand *d, Gs__LogPush *m)
+static void demand_busy(struct demand *d)
 {
+	bug_if(d->busy || d->stopped);
+	d->busy = true;
+	d->l->busy++;
+}
+
+static void on_pushed(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct demand *d = magic_of(struct demand, DEMAND_MAGIC, arg);
+
+	d->stopped = d->stopped || d->ended || !resp;
+	if (demand_idle(d))
+		demand_pump(d);
+}
+
+static void push(struct demand *d, Gs__LogPush *take_m)
+{
+	/* No deadline: the answer waits for the reader's screen, and comes when the connection ends. */
 	struct rpc_call_spec spec = {.service = RPC_LOG_BROKER,
 				     .method = LOG_BROKER_PUSH,
-				     .req = &m->base,
-				     .deadline_ms = 10000,
+				     .req = &take_m->base,
 				     .done = on_pushed,
 				     .arg = d};
 
-	str_replace(&m->id, d->id);
-	d->in_flight = true;
-	d->ended = m->end;
-	d->l->calls++;
+	str_replace(&take_m->id, d->id);
+	d->ended = take_m->end;
+	demand_busy(d);
 	rpc_call_start(d->l->client, &spec);
-	obj_free(m);
+	obj_free(take_m);
 }
 
-static void chunk_add(struct demand *d, Gs__LogPush *m, const char *line, size_t len)
+static void on_line(const struct conmon_record *line, void *arg)
 {
+	struct demand *d = magic_of(struct demand, DEMAND_MAGIC, arg);
 	Gs__LogChunk *c;
-	int64_t time_ms;
-	bool is_stderr;
-	const char *text;
-	size_t text_len;
 
-	if (!log_line_parse(line, len, &time_ms, &is_stderr, &text, &text_len) || time_ms < d->since_ms)
+	if (line->time_ns / 1000000 < d->since_ms)
 		return;
 	c = obj_new(&gs__log_chunk__descriptor);
-	c->time_ms = time_ms;
-	c->is_stderr = is_stderr;
-	obj_bytes_set(&c->line, text, text_len);
-	obj_add(&m->n_lines, &m->lines, c);
+	c->time_ms = line->time_ns / 1000000;
+	c->sub_ns = (uint32_t)(line->time_ns % 1000000);
+	c->is_stderr = line->is_stderr;
+	obj_bytes_set(&c->line, line->text, line->len);
+	obj_add(&d->lines->n_lines, &d->lines->lines, c);
+	d->lines_bytes += line->len;
 }
 
-/* Whole lines from the file; what is half written stays for the next time. */
-static bool chunks_read(struct demand *d, Gs__LogPush *m)
+/* On the pool; d is the job's while it is busy. */
+static void read_work(void *arg)
 {
-	cleanup_free char *data = xmalloc(CHUNK_BYTES);
-	ssize_t n = pread(d->fd, data, CHUNK_BYTES, d->at);
-	size_t at = 0;
+	struct demand *d = magic_of(struct demand, DEMAND_MAGIC, arg);
+	size_t seen = 0;
 
-	while (n > 0 && at < (size_t)n) {
-		const char *end = memchr(data + at, '\n', (size_t)n - at);
+	d->lines = obj_new(&gs__log_push__descriptor);
+	d->lines_bytes = 0;
+	err_clear(&d->error);
+	if (!d->log && conmon_log_open(d->path, d->tail, d->follow, &d->log, &d->error))
+		return;
+	do {
+		d->got = conmon_log_read(d->log, CHUNK_BYTES, on_line, d, &d->error);
+		seen += d->got > 0 ? (size_t)d->got : 0;
+	} while (d->got > 0 && d->lines_bytes < CHUNK_BYTES && seen < LOOK_BYTES);
+	if (d->got == 0 && !d->follow)
+		conmon_log_end(d->log, on_line, d);
+}
 
-		if (end == NULL)
-			break;
-		chunk_add(d, m, data + at, (size_t)(end - data) - at);
-		at = (size_t)(end - data) + 1;
+static void read_done(void *arg)
+{
+	struct demand *d = magic_of(struct demand, DEMAND_MAGIC, arg);
+	cleanup(obj_free_p) Gs__LogPush *m = steal(d->lines);
+
+	if (!demand_idle(d))
+		return;
+	if (!d->l->client) {
+		demand_drop(d->l, d);
+		return;
 	}
-	if (at == 0 && n == CHUNK_BYTES)
-		at = (size_t)n; /* a line longer than a chunk: conmon never writes one */
-	d->at += (off_t)at;
-	return at > 0;
-}
-
-/* The file was rotated away under us and is read to its end: go on with the new one. */
-static bool demand_renew(struct demand *d)
-{
-	struct stat st;
-	int fd;
-
-	if (stat(d->path, &st) < 0 || st.st_ino == d->inode)
-		return false;
-	fd = open(d->path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	close(d->fd);
-	d->fd = fd;
-	d->inode = st.st_ino;
-	d->at = 0;
-	return true;
+	if (d->error.code == -ENOENT)
+		str_replace(&m->error, "no log of this task on the node");
+	else if (d->error.code)
+		str_replace(&m->error, d->error.msg);
+	m->end = d->error.code != 0 || (d->got == 0 && !d->follow);
+	if (m->end || m->n_lines > 0)
+		push(d, steal(m));
+	else if (d->got > 0)
+		demand_pump(d);
+	else if (!uv_is_active((uv_handle_t *)&d->l->follow.uv))
+		loop_timer_set(&d->l->follow, FOLLOW_MS);
 }
 
 static void demand_pump(struct demand *d)
 {
-	Gs__LogPush *m;
-
-	if (d->in_flight || d->l->client == NULL)
+	if (d->busy || !d->l->client)
 		return;
-	m = obj_new(&gs__log_push__descriptor);
-	if (chunks_read(d, m) || (d->follow && demand_renew(d) && chunks_read(d, m))) {
-		push(d, m);
-		return;
-	}
-	if (!d->follow) {
-		m->end = 1;
-		push(d, m);
-		return;
-	}
-	obj_free(m);
-	if (!uv_is_active((uv_handle_t *)&d->l->follow.uv))
-		loop_timer_set(&d->l->follow, FOLLOW_MS);
+	demand_busy(d);
+	loop_work(d->l->w->loop, read_work, read_done, d);
 }
 
 static void on_follow(void *arg)
 {
 	struct logs *l = arg;
-	struct demand *next;
 
-	for (struct demand *d = l->list; d != NULL; d = next) {
-		next = d->next;
+	for (struct demand *d = l->list; d; d = d->next)
 		demand_pump(d);
-	}
-}
-
-static off_t tail_start(int fd, int32_t tail)
-{
-	struct stat st;
-	cleanup_free char *data = NULL;
-	off_t from;
-	ssize_t n;
-
-	if (tail < 0 || fstat(fd, &st) < 0)
-		return 0;
-	from = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
-	data = xmalloc(TAIL_BYTES);
-	n = pread(fd, data, TAIL_BYTES, from);
-	for (ssize_t i = n - 1; i >= 0; i--)
-		if (data[i] == '\n' && tail-- == 0)
-			return from + i + 1;
-	return from;
-}
-
-static void demand_fail(struct logs *l, struct demand *d, const char *text)
-{
-	Gs__LogPush *m = obj_new(&gs__log_push__descriptor);
-
-	str_replace(&m->error, text);
-	m->end = 1;
-	push(d, m);
 }
 
 static void demand_start(struct logs *l, const Gs__LogDemand *in)
 {
 	struct demand *d = xcalloc(1, sizeof(*d));
-	struct stat st;
 
+	magic_set(d, DEMAND_MAGIC);
 	d->l = l;
 	d->id = xstrdup(in->id);
-	d->path = xasprintf("%s/tasks/%s/log", l->w->dir, in->task_id);
+	/* An id is all that may become part of a path; of a task that is none there is no log. */
+	d->path = xasprintf("%s/tasks/%s/log", l->w->dir, id_is_valid(in->task_id) ? in->task_id : "none");
 	d->follow = in->follow;
+	d->tail = in->tail;
 	d->since_ms = in->since_ms;
-	d->fd = id_is_valid(in->task_id) ? open(d->path, O_RDONLY | O_CLOEXEC) : -1;
 	d->next = l->list;
 	l->list = d;
-	if (d->fd < 0 || fstat(d->fd, &st) < 0) {
-		demand_fail(l, d, "no log of this task on the node");
-		return;
-	}
-	d->inode = st.st_ino;
-	/* tail 0 and below: everything */
-	d->at = tail_start(d->fd, in->tail > 0 ? in->tail : -1);
 	demand_pump(d);
 }
 
@@ -320,9 +280,7 @@ static void on_demand(const ProtobufCMessage *event, void *arg)
 	while (d != NULL && strcmp(d->id, in->id) != 0)
 		d = d->next;
 	if (in->stop && d != NULL) {
-		d->stopped = true;
-		if (!d->in_flight)
-			demand_drop(l, d);
+		demand_stop(l, d);
 	} else if (!in->stop && d == NULL) {
 		demand_start(l, in);
 	}
@@ -334,9 +292,10 @@ static void on_subscribe_done(const ProtobufCMessage *resp, const struct err *e,
 {
 	struct logs *l = arg;
 
-	l->calls--;
+	l->busy--;
 	if (!l->closing && l->client != NULL)
 		rpc_client_close(l->client);
+	logs_free_if_closed(l);
 }
 
 static void subscribe(struct logs *l)
@@ -350,7 +309,7 @@ static void subscribe(struct logs *l)
 				     .arg = l};
 
 	req.session_id = l->session_id;
-	l->calls++;
+	l->busy++;
 	rpc_call_start(l->client, &spec);
 }
 
@@ -367,13 +326,11 @@ static void on_state(struct rpc_client *c, enum rpc_client_state state, const st
 	l->handles--;
 	for (struct demand *d = l->list; d != NULL; d = next) {
 		next = d->next;
-		if (!d->in_flight)
-			demand_drop(l, d);
+		demand_stop(l, d);
 	}
-	if (l->closing && l->handles == 0 && l->calls == 0)
-		free(l);
-	else if (!l->closing && l->wanted)
+	if (!l->closing && l->wanted)
 		loop_timer_set(&l->retry, RETRY_MS);
+	logs_free_if_closed(l);
 }
 
 static void on_retry(void *arg)
@@ -433,8 +390,7 @@ static void on_timer_closed(void *arg)
 	struct logs *l = arg;
 
 	l->handles--;
-	if (l->handles == 0 && l->calls == 0)
-		free(l);
+	logs_free_if_closed(l);
 }
 
 void logs_free(struct logs *l)
@@ -445,8 +401,7 @@ void logs_free(struct logs *l)
 	l->wanted = false;
 	for (struct demand *d = l->list, *next; d != NULL; d = next) {
 		next = d->next;
-		if (!d->in_flight)
-			demand_drop(l, d);
+		demand_stop(l, d);
 	}
 	if (l->client != NULL)
 		rpc_client_close(l->client);

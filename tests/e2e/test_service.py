@@ -2,6 +2,9 @@
 """Plain services: their life, their network, and daemons that are killed under them."""
 import json
 import os
+import re
+import signal
+import subprocess
 
 import pytest
 
@@ -145,6 +148,34 @@ def test_logs(swarm):
     raw = swarm.gswarm("service", "logs", "--raw", "--tail", "1", "talk")
     assert (raw.stdout + raw.stderr).strip() in ("to-out", "to-err")
     swarm.gswarm("service", "rm", "talk")
+
+
+def test_logs_through_a_rotation(swarm):
+    """FINDINGS W12, U1, D2: after a burst that is rotated away the last lines are there, long ones whole, --tail 0 is nothing."""
+    swarm.gswarm("service", "create", "--name", "burst", "--stop-signal", "SIGKILL", "host", "sh", "-c",
+                 "head -c 30000 /dev/zero | tr '\\0' x; echo; seq -f 'line %012.0f of a burst that is to be rotated away, and soon' "
+                 "230000; echo last; exec sleep 100000")
+    t = swarm.wait_running("burst", 1)[1]
+    host = next(h for h in swarm.hosts if h.name == t["node"])
+    folder = os.path.join(host.dir, "lib", "worker", "tasks", t["meta"]["id"])
+    wait_for("a rotation", lambda: os.path.exists(os.path.join(folder, "log.1")), 30)
+
+    def logs(*options):
+        return swarm.gswarm("service", "logs", "--raw", *options, "burst").stdout.splitlines()
+    assert logs("--tail", "0") == []
+    assert logs("--tail", "2") == ["line 000000230000 of a burst that is to be rotated away, and soon", "last"]
+    whole = logs()
+    assert len(whole) == 230002 and whole[0] == "x" * 30000 and whole[-1] == "last"
+    assert logs("--since", "0s") == []
+    stamp, node = swarm.gswarm("service", "logs", "-t", "--details", "--tail", "1", "burst").stdout.split()[:2]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", stamp) and t["node_id"] in node and t["meta"]["id"] in node
+    assert logs("--since", stamp)[-1:] == ["last"]
+    follower = swarm.manager.popen("gswarm", "service", "logs", "--raw", "--follow", "--tail", "1", "burst",
+                                   stdout=subprocess.PIPE)
+    assert follower.stdout.readline() == "last\n"
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    swarm.gswarm("service", "rm", "burst")
 
 
 def test_limits_and_mounts(swarm):

@@ -4,14 +4,11 @@
  * fail: an unreadable log, or one so long that the start is not in the part read (has_start says so). */
 #include "worker/galera/server_log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/fs.h"
 #include "base/mem.h"
+#include "worker/conmon_log.h"
 
 #define TAIL_MAX (4u << 20) /* a start and hundreds of views */
 
@@ -155,34 +152,11 @@ void log_primary_parse(const char *log, size_t len, struct log_primary *ret)
 		drop_members(ret);
 }
 
-int log_tail_read(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err *e)
-{
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-	char *text;
-	ssize_t n;
-
-	if (end < 0)
-		return err_errno(e, errno, "read %s", path);
-	if ((uint64_t)end < max)
-		max = (size_t)end;
-	text = xmalloc(max + 1);
-	n = pread(fd, text, max, end - (off_t)max);
-	if (n < 0) {
-		free(text);
-		return err_errno(e, errno, "read %s", path);
-	}
-	text[n] = 0;
-	*ret_text = text;
-	*ret_len = (size_t)n;
-	return 0;
-}
-
 int log_primary_read(const char *path, struct log_primary *ret, struct err *e)
 {
 	cleanup_free char *text = NULL;
 	size_t len;
-	int r = log_tail_read(path, TAIL_MAX, &text, &len, e);
+	int r = conmon_log_tail(path, TAIL_MAX, &text, &len, e);
 
 	if (!r)
 		log_primary_parse(text, len, ret);

@@ -16,10 +16,8 @@ struct log_primary {
 	size_t n_members;     /* node names (task names) of that view, when it was printed whole */
 	char *members[64];
 };
-/* Pure. log: lines of the container's log, of several attempts perhaps; only the last one counts. */
+/* Pure. log: whole lines (conmon_log_tail) of the container's log, of several attempts perhaps; only the last one counts. */
 void log_primary_parse(const char *log, size_t len, struct log_primary *ret);
 void log_primary_fini(struct log_primary *p);
-/* The same of the end of a file. Blocking. */
+/* The same of the end of a task's log and of what rotation has put beside it. Blocking. */
 int log_primary_read(const char *path, struct log_primary *ret, struct err *e);
-/* The last up to max bytes of a file. Blocking. *ret_text is the caller's. */
-int log_tail_read(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err *e);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/conmon_log.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/progress.h"
 #include "worker/galera/server_log.h"
@@ -181,7 +182,7 @@ static void progress_work(void *arg)
 	enum start_phase phase;
 	size_t n;
 
-	if (log_tail_read(j->log_path, LOG_TAIL, &tail, &n, &(struct err){0}))
+	if (conmon_log_tail(j->log_path, LOG_TAIL, &tail, &n, &(struct err){0}))
 		return;
 	phase = progress_phase(tail, n);
 	progress_format(phase, phase == PHASE_SST ? datadir_bytes(j->dir) : 0, j->text, sizeof(j->text));

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -41,6 +42,47 @@ static void durations(void **state)
 		assert_int_equal(parse_duration(bad[i], &v, &e), CLI_USAGE);
 		assert_true(v == 42);
 	}
+}
+
+static void times(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} cases[] = {
+		{"10m", 1795186053123 - 600000},
+		{"0", 0},
+		{"1795186053", 1795186053000},
+		{"1795186053.25", 1795186053250},
+		{"2026-11-20T14:47:33Z", 1795186053000},
+		{"2026-11-20T14:47:33.5Z", 1795186053500},
+		{"2026-11-20T16:47:33+02:00", 1795186053000},
+		{"2026-11-20T04:17:33-10:30", 1795186053000},
+		{"2026-11-20T14:47:33", 1795186053000 + 5 * 3600000}, /* local */
+		{"2026-11-20 14:47:33", 1795186053000 + 5 * 3600000},
+		{"2026-11-20T14:47", 1795186020000 + 5 * 3600000},
+		{"2026-11-20", 1795132800000 + 5 * 3600000},
+	};
+	static const char *const bad[] = {"",
+					  "yesterday",
+					  "2026-11-20T14:47:33+2",
+					  "2026-11-20T14:47:33.x",
+					  "2026-13-01",
+					  "2026-11-20T14:47:33Zx",
+					  "-5",
+					  "1e9",
+					  "2026-11-20T14:47:33+99:00"};
+	int64_t ms;
+	struct err e;
+
+	setenv("TZ", "FIVE5", 1);
+	tzset();
+	for (size_t i = 0; i < array_size(cases); i++)
+		if (parse_time(cases[i].text, 1795186053123, &ms, &e) || ms != cases[i].ms)
+			fail_msg("%s: %lld", cases[i].text, (long long)ms);
+	for (size_t i = 0; i < array_size(bad); i++)
+		if (!parse_time(bad[i], 0, &ms, &e))
+			fail_msg("%s is taken", bad[i]);
 }
 
 static void sizes(void **state)
@@ -202,9 +244,9 @@ static void environment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(durations),   cmocka_unit_test(sizes), cmocka_unit_test(cpus_and_numbers),
-		cmocka_unit_test(mounts),      cmocka_unit_test(ports), cmocka_unit_test(networks_and_labels),
-		cmocka_unit_test(environment),
+		cmocka_unit_test(durations),           cmocka_unit_test(times),       cmocka_unit_test(sizes),
+		cmocka_unit_test(cpus_and_numbers),    cmocka_unit_test(mounts),      cmocka_unit_test(ports),
+		cmocka_unit_test(networks_and_labels), cmocka_unit_test(environment),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

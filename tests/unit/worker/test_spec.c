@@ -141,28 +141,6 @@ static void text_that_json_cannot_hold(void **s)
 	bundle_free(b);
 }
 
-static void log_lines(void **s)
-{
-	static const char good[] = "2026-11-20T14:47:33.123456789+00:00 stderr F hello world";
-	int64_t ms;
-	bool is_stderr;
-	const char *text;
-	size_t len;
-
-	assert_true(log_line_parse(good, sizeof(good) - 1, &ms, &is_stderr, &text, &len));
-	assert_int_equal(ms % 1000, 123);
-	assert_int_equal(ms / 1000, 1795186053);
-	assert_true(is_stderr);
-	assert_int_equal(len, 11);
-	assert_memory_equal(text, "hello world", 11);
-	assert_true(
-		log_line_parse("2026-11-20T14:47:33.1+00:00 stdout F ", 37, &ms, &is_stderr, &text, &len));
-	assert_int_equal(len, 0);
-	assert_false(log_line_parse("garbage", 7, &ms, &is_stderr, &text, &len));
-	assert_false(log_line_parse("", 0, &ms, &is_stderr, &text, &len));
-	assert_false(log_line_parse("2026-11-20T14:47:33 stdout", 26, &ms, &is_stderr, &text, &len));
-}
-
 static void foreign_address(void **s)
 {
 	char ip[64];
@@ -197,7 +175,6 @@ int main(void)
 		cmocka_unit_test(limits_and_environment),
 		cmocka_unit_test(small_shares_of_a_processor),
 		cmocka_unit_test(text_that_json_cannot_hold),
-		cmocka_unit_test(log_lines),
 		cmocka_unit_test(foreign_address),
 		cmocka_unit_test(port_taken),
 	};
