@@ -76,7 +76,8 @@ int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, stru
 void rpc_server_add(struct rpc_server *s, unsigned service, const rpc_handler *handlers, size_t n, void *arg);
 int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, struct tls_identity *identity,
 			  struct err *e);
-/* Replaces a stale socket; mode 0660. E_IN_USE when a live server has the path (proto/sockfile.h). */
+/* Replaces a stale socket, and our own of before at this path (its file may be gone; connections live on); mode 0660.
+ * E_IN_USE when another live server has the path (proto/sockfile.h). */
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
 void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
 /* Who leads, "ip:port": errors E_NOT_LEADER name it from now on. NULL or "": nobody knows. */

@@ -375,8 +375,6 @@ static void listener_free(uv_handle_t *h)
 	struct listener *l = h->data;
 	struct rpc_server *s = l->server;
 
-	if (l->file.path)
-		sockfile_release(&l->file);
 	free(l);
 	s->n_live--;
 	server_free_if_done(s);
@@ -385,6 +383,8 @@ static void listener_free(uv_handle_t *h)
 static void listener_close(struct listener *l)
 {
 	DL_DELETE(l->server->listeners, l);
+	if (l->file.path)
+		sockfile_release(&l->file);
 	uv_close(&l->io.handle, listener_free);
 }
 
@@ -418,9 +418,13 @@ int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, s
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e)
 {
 	struct sockfile file;
-	struct listener *l;
-	int fd, rc = sockfile_bind(&file, path, s->gid_group, &fd, e);
+	struct listener *l, *tmp;
+	int fd, rc;
 
+	DL_FOREACH_SAFE (s->listeners, l, tmp)
+		if (l->file.path && strcmp(l->file.path, path) == 0)
+			listener_close(l);
+	rc = sockfile_bind(&file, path, s->gid_group, &fd, e);
 	if (rc < 0)
 		return rc;
 	l = listener_new(s, &file);

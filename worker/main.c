@@ -21,6 +21,7 @@
 #include "base/settle.h"
 #include "worker/manager_proc.h"
 #include "worker/node.h"
+#include "worker/run_folder.h"
 #include "worker/spawner.h"
 #include "worker/tasks.h"
 
@@ -90,7 +91,7 @@ static int read_line(const char *path, char *ret, size_t n, struct err *e)
 
 static int worker_init(struct worker *w, const struct options *o, struct err *e)
 {
-	cleanup_free char *lock = NULL, *run_lock = NULL;
+	cleanup_free char *lock = NULL;
 	char exe[PATH_MAX] = "";
 	int fd;
 
@@ -109,12 +110,11 @@ static int worker_init(struct worker *w, const struct options *o, struct err *e)
 	if (fs_mkdir(w->run_dir, 0755, e) < 0 || fs_mkdir(w->dir, 0700, e) < 0)
 		return e->code;
 	lock = xasprintf("%s/lock", w->state_dir);
-	run_lock = xasprintf("%s/lock", w->run_dir);
-	if (fs_lock(lock, &fd, e) < 0 || fs_lock(run_lock, &fd, e) < 0)
+	if (fs_lock(lock, &fd, e) < 0)
 		return e->code == E_IN_USE
 			       ? err_wrap(e, "another gswarm-worker is at work here, stop it first")
 			       : e->code;
-	return 0; /* both are held as long as this process lives */
+	return 0; /* held as long as this process lives */
 }
 
 /* Memory is small and steady: one arena, freed pages go back, large blocks are mapped. Descriptors: two a
@@ -138,6 +138,7 @@ static void process_limits(void)
 struct stop {
 	struct worker *w;
 	struct settle *settle;
+	struct run_folder *run_folder;
 	uv_signal_t term, interrupt;
 };
 
@@ -152,6 +153,7 @@ static void on_signal(uv_signal_t *h, int signum)
 	/* A job on the pool still holds our tables. Its end now is what every start copes with. */
 	if (s->w->tasks != NULL && tasks_busy(s->w->tasks))
 		_exit(0);
+	run_folder_free(s->run_folder);
 	node_free(s->w->node);
 	worker_member_stop(s->w);
 	manager_proc_free(s->w->manager);
@@ -177,6 +179,7 @@ static int worker_run(struct worker *w, struct err *e)
 	if (node_new(w, &w->node, e) < 0)
 		return e->code;
 	node_start(w->node);
+	stop.run_folder = run_folder_new(w);
 	stop.settle = settle_new(w->loop);
 	log_info("ready node=%s", w->state.is_member ? w->state.node_id : "none");
 	uv_run(w->loop, UV_RUN_DEFAULT);

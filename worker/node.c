@@ -307,6 +307,13 @@ static void on_again(void *arg)
 		node_start(n);
 }
 
+int node_listen(struct node *n, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/worker.sock", n->w->run_dir);
+
+	return rpc_server_listen_unix(n->server, path, e);
+}
+
 int node_new(struct worker *w, struct node **ret, struct err *e)
 {
 	static const rpc_handler handlers[] = {
@@ -314,7 +321,6 @@ int node_new(struct worker *w, struct node **ret, struct err *e)
 		[NODE_LOCAL_LEAVE_NODE] = on_leave, [NODE_LOCAL_STATUS] = on_status,
 		[NODE_LOCAL_CHECK] = on_check,      [NODE_LOCAL_DUMP] = on_dump};
 	struct rpc_server_config config = {.gid_group = "gswarm"};
-	cleanup_free char *path = xasprintf("%s/worker.sock", w->run_dir);
 	struct node *n = xcalloc(1, sizeof(*n));
 
 	n->w = w;
@@ -323,7 +329,7 @@ int node_new(struct worker *w, struct node **ret, struct err *e)
 	rpc_server_add(n->server, RPC_NODE_LOCAL, handlers, array_size(handlers), n);
 	loop_timer_init(&n->again, w->loop, on_again, n);
 	*ret = n;
-	return rpc_server_listen_unix(n->server, path, e);
+	return node_listen(n, e);
 }
 
 static void on_timer_closed(void *arg)

@@ -7,6 +7,8 @@
 struct node;
 /* Serves worker.sock from now on. */
 int node_new(struct worker *w, struct node **ret, struct err *e);
+/* Make worker.sock, where none of ours is (it was removed). */
+int node_listen(struct node *n, struct err *e);
 /* Load the identity; end what an interrupted init, join or leave has left; start the member side. Trouble is told
  * (log, status, every refused verb) and tried again every few seconds: tasks do not need us meanwhile. */
 void node_start(struct node *n);

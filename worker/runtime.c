@@ -626,6 +626,15 @@ void container_free(struct container *c)
 
 /* ---- the runtime ---- */
 
+int runtime_folders(struct runtime *r, struct err *e)
+{
+	if (fs_mkdir(r->exits, 0700, e) < 0 || fs_mkdir(r->state, 0700, e) < 0)
+		return e->code;
+	if (inotify_add_watch(r->inotify_fd, r->exits, IN_MOVED_TO | IN_ONLYDIR) < 0)
+		return err_errno(e, errno, "watch %s", r->exits);
+	return 0;
+}
+
 int runtime_new(uv_loop_t *loop, const struct runtime_config *config, struct runtime **ret, struct err *e)
 {
 	struct runtime *r = xcalloc(1, sizeof(*r));
@@ -642,10 +651,8 @@ int runtime_new(uv_loop_t *loop, const struct runtime_config *config, struct run
 	r->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (r->inotify_fd < 0)
 		return err_errno(e, errno, "inotify");
-	if (fs_mkdir(r->exits, 0700, e) < 0 || fs_mkdir(r->state, 0700, e) < 0)
+	if (runtime_folders(r, e) < 0)
 		return e->code;
-	if (inotify_add_watch(r->inotify_fd, r->exits, IN_MOVED_TO | IN_ONLYDIR) < 0)
-		return err_errno(e, errno, "watch %s", r->exits);
 	uv_poll_init(loop, &r->inotify, r->inotify_fd);
 	r->inotify.data = r;
 	uv_poll_start(&r->inotify, UV_READABLE, on_inotify);

@@ -39,6 +39,9 @@ struct container_exit {
 	int code;   /* 128 + signal when killed by one */
 	bool oom;   /* an out-of-memory kill happened in it (not: it died of it) */
 };
+/* Make its folders (exits, crun's state) where they are missing, and watch them. */
+int runtime_folders(struct runtime *r, struct err *e);
+
 struct container_ops {
 	void (*started)(int pid, void *arg);
 	void (*failed)(const struct err *e, void *arg); /* it never ran; crun's own words */

@@ -189,10 +189,12 @@ def test_leave_killed(host):
 def test_two_workers(host, refused):
     """L20, W18, U10: the second worker ends with one line, and the first one's socket stays."""
     program = os.path.join(host.bed.build, "gswarm-worker")
-    for options in ([], ["--run-dir", "/run/other"], ["--state-dir", "/var/lib/other"]):
+    by_state = f"another gswarm-worker is at work here.* process {host.worker_pid}"
+    for options, says in (([], by_state), (["--run-dir", "/run/other"], by_state),
+                          (["--state-dir", "/var/lib/other"], "another daemon already serves")):
         done = host.run(program, *options, check=False)
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-        assert f"process {host.worker_pid}" in done.stderr and "another gswarm-worker" in done.stderr
+        assert re.search(says, done.stderr), done.stderr
     host.gswarm("system", "info")
     host.kill_worker()
     many = [host.popen(program) for _ in range(4)]
@@ -203,6 +205,25 @@ def test_two_workers(host, refused):
     winner.wait(10)
     shutil.rmtree(host.path("/var/lib/other"), ignore_errors=True)
     host.start_worker()
+
+
+def test_run_folder_wiped(host):
+    """U13: /run/gswarm is emptied under running daemons: within seconds all is there again, and no task has ended."""
+    init(host)
+    host.gswarm("service", "create", "--name", "s", "host", "sleep", "9999")
+    pid = json.loads(host.gswarm("service", "ps", "s", "--format", "json").stdout)["status"]["pid"]
+    worker, made = host.worker_pid, host.path("/run/gswarm")
+    host.run("sh", "-c", "rm -rf --one-file-system /run/gswarm/* 2>/dev/null; true")
+    assert not os.path.exists(made + "/worker.sock")
+    wait_for("the worker's socket", lambda: host.gswarm("system", "info", check=False).returncode == 0)
+    wait_for("the manager's socket", lambda: serves(host), 20)
+    assert host.worker_pid == worker and is_alive(pid)
+    assert json.loads(host.gswarm("service", "ps", "s", "--format", "json").stdout)["status"]["pid"] == pid
+    host.gswarm("service", "create", "--name", "other", "host", "sleep", "9999", timeout=20)
+    host.gswarm("service", "rm", "s", "other")
+    wait_for("the task ends", lambda: not is_alive(pid), 20)
+    shutil.rmtree(made, ignore_errors=True)
+    wait_for("the folder", lambda: host.gswarm("system", "info", check=False).returncode == 0)
 
 
 def test_manager_that_nobody_wrote_down(host):
