@@ -16,8 +16,6 @@
 
 const struct opt init_options[] = {
 	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
-	{0, "listen-addr", OPT_STR, "ip[:port]", "Address that the manager listens on (default 0.0.0.0:2377)",
-	 NULL},
 	{0, "data-path-addr", OPT_STR, "ip", "Address for the tasks' traffic (default: the advertised one)",
 	 NULL},
 	{0, "data-path-port", OPT_UINT, "port", "UDP port of the tasks' traffic (default 4789)", NULL},
@@ -34,8 +32,6 @@ const struct opt init_options[] = {
 const struct opt join_options[] = {
 	{0, "token", OPT_STR, NULL, "Token that lets the node in", NULL},
 	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
-	{0, "listen-addr", OPT_STR, "ip[:port]", "Address that a manager listens on (default 0.0.0.0:2377)",
-	 NULL},
 	{0, "data-path-addr", OPT_STR, "ip", "Address for the tasks' traffic (default: the advertised one)",
 	 NULL},
 	{0, "availability", OPT_STR, NULL, AVAILABILITY_HELP, "active|pause|drain"},
@@ -94,7 +90,6 @@ int init_run(struct cmd *c, struct err *e)
 	spec_from_options(c, &spec);
 	req.spec = &spec;
 	req.advertise_addr = (char *)opt_text(c, "advertise-addr", "");
-	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
 	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
 	req.data_path_port = spec.data_path_port;
 	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
@@ -146,7 +141,6 @@ int join_run(struct cmd *c, struct err *e)
 	req.manager_addr = where;
 	req.token = (char *)opt_text(c, "token", "");
 	req.advertise_addr = (char *)opt_text(c, "advertise-addr", "");
-	req.listen_addr = (char *)opt_text(c, "listen-addr", "");
 	req.data_path_addr = (char *)opt_text(c, "data-path-addr", "");
 	req.availability = (Gs__Availability)opt_choice(c, "availability", 0);
 	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_JOIN_NODE, &req, &r, e) < 0)

@@ -125,8 +125,6 @@ void cluster_spec_defaults(Gs__ClusterSpec *spec)
 	DEFAULT(task_history_limit, 5);
 	DEFAULT(snapshot_interval, 10000);
 	DEFAULT(cert_expiry_s, 90ull * 86400);
-	DEFAULT(raft_heartbeat_ms, 100);
-	DEFAULT(raft_election_ms, 1000);
 	DEFAULT(default_addr_pool_mask, POOL_MASK);
 	DEFAULT(data_path_port, 4789);
 	if (!*spec->default_addr_pool)

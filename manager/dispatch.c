@@ -196,7 +196,6 @@ static void send_open(struct session *s)
 	event.kind = SESSION_OPEN;
 	event.session_id = s->id;
 	event.heartbeat_ms = store_cluster(m->store)->spec->heartbeat_ms;
-	event.lease_ms = LEASE_MS;
 	event.managers = managers;
 	event.n_managers = n;
 	event.cluster_id = m->cluster_id;
@@ -417,7 +416,6 @@ static void on_heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, voi
 	if (node && node->status && node->status->state != NODE_READY)
 		manager_mark_dirty(d->m);
 	resp.heartbeat_ms = store_cluster(d->m->store)->spec->heartbeat_ms;
-	resp.lease_ms = LEASE_MS;
 	rpc_reply(call, &resp.base);
 }
 

@@ -198,6 +198,7 @@ void manager_serve(struct manager *m)
 	}
 	if (manager_listen(m, self->manager_addr, &e))
 		manager_die(m, &e);
+	raft_engine_set_snapshot_interval(m->engine, store_cluster(m->store)->spec->snapshot_interval);
 	m->state = MANAGER_SERVING;
 	rpc_server_set_ids(m->server, m->cluster_id, m->node_id);
 	m->env.leader_since_ms = clock_mono_ms(m->clock);

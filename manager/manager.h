@@ -20,7 +20,6 @@
 #include "proto/tls.h"
 
 #define MANAGER_PORT 2377
-#define LEASE_MS 10000
 
 enum manager_state {
 	MANAGER_EMPTY,

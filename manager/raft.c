@@ -412,6 +412,11 @@ static const struct consensus_ops engine_ops = {
 	.close = engine_close,
 };
 
+static void set_snapshot_interval(struct instance *in, unsigned entries)
+{
+	raft_set_snapshot_threshold(&in->raft, entries ? entries : SNAPSHOT_THRESHOLD);
+}
+
 static void configure(struct engine *en, struct instance *in)
 {
 	const struct raft_engine_config *c = &en->config;
@@ -424,8 +429,7 @@ static void configure(struct engine *en, struct instance *in)
 	raft_set_max_catch_up_round_duration(&in->raft, CATCH_UP_ROUND_MS);
 	raft_set_pre_vote(&in->raft, true);
 	raft_set_capacity_threshold(&in->raft, 0); /* dir_has_room judges */
-	raft_set_snapshot_threshold(&in->raft,
-				    c->snapshot_threshold ? c->snapshot_threshold : SNAPSHOT_THRESHOLD);
+	set_snapshot_interval(in, c->snapshot_threshold);
 	raft_set_snapshot_trailing(&in->raft, c->trailing ? c->trailing : TRAILING);
 }
 
@@ -528,6 +532,12 @@ int raft_engine_new(const struct raft_engine_config *config, struct consensus **
 	engine_defer(&en->base, first_check, en);
 	*ret = &en->base;
 	return 0;
+}
+
+void raft_engine_set_snapshot_interval(struct consensus *c, unsigned entries)
+{
+	if (engine_of(c)->in)
+		set_snapshot_interval(engine_of(c)->in, entries);
 }
 
 void raft_engine_free(struct consensus *c)

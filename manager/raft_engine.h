@@ -17,7 +17,7 @@ struct raft_engine_config {
 	uv_loop_t *loop;
 	const char *dir;
 	struct consensus_fsm fsm;
-	unsigned snapshot_threshold; /* 0: 10,000 entries */
+	unsigned snapshot_threshold; /* entries; 0: 10,000. raft_engine_set_snapshot_interval */
 	unsigned trailing;           /* 0: 2,048 */
 	unsigned watchdog_ms;        /* 0: 3,000 without a finished write */
 	/* NULL: log one line and _exit(EX_SOFTWARE). */
@@ -33,6 +33,8 @@ int raft_engine_look(const char *dir, bool *ret_exists, struct err *e);
 int raft_engine_bootstrap(uv_loop_t *loop, const char *dir, struct err *e);
 /* Loads and starts. E_CORRUPT: the directory lost what it had acknowledged, or was marked damaged before. */
 int raft_engine_new(const struct raft_engine_config *config, struct consensus **ret, struct err *e);
+/* From now on a snapshot after this many entries; 0: 10,000. */
+void raft_engine_set_snapshot_interval(struct consensus *c, unsigned entries);
 void raft_engine_free(struct consensus *c); /* after closed */
 /* Why proposals are refused at the moment (a full disk), or NULL. */
 const char *raft_engine_trouble(struct consensus *c);

@@ -80,7 +80,6 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 	text_get(root, "chosen_advertise", s.chosen_advertise, sizeof(s.chosen_advertise));
 	text_get(root, "chosen_data_path", s.chosen_data_path, sizeof(s.chosen_data_path));
 	state_chosen_default(&s);
-	text_get(root, "listen", s.listen, sizeof(s.listen));
 	s.data_path_port = (uint32_t)json_integer_value(json_object_get(root, "data_path_port"));
 	s.has_manager = json_is_true(json_object_get(root, "manager"));
 	managers_get(root, &s);
@@ -110,11 +109,11 @@ int state_save_json(const char *dir, const struct state *s, struct err *e)
 	list = json_array();
 	for (size_t i = 0; i < s->n_managers; i++)
 		json_array_append_new(list, json_string(s->managers[i]));
-	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o}", "cluster_id", s->cluster_id,
+	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o}", "cluster_id", s->cluster_id,
 			 "node_id", s->node_id, "advertise", s->advertise, "data_path", s->data_path,
 			 "chosen_advertise", s->chosen_advertise, "chosen_data_path", s->chosen_data_path,
-			 "listen", s->listen, "data_path_port", (int)s->data_path_port, "manager",
-			 (int)s->has_manager, "managers", list);
+			 "data_path_port", (int)s->data_path_port, "manager", (int)s->has_manager, "managers",
+			 list);
 	text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
 	return file_write(dir, "state.json", text, 0600, e);

@@ -18,7 +18,6 @@ struct state {
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1];
 	char advertise[64], data_path[64];               /* numeric addresses that others are told */
 	char chosen_advertise[64], chosen_data_path[64]; /* by the user, while the host may have others */
-	char listen[80];                                 /* of the manager, "ip:port" or empty */
 	uint32_t data_path_port;
 	char **managers;
 	size_t n_managers;

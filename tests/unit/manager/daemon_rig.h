@@ -30,6 +30,7 @@ struct rig {
 	struct rpc_client *local;
 	char *ca_pem, *key_pem, *cert_pem; /* of the first node's worker */
 	bool stopped;
+	Gs__ClusterSpec *spec; /* for init; NULL: defaults */
 };
 
 static inline void rig_prepare(struct rig *r)
@@ -228,6 +229,7 @@ static inline Gs__InitClusterResponse *rig_init_call(struct rig *r, const char *
 		assert_int_equal(tls_key_new(&r->key_pem, NULL), 0);
 	assert_int_equal(tls_csr_new(r->key_pem, r->node_id, &csr, NULL), 0);
 	req.advertise_addr = (char *)addr;
+	req.spec = r->spec;
 	req.description = d;
 	req.node_id = r->node_id;
 	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
@@ -242,11 +244,14 @@ static inline char *rig_text(const ProtobufCBinaryData *d)
 	return text;
 }
 
-static inline struct rig *rig_with_cluster(void)
+static inline struct rig *rig_with_spec(Gs__ClusterSpec *spec)
 {
 	struct rig *r = rig_new();
 	struct err e;
-	Gs__InitClusterResponse *resp = rig_init_call(r, r->addr, &e);
+	Gs__InitClusterResponse *resp;
+
+	r->spec = spec;
+	resp = rig_init_call(r, r->addr, &e);
 
 	if (!resp)
 		fail_msg("init: %s", e.msg);
@@ -254,6 +259,11 @@ static inline struct rig *rig_with_cluster(void)
 	r->cert_pem = rig_text(&resp->worker_cert_pem);
 	obj_free(resp);
 	return r;
+}
+
+static inline struct rig *rig_with_cluster(void)
+{
+	return rig_with_spec(NULL);
 }
 
 static inline void rig_wait_serving(struct rig *r)

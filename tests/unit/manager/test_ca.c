@@ -158,6 +158,34 @@ static void test_m4_half_an_init_is_moved(void **state)
 	rig_free(r);
 }
 
+/* FINDINGS M9: the interval that init was given is the log's, also after a restart. */
+static void rotate_tokens(struct rig *r, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;
+
+		req.rotate_worker = true;
+		obj_free(rig_call_ok(r, CONTROL_JOIN_TOKENS, &req));
+	}
+}
+
+static void test_m9_snapshot_interval(void **state)
+{
+	Gs__ClusterSpec spec = GS__CLUSTER_SPEC__INIT;
+	struct rig *r;
+
+	spec.snapshot_interval = 100;
+	r = rig_with_spec(&spec);
+	rig_stop(r);
+	rig_start(r);
+	rig_wait_serving(r);
+	assert_false(exists_in(r, "raft/snapshot-*"));
+	rotate_tokens(r, 110);
+	while (!exists_in(r, "raft/snapshot-*")) /* or the test's limit ends it */
+		uv_run(&r->loop, UV_RUN_ONCE);
+	rig_free(r);
+}
+
 static void test_init_bad_input(void **state)
 {
 	struct rig *r = rig_new();
@@ -605,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_m4_log_without_id_is_kept),
 		cmocka_unit_test(test_m4_files_without_log_are_moved),
 		cmocka_unit_test(test_m4_half_an_init_is_moved),
+		cmocka_unit_test(test_m9_snapshot_interval),
 		cmocka_unit_test(test_init_bad_input),
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_join_refused),

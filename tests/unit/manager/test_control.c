@@ -369,7 +369,7 @@ static void test_session_streams_assignments(void **state)
 	if (w->ended)
 		fail_msg("%s", w->end.msg);
 	assert_int_equal(w->events[0]->kind, SESSION_OPEN);
-	assert_int_equal(w->events[0]->lease_ms, LEASE_MS);
+	assert_int_equal(w->events[0]->heartbeat_ms, 1000);
 	assert_int_equal(w->events[1]->kind, SESSION_BEGIN);
 	assert_non_null(worker_item(w, "node/self", 0));
 	at = w->n;
