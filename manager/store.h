@@ -82,8 +82,9 @@ size_t tx_list(const struct tx *tx, enum obj_kind kind, const void ***ret);
 size_t tx_tasks_of_service(const struct tx *tx, const char *service_id, const Gs__Task ***ret);
 size_t tx_slots_of_service(const struct tx *tx, const char *service_id, const Gs__Slot ***ret);
 /* Let the commit become several log entries, in the order of the actions, when it is larger than 1.5 MB or
- * 200 actions: for reconcilers, which survive a crash between any two entries. Otherwise a commit is one
- * entry, and E_LIMIT when it is larger than 1.5 MB. */
+ * 200 actions: for reconcilers, which survive a crash between any two entries. A row that fits into no entry
+ * (2 MiB) is left out; the others are committed all the same, and the answer is E_LIMIT with its name.
+ * Otherwise a commit is one entry, and E_LIMIT when it is larger than 1.5 MB. */
 void tx_allow_split(struct tx *tx);
 /* The change of this row (one is pending) goes into the log ahead of all that are not marked so: what must
  * not be missing when the commit is cut behind its users. */

@@ -10,9 +10,12 @@
 #include <uthash.h>
 
 #include "base/mem.h"
+#include "manager/envelope.h"
 #include "manager/store_internal.h"
 
 #define PART_BYTES (1536 * 1024) /* well below a raft entry's limit */
+/* A row alone in its part. A reconciler copies a spec that was just let in into a larger row, a task. */
+#define ROW_BYTES (ENVELOPE_PAYLOAD_MAX - 1024)
 
 struct tx_entry {
 	UT_hash_handle hh;
@@ -329,6 +332,7 @@ struct commit {
 	struct part *parts;
 	size_t n, next;
 	struct err err;
+	struct err left_out; /* a row that fits into no entry */
 	void (*done)(void *arg, const struct err *e);
 	void *arg;
 };
@@ -418,25 +422,50 @@ static void drop_changed_touches(struct tx *tx)
 	tx->n_touches = n;
 }
 
+/* What fits into no entry is left out and named: one row must not hold up all the others for ever. */
+static bool leave_out(struct commit *c, const struct tx_entry *en)
+{
+	size_t bytes = protobuf_c_message_get_packed_size(en->row);
+
+	if (bytes <= ROW_BYTES)
+		return false;
+	err_set(&c->left_out, E_LIMIT, "%s %s of %zu bytes is larger than the limit of %d and was left out",
+		obj_kind_name(en->kind), row_id(en->row), bytes, ROW_BYTES);
+	return true;
+}
+
+static void pack_split(struct commit *c, const struct tx *tx, struct tx_entry **live, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n) {
+		size_t take = fitting(live + i, n - i, tx->store->part_actions);
+
+		if (take > 0)
+			add_part(c, tx, live + i, take);
+		else if (!leave_out(c, live[i]))
+			add_part(c, tx, live + i, 1);
+		i += take ? take : 1;
+	}
+}
+
 static void pack_all(struct commit *c, struct tx *tx)
 {
 	cleanup_free struct tx_entry **live = xcalloc(tx->n, sizeof(struct tx_entry *));
-	size_t n = live_entries(tx, true, live), i = 0;
+	size_t n = live_entries(tx, true, live);
 
 	assert((!tx->allow_split || tx->n_touches == 0) &&
 	       "a cut would leave the rest without what it relies on");
 	n += live_entries(tx, false, live + n);
 	drop_changed_touches(tx);
-	while (i < n) {
-		size_t take = tx->allow_split ? fitting(live + i, n - i, tx->store->part_actions) : n;
-
-		add_part(c, tx, live + i, take ? take : 1);
-		i += take ? take : 1;
+	if (tx->allow_split) {
+		pack_split(c, tx, live, n);
+		return;
 	}
-	for (i = 0; i < c->n && c->err.code == 0; i++)
-		if (c->parts[i].len > PART_BYTES + 64)
-			err_set(&c->err, E_LIMIT, "a change of %zu bytes is larger than the limit of %d",
-				c->parts[i].len, PART_BYTES);
+	add_part(c, tx, live, n);
+	if (c->n > 0 && c->parts[0].len > PART_BYTES + 64)
+		err_set(&c->err, E_LIMIT, "a change of %zu bytes is larger than the limit of %d",
+			c->parts[0].len, PART_BYTES);
 }
 
 static void commit_finish(void *arg)
@@ -448,7 +477,7 @@ static void commit_finish(void *arg)
 	free(c->parts);
 	c->store->in_flight--;
 	if (c->done)
-		c->done(c->arg, &c->err);
+		c->done(c->arg, c->err.code ? &c->err : &c->left_out);
 	free(c);
 }
 

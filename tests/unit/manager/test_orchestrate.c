@@ -599,6 +599,24 @@ static void test_new_leader_grace(void **state)
 	c_free(c);
 }
 
+/* FINDINGS M11: a spec of nearly an entry's size, from before specs were bounded, stops nobody else. */
+static void test_m11_largest_spec_stops_nobody(void **state)
+{
+	struct cluster *c = c_new(2);
+	Gs__Service *big = c_service("big", 2, NULL);
+	cleanup_free char *word = xcalloc(1, 1536 * 1024 - 200);
+
+	(void)state;
+	memset(word, 'x', 1536 * 1024 - 201);
+	str_replace(&big->spec->task->user, word);
+	c_put(c, big);
+	c_put(c, c_service("web", 2, NULL));
+	c_work(c);
+	assert_int_equal(c_count(c, "web", NULL, C_RUNNING), 2);
+	assert_int_equal(c_count(c, "big", NULL, C_RUNNING), 2);
+	c_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -621,6 +639,7 @@ int main(void)
 		cmocka_unit_test(test_cut_between_entries),
 		cmocka_unit_test(test_events_bounded),
 		cmocka_unit_test(test_new_leader_grace),
+		cmocka_unit_test(test_m11_largest_spec_stops_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -548,13 +548,21 @@ static void test_m8_use_and_rely(void **state)
 	assert_null(store_task(f->s, "t5"));
 }
 
+static void *secret_row(const char *id, size_t bytes)
+{
+	Gs__Secret *big = obj_new_row(OBJ_SECRET, id);
+	cleanup_free uint8_t *blob = xcalloc(1, bytes);
+
+	str_replace(&big->name, id);
+	obj_bytes_set(&big->data, blob, bytes);
+	return big;
+}
+
 static void test_split(void **state)
 {
 	struct fix *f = *state;
 	struct tx *tx = tx_new(f->s);
 	char id[24];
-	Gs__Secret *big;
-	uint8_t *blob = xcalloc(1, 1000000);
 
 	for (int i = 0; i < 10000; i++) {
 		snprintf(id, sizeof(id), "t%05d", (i * 7919) % 10000);
@@ -568,14 +576,37 @@ static void test_split(void **state)
 	tx = tx_new(f->s);
 	for (int i = 0; i < 2; i++) {
 		snprintf(id, sizeof(id), "b%d", i);
-		big = obj_new_row(OBJ_SECRET, id);
-		str_replace(&big->name, id);
-		obj_bytes_set(&big->data, blob, 1000000);
-		tx_create(tx, big);
+		tx_create(tx, secret_row(id, 1000000));
 	}
 	assert_int_equal(commit(f, tx), E_LIMIT); /* one entry is too small for both */
 	assert_int_equal(store_count(f->s, OBJ_SECRET), 0);
-	free(blob);
+}
+
+/* FINDINGS M11: a row that is too large does not take the others with it, and is named. */
+static void test_m11_oversized_row_is_left_out(void **state)
+{
+	struct fix *f = *state;
+	struct tx *tx = tx_new(f->s);
+
+	tx_create(tx, task_row("t1", "s1", ""));
+	tx_create(tx, secret_row("b1", 3000000));
+	tx_create(tx, secret_row("b2", 1700000)); /* a task made from the largest spec there is */
+	tx_create(tx, task_row("t2", "s1", ""));
+	tx_allow_split(tx);
+	assert_int_equal(commit(f, tx), E_LIMIT);
+	assert_non_null(strstr(f->last.msg, "secret b1 of 3000"));
+	assert_non_null(store_task(f->s, "t1"));
+	assert_non_null(store_task(f->s, "t2"));
+	assert_non_null(store_get(f->s, OBJ_SECRET, "b2"));
+	assert_null(store_get(f->s, OBJ_SECRET, "b1"));
+	tx = tx_new(f->s);
+	tx_create(tx, secret_row("b1", 3000000));
+	tx_allow_split(tx);
+	assert_int_equal(commit(f, tx), E_LIMIT);
+	tx = tx_new(f->s); /* what people ask for is refused as a whole */
+	tx_create(tx, secret_row("b3", 1700000));
+	assert_int_equal(commit(f, tx), E_LIMIT);
+	assert_null(store_get(f->s, OBJ_SECRET, "b3"));
 }
 
 /* A row that was changed first and is removed last must go with the last part. */
@@ -687,6 +718,7 @@ int main(void)
 		T(test_m6_begun_commit_goes_on),
 		T(test_m8_use_and_rely),
 		T(test_split),
+		T(test_m11_oversized_row_is_left_out),
 		T(test_remove_order),
 		T(test_watch_removes_itself),
 		T(test_envelope),
