@@ -5,6 +5,7 @@
 #include "base/sm.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ struct move {
 /* Like the log's level, this is diagnosis and belongs to the program, not to an object. */
 static struct {
 	struct move moves[SM_TRACE_MAX];
-	unsigned n; /* ever made */
+	_Atomic unsigned n; /* ever made; a thread's move takes its place in the ring first */
 } trace;
 
 static const struct sm_state *row_of(const struct sm_kind *kind, unsigned state)
@@ -46,7 +47,7 @@ bool sm_may(const struct sm *sm, unsigned to)
 
 static void remember(const struct sm *sm, unsigned to, const char *where)
 {
-	struct move *m = &trace.moves[trace.n++ % SM_TRACE_MAX];
+	struct move *m = &trace.moves[atomic_fetch_add(&trace.n, 1) % SM_TRACE_MAX];
 
 	*m = (struct move){clock_mono_ms(&clock_real), sm->kind, where, sm->state, (uint8_t)to, ""};
 	if (sm->label != NULL)
@@ -57,7 +58,7 @@ void sm_move(struct sm *sm, unsigned to, const char *where)
 {
 	unsigned from = sm->state;
 
-	bug_if_off_loop();
+	bug_if(bug_in_job() && !sm->kind->any_thread);
 	remember(sm, to, where); /* first, so that the last line before a bug is the bad move */
 	if (!sm_may(sm, to)) {
 		log_error("%s %s: no move from %s to %s", sm->kind->name, sm->label != NULL ? sm->label : "",
@@ -113,12 +114,12 @@ static void format(const struct move *m, char *text, size_t n)
 /* Calls line for the last n moves, oldest first. */
 static void each_move(unsigned n, void (*line)(const char *text, void *arg), void *arg)
 {
-	unsigned have = trace.n < SM_TRACE_MAX ? trace.n : SM_TRACE_MAX;
+	unsigned made = trace.n, have = made < SM_TRACE_MAX ? made : SM_TRACE_MAX;
 	char text[256];
 
 	if (n > have)
 		n = have;
-	for (unsigned i = trace.n - n; i != trace.n; i++) {
+	for (unsigned i = made - n; i != made; i++) {
 		format(&trace.moves[i % SM_TRACE_MAX], text, sizeof(text));
 		line(text, arg);
 	}

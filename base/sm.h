@@ -16,7 +16,7 @@
  *
  * A state that may follow itself names itself in its set; a last state has an empty set. The last moves of
  * the whole program are kept for `system dump` and for the message of a bug; each is also a line at level
- * debug. All of it belongs to the loop's thread, but for sm_trace_log. */
+ * debug. All of it belongs to the loop's thread, but for sm_trace_log and machines of a kind that says any_thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,10 +40,15 @@ struct sm_kind {
 	unsigned n;
 	/* What must hold in each state; called after every move, with the state before. May be NULL. */
 	void (*check)(const struct sm *sm, unsigned from);
+	bool any_thread; /* a lock of its owner's guards each machine: moved on the pool's threads as well */
 };
 #define SM_KIND(name, table, check)                                                                          \
 	{                                                                                                    \
-		name, table, sizeof(table) / sizeof((table)[0]), check                                       \
+		name, table, sizeof(table) / sizeof((table)[0]), check, false                                \
+	}
+#define SM_KIND_ANY_THREAD(name, table, check)                                                               \
+	{                                                                                                    \
+		name, table, sizeof(table) / sizeof((table)[0]), check, true                                 \
 	}
 
 struct sm {

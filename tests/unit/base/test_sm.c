@@ -208,6 +208,31 @@ static void test_jobs_know_that_they_are_not_the_loop(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+static const struct sm_kind shared_kind = SM_KIND_ANY_THREAD("shared door", door_states, NULL);
+
+static void move_off_the_loop(const struct sm_kind *kind)
+{
+	struct sm sm;
+
+	sm_init(&sm, kind, DOOR_CLOSED, "back");
+	bug_job_begin();
+	sm_go(&sm, DOOR_OPEN);
+	bug_job_end();
+}
+
+static void move_loops_own(void)
+{
+	move_off_the_loop(&door_kind);
+}
+
+static void test_only_kinds_that_say_so_move_on_the_pool(void **state)
+{
+	char log[2048];
+
+	move_off_the_loop(&shared_kind);
+	assert_true(aborts(move_loops_own, log, sizeof(log)));
+}
+
 static void illegal_move(void)
 {
 	struct door d = {0};
@@ -329,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_bug_says_what_and_where),
 		cmocka_unit_test(test_wrong_object_behind_a_void_pointer),
 		cmocka_unit_test(test_lists_and_callbacks_are_used_once),
+		cmocka_unit_test(test_only_kinds_that_say_so_move_on_the_pool),
 		cmocka_unit_test(test_jobs_know_that_they_are_not_the_loop),
 		cmocka_unit_test(test_only_moves_of_the_table),
 		cmocka_unit_test(test_trace_keeps_the_last_moves),
