@@ -19,6 +19,7 @@
 #define ADDRESS_REST_SHORT_MS 2000
 #define ADDRESS_LOOK_MS 1000
 #define POOL_DEFAULT "10.0.0.0/8"
+#define HOSTS_PART_POOL_MAX 16 /* prefix */
 #define POOL_MASK_DEFAULT 24
 #define HOSTS_MAX (1u << 20) /* addresses tried per network */
 #define MTU_DEFAULT 1450
@@ -67,12 +68,41 @@ void ip_add(uint8_t *ip, size_t len, uint32_t n)
 	memcpy(ip + len - 4, &low, 4);
 }
 
-/* Slots 0.. of the pool that the mask cuts; at most 65,536 are looked at. */
+const char *subnet_pool(const struct store *s)
+{
+	const Gs__Cluster *c = store_cluster(s);
+
+	return c && c->spec && *c->spec->default_addr_pool ? c->spec->default_addr_pool : POOL_DEFAULT;
+}
+
+/* A sixteenth of it must have room for a host's own subnet (overlay/underlay.c: a /20). */
+static bool has_hosts_part(const Gs__Addr *pool)
+{
+	return pool->ip.len == 4 && pool->prefix <= HOSTS_PART_POOL_MAX;
+}
+
+bool subnet_is_hosts(const struct store *s, const Gs__Addr *subnet)
+{
+	Gs__Addr *part = NULL;
+	bool hit = false;
+
+	if (addr_parse_cidr(subnet_pool(s), &part, NULL))
+		return false;
+	if (has_hosts_part(part)) {
+		part->prefix += 4;
+		ip_add(part->ip.data, part->ip.len, 15u << (32 - part->prefix));
+		hit = addr_overlaps(part, subnet);
+	}
+	obj_free(part);
+	return hit;
+}
+
+/* Slots 0.. of the pool that the mask cuts, but for the hosts' part; at most 65,536 are looked at. */
 static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
 {
 	const Gs__Cluster *c = store_cluster(a->s);
 	const Gs__ClusterSpec *spec = c ? c->spec : NULL;
-	const char *text = spec && *spec->default_addr_pool ? spec->default_addr_pool : POOL_DEFAULT;
+	const char *text = subnet_pool(a->s);
 	uint32_t mask =
 		spec && spec->default_addr_pool_mask ? spec->default_addr_pool_mask : POOL_MASK_DEFAULT;
 	Gs__Addr *pool = NULL, *cut;
@@ -91,7 +121,7 @@ static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
 	cut->prefix = mask;
 	obj_free(pool);
 	for (uint32_t i = 0; i < count; i++, ip_add(cut->ip.data, cut->ip.len, step))
-		if (!overlaps_any(a, cut, but) && !holds_node(a, cut))
+		if (!overlaps_any(a, cut, but) && !holds_node(a, cut) && !subnet_is_hosts(a->s, cut))
 			return cut;
 	obj_free(cut);
 	return NULL;
@@ -107,7 +137,7 @@ Gs__Addr *subnet_from_pool(struct store *s, struct tx *tx, struct err *e)
 	if (!subnet)
 		err_set(e, E_EXHAUSTED,
 			"the address pool %s has no free /%u left: give a --subnet, or remove a network",
-			spec && *spec->default_addr_pool ? spec->default_addr_pool : POOL_DEFAULT,
+			subnet_pool(s),
 			spec && spec->default_addr_pool_mask ? spec->default_addr_pool_mask
 							     : POOL_MASK_DEFAULT);
 	return subnet;

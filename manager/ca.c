@@ -209,6 +209,26 @@ int ca_check_description(const Gs__NodeDescription *d, struct err *e)
 	return 0;
 }
 
+int ca_check_family(const struct store *s, const char *node_id, const Gs__NodeDescription *d, struct err *e)
+{
+	const Gs__Node *node;
+
+	for (size_t i = 0; (node = store_at(s, OBJ_NODE, i)); i++) {
+		const Gs__NodeDescription *other = node->description;
+
+		if (!other || other->vtep_ip.len == 0 || d->vtep_ip.len == 0 ||
+		    other->vtep_ip.len == d->vtep_ip.len || strcmp(node->meta->id, node_id) == 0)
+			continue;
+		return err_set(e, E_INVALID,
+			       "node %s: its data path is IPv%d, but the swarm's is IPv%d (node %s): give an "
+			       "address "
+			       "of that family with --data-path-addr",
+			       d->hostname, d->vtep_ip.len == 4 ? 4 : 6, other->vtep_ip.len == 4 ? 4 : 6,
+			       other->hostname);
+	}
+	return 0;
+}
+
 /* The same token and request id always name the same node. */
 static void derive_node_id(const Gs__Cluster *cluster, const Gs__IssueRequest *req, char ret_id[ID_LEN + 1])
 {
@@ -336,7 +356,7 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 	if (!store_node(m->store, id)) {
 		if (was_removed(m->store, id))
 			return err_set(e, E_TOKEN, "node %s was removed from the cluster; join anew", id);
-		if (check_nodes(m->store, e))
+		if (check_nodes(m->store, e) || ca_check_family(m->store, id, is->req->description, e))
 			return e->code;
 		add_node(m, tx, id, is->req);
 	}

@@ -27,3 +27,5 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e);
 /* Every CSR, key or description a stranger sends is bounded by these. */
 int ca_check_description(const Gs__NodeDescription *d, struct err *e);
+/* The family of the data path is the swarm's: no host could reach the tasks of one that has the other. */
+int ca_check_family(const struct store *s, const char *node_id, const Gs__NodeDescription *d, struct err *e);

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "manager/allocate_internal.h"
 #include "manager/check_task.h"
 #include "manager/reconcile_internal.h"
 
@@ -482,6 +483,12 @@ static int check_subnet(const struct store *s, const Gs__NetworkSpec *spec, stru
 		return err_set(e, E_INVALID, "subnet %s: IPv4 with a prefix of 8 to 29 is needed", text);
 	if (is_reserved(spec->subnet))
 		return err_set(e, E_INVALID, "subnet %s " RESERVED_HINT, text);
+	if (subnet_is_hosts(s, spec->subnet))
+		return err_set(
+			e, E_INVALID,
+			"subnet %s touches the last sixteenth of the address pool %s, which hosts use for "
+			"their tasks' way out: choose another one",
+			text, subnet_pool(s));
 	for (size_t i = 0; (net = store_at(s, OBJ_NETWORK, i)); i++) {
 		const Gs__Addr *a = net->subnet ? net->subnet : net->spec->subnet;
 

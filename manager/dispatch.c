@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "manager/allocate_internal.h"
 #include "manager/ca.h"
 #include "manager/dispatch_internal.h"
 
@@ -199,6 +200,7 @@ static void send_open(struct session *s)
 	event.managers = managers;
 	event.n_managers = n;
 	event.cluster_id = m->cluster_id;
+	event.addr_pool = (char *)subnet_pool(m->store);
 	s->seq = m->engine->ops->term(m->engine) << 32;
 	event.seq = s->seq;
 	session_send(s, &event);
@@ -336,7 +338,8 @@ static int describe(struct session *s, const Gs__NodeDescription *description, s
 		session_begin(s);
 		return 0;
 	}
-	if (ca_check_description(description, e))
+	if (ca_check_description(description, e) ||
+	    ca_check_family(s->d->m->store, s->node->id, description, e))
 		return e->code;
 	o = xcalloc(1, sizeof(*o));
 	o->d = s->d;

@@ -494,6 +494,24 @@ static void test_M3a_certificate_and_issue(void **state)
 	rig_free(r);
 }
 
+/* O3: an IPv6 data path in an IPv4 swarm was taken, and no host reached its tasks. */
+static void test_O3_data_path_of_another_family(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker3.local", 113);
+	static const uint8_t six[16] = {0xfd, 0x55, [15] = 3};
+	struct err e = {0};
+
+	obj_free(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
+	obj_bytes_set(&d->vtep_ip, d->advertise_ip.data, 4);
+	assert_int_equal(ca_check_family(r->m.store, "new", d, &e), 0);
+	obj_bytes_set(&d->vtep_ip, six, sizeof(six));
+	assert_int_equal(ca_check_family(r->m.store, "new", d, &e), E_INVALID);
+	assert_non_null(strstr(e.msg, "--data-path-addr"));
+	rig_free(r);
+}
+
 static void test_M3a_repeated_issue_is_bounded(void **state)
 {
 	struct rig *r = rig_with_cluster();
@@ -645,6 +663,7 @@ int main(void)
 		cmocka_unit_test(test_only_a_manager_passes_for_one),
 		cmocka_unit_test(test_strangers_are_limited),
 		cmocka_unit_test(test_M3a_certificate_and_issue),
+		cmocka_unit_test(test_O3_data_path_of_another_family),
 		cmocka_unit_test(test_M3a_repeated_issue_is_bounded),
 		cmocka_unit_test(test_M3a_nodes_that_never_come_are_bounded),
 		cmocka_unit_test(test_M3a_node_with_many_certificates_is_removed),
