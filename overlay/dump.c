@@ -60,6 +60,30 @@ static void print_ns(struct overlay *o, struct buf *b, const char *name)
 	(void)routes_print(&ns->nl, b, NULL);
 }
 
+static void print_work(struct buf *b, const char *kind, const char *name, const struct work *w)
+{
+	if (work_is_there(w))
+		buf_printf(b, "%s %s %s failures=%u\n", kind, name, sm_name(&w->sm), w->retry.failures);
+}
+
+static void print_declared(struct overlay *o, struct buf *b)
+{
+	print_work(b, "rules", "host", &o->rules.work);
+	print_work(b, "egress", NAME_EGRESS_BRIDGE, &o->egress.work);
+	for (struct network *n = o->networks; n; n = n->hh.next)
+		print_work(b, "network", n->spec.id, &n->work);
+	for (struct endpoint *ep = o->endpoints; ep; ep = ep->hh.next)
+		if (ep->spec.vtep.len != o->cfg.vtep.len)
+			buf_printf(b, "endpoint %s out of reach: its VTEP is of another address family\n",
+				   ep->spec.id);
+	for (struct port *p = o->ports; p; p = p->hh.next)
+		print_work(b, "port", p->spec.id, &p->work);
+	for (struct leg *leg = o->legs; leg; leg = leg->hh.next)
+		print_work(b, "leg", leg->mark.id, &leg->work);
+	for (struct task_ns *t = o->tasks; t; t = t->hh.next)
+		print_work(b, "namespace", t->name, &t->work);
+}
+
 static void print_host(struct overlay *o, struct buf *b)
 {
 	char *rules = NULL;
@@ -83,6 +107,8 @@ char *overlay_dump(struct overlay *o)
 	char **names;
 
 	pthread_mutex_lock(&o->lock);
+	inbox_take(o);
+	print_declared(o, &b);
 	print_host(o, &b);
 	names = ns_names(o);
 	for (size_t i = 0; names[i]; i++)

@@ -6,24 +6,36 @@
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/neighbour.h>
+#include <linux/netconf.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/mem.h"
 #include "overlay/internal.h"
 
+#define LINKS_MAX 32
+
 struct event_source {
+	struct event_source *prev, *next;
 	int fd;
 	enum event_scope scope;
 	uint32_t own_port;
+	char name[128];
+	/* Since events_take: */
+	bool touched, all_links;
+	char links[LINKS_MAX][NAME_MAX_LEN];
+	size_t n_links;
 };
 
 struct events {
 	pthread_mutex_t lock;
 	int epoll_fd;
+	struct event_source *sources;
 };
 
 int events_init(struct overlay *o, struct err *e)
@@ -52,7 +64,7 @@ static uint32_t groups_of(enum event_scope scope)
 {
 	switch (scope) {
 	case EVENTS_HOST:
-		return RTMGRP_LINK | RTMGRP_IPV4_IFADDR;
+		return RTMGRP_LINK | RTMGRP_IPV4_IFADDR | 1u << (RTNLGRP_IPV4_NETCONF - 1);
 	case EVENTS_NETWORK:
 		return RTMGRP_LINK | RTMGRP_NEIGH;
 	case EVENTS_TASK:
@@ -62,7 +74,8 @@ static uint32_t groups_of(enum event_scope scope)
 }
 
 /* Without the events the sweep still repairs, so a failure is no error. */
-struct event_source *events_join(struct overlay *o, enum event_scope scope, uint32_t own_port)
+struct event_source *events_join(struct overlay *o, const char *name, enum event_scope scope,
+				 uint32_t own_port)
 {
 	struct sockaddr_nl sa = {.nl_family = AF_NETLINK, .nl_groups = groups_of(scope)};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
@@ -72,7 +85,8 @@ struct event_source *events_join(struct overlay *o, enum event_scope scope, uint
 	if (fd < 0)
 		return NULL;
 	s = xcalloc(1, sizeof(*s));
-	*s = (struct event_source){fd, scope, own_port};
+	*s = (struct event_source){.fd = fd, .scope = scope, .own_port = own_port};
+	snprintf(s->name, sizeof(s->name), "%s", name);
 	ev = (struct epoll_event){.events = EPOLLIN, .data.ptr = s};
 	pthread_mutex_lock(&o->events->lock);
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 ||
@@ -80,6 +94,8 @@ struct event_source *events_join(struct overlay *o, enum event_scope scope, uint
 		close(fd);
 		free(s);
 		s = NULL;
+	} else {
+		DL_APPEND(o->events->sources, s);
 	}
 	pthread_mutex_unlock(&o->events->lock);
 	return s;
@@ -89,12 +105,13 @@ void events_leave(struct overlay *o, struct event_source *s)
 {
 	pthread_mutex_lock(&o->events->lock);
 	epoll_ctl(o->events->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+	DL_DELETE(o->events->sources, s);
 	close(s->fd);
 	free(s);
 	pthread_mutex_unlock(&o->events->lock);
 }
 
-static bool concerns_host(const struct nlmsghdr *h)
+static const char *link_of(const struct nlmsghdr *h)
 {
 	struct nlattr *name = NULL;
 
@@ -102,8 +119,43 @@ static bool concerns_host(const struct nlmsghdr *h)
 		name = nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct ifinfomsg), IFLA_IFNAME);
 	else if (h->nlmsg_type == RTM_NEWADDR || h->nlmsg_type == RTM_DELADDR)
 		name = nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct ifaddrmsg), IFA_LABEL);
-	return name && (strncmp(nla_get_string(name), "ge", 2) == 0 ||
-			strcmp(nla_get_string(name), NAME_EGRESS_BRIDGE) == 0);
+	return name ? nla_get_string(name) : "";
+}
+
+static bool is_leg(const char *link)
+{
+	return strncmp(link, "ge", 2) == 0;
+}
+
+/* ip_forward was written. A single link's value changes with each new link. */
+static bool is_forwarding_of_all(const struct nlmsghdr *h)
+{
+	struct nlattr *index =
+		nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct netconfmsg), NETCONFA_IFINDEX);
+
+	return index && (int)nla_get_u32(index) == NETCONFA_IFINDEX_ALL;
+}
+
+/* Links of ours; any address but the loopback's, since answers to our tasks may come in where it is. */
+static bool concerns_host(const struct nlmsghdr *h)
+{
+	const char *link = link_of(h);
+
+	if (h->nlmsg_type == RTM_NEWNETCONF)
+		return is_forwarding_of_all(h);
+	if (h->nlmsg_type == RTM_NEWADDR || h->nlmsg_type == RTM_DELADDR)
+		return *link && strcmp(link, "lo") != 0;
+	return is_leg(link) || strcmp(link, NAME_EGRESS_BRIDGE) == 0;
+}
+
+static void note_link(struct event_source *s, const char *link)
+{
+	if (s->scope != EVENTS_HOST || !is_leg(link))
+		return;
+	if (s->n_links == LINKS_MAX)
+		s->all_links = true;
+	else
+		snprintf(s->links[s->n_links++], NAME_MAX_LEN, "%s", link);
 }
 
 /* The bridge learns and forgets MACs of local tasks all the time; only what we write is permanent or static. */
@@ -137,13 +189,17 @@ static bool drain_one(struct event_source *s)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == ENOBUFS) {
-			touched = true;
+			touched = s->all_links = true;
 			continue;
 		}
 		if (n <= 0)
 			return touched;
-		for (struct nlmsghdr *h = (void *)buf; nlmsg_ok(h, left); h = nlmsg_next(h, &left))
-			touched |= events_concern_us(h, s->scope, s->own_port);
+		for (struct nlmsghdr *h = (void *)buf; nlmsg_ok(h, left); h = nlmsg_next(h, &left)) {
+			if (!events_concern_us(h, s->scope, s->own_port))
+				continue;
+			touched = true;
+			note_link(s, link_of(h));
+		}
 	}
 }
 
@@ -160,8 +216,28 @@ bool overlay_events_drain(struct overlay *o)
 
 	pthread_mutex_lock(&o->events->lock);
 	while ((n = epoll_wait(o->events->epoll_fd, ev, array_size(ev), 0)) > 0)
-		for (int i = 0; i < n; i++)
-			touched |= drain_one(ev[i].data.ptr);
+		for (int i = 0; i < n; i++) {
+			struct event_source *s = ev[i].data.ptr;
+
+			if (drain_one(s))
+				touched = s->touched = true;
+		}
 	pthread_mutex_unlock(&o->events->lock);
 	return touched;
+}
+
+void events_take(struct overlay *o, void (*each)(struct overlay *o, const struct event_note *note))
+{
+	struct event_source *s;
+
+	pthread_mutex_lock(&o->events->lock);
+	DL_FOREACH (o->events->sources, s) {
+		struct event_note note = {s->scope, s->name, s->links, s->n_links, s->all_links};
+
+		if (s->touched)
+			each(o, &note);
+		s->touched = s->all_links = false;
+		s->n_links = 0;
+	}
+	pthread_mutex_unlock(&o->events->lock);
 }

@@ -117,7 +117,8 @@ static int classify(const struct ndmsg *nd, const struct dump_state *st)
 			return -1;
 		if (nd->ndm_flags & NTF_SELF)
 			return FDB_SELF;
-		return nd->ndm_state == NUD_NOARP ? FDB_MASTER : -1;
+		/* One that a frame may take along to another port is as good as none. */
+		return nd->ndm_state == NUD_NOARP && (nd->ndm_flags & NTF_STICKY) ? FDB_MASTER : -1;
 	}
 	return nd->ndm_ifindex == st->br_index && (nd->ndm_state & NUD_PERMANENT) ? FDB_NEIGH : -1;
 }
@@ -193,7 +194,7 @@ static void put_entry(struct nl_batch *b, int br_index, int vx_index, const stru
 	if (entry->kind == FDB_SELF)
 		nd.ndm_flags = NTF_SELF;
 	else if (entry->kind == FDB_MASTER)
-		nd.ndm_flags = NTF_MASTER;
+		nd.ndm_flags = add ? NTF_MASTER | NTF_STICKY : NTF_MASTER;
 	if (add)
 		m = nl_batch_add(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd), 0);
 	else

@@ -7,9 +7,11 @@
 #include <uthash.h>
 
 #include "base/buf.h"
+#include "overlay/fdb.h"
 #include "overlay/names.h"
 #include "overlay/nl.h"
 #include "overlay/overlay.h"
+#include "overlay/work.h"
 
 /* A namespace we hold sockets in. Cached by name; dropped when another one took the name. */
 struct ns {
@@ -23,60 +25,96 @@ struct ns {
 };
 
 struct network {
-	struct overlay_network spec;
+	struct overlay_network spec; /* vni 0: never declared, somebody only spoke of it */
+	bool declared;
 	char ns_name[NAME_MAX_LEN];
-	bool live; /* exists in the kernel, as far as we know */
+	struct work work; /* namespace, devices, entries */
+	bool strays;      /* ports in it that nobody declared */
 	int br_index, vx_index;
-	unsigned ports; /* declared ones */
+	struct endpoint *endpoints; /* utlist */
+	struct port *ports;         /* utlist */
+	/* Changed since the last write, while everything else was as it should be. */
+	struct fdb_set writes, deletes;
 	UT_hash_handle hh;
 };
 
 struct endpoint {
 	struct overlay_endpoint spec;
+	struct network *n;
+	struct endpoint *prev, *next; /* in n->endpoints */
 	UT_hash_handle hh;
 };
 
 struct port {
 	struct overlay_port spec;
+	struct network *n;
+	struct work work;
+	struct port *prev, *next; /* in n->ports */
+	UT_hash_handle hh;
+};
+
+struct task_ns {
+	char name[128], owner[26];
+	bool declared; /* false: found after a restart, or given up; to be removed */
+	pid_t pid;     /* of a process in it, 0: none known */
+	struct work work;
 	UT_hash_handle hh;
 };
 
 struct leg { /* egress */
 	struct leg_alias mark;
 	bool declared; /* false: found in the kernel, waits for its declaration or for adopt_done */
+	struct work work;
 	UT_hash_handle hh;
 };
 
-struct declared_ns {
-	char name[128];
-	UT_hash_handle hh;
-};
-
-struct vtep {            /* a peer's tunnel address; refs: endpoints behind it */
-	uint8_t key[17]; /* length, then the address */
-	struct overlay_ip ip;
+/* A peer that may send to one of our networks; refs: endpoints behind it. */
+struct admit {
+	uint8_t key[21]; /* VNI (big endian), length of the address, address */
+	uint32_t vni;
+	struct overlay_ip vtep;
 	unsigned refs;
 	UT_hash_handle hh;
 };
 
-struct nft_state {
-	pthread_mutex_t lock; /* over helper_*; taken after o->lock */
-	int helper_fd;        /* -1: not running */
-	pid_t helper_pid;
-	bool base;     /* our table was written by this process */
-	bool exact;    /* foreign elements of the VTEP sets may be thrown away */
-	uint32_t gen;  /* generation that `listing` belongs to */
-	char *listing; /* NULL: not known */
-	struct vtep *vteps;
+struct rules {
+	struct work work;
+	struct admit *admits;
+	struct buf changes; /* statements for the next write, while the table is ours */
+	bool exact;         /* what an earlier process admitted may be thrown away */
+	uint32_t gen;       /* generation that `listing` belongs to */
+	char *listing;      /* NULL: not known */
 };
 
+struct nft_child {
+	pthread_mutex_t lock; /* taken after o->lock */
+	int fd;               /* -1: not running */
+	pid_t pid;
+};
+
+#define TURNED_ON_MAX 16
+struct egress {
+	struct work work;         /* gswarm0 and forwarding */
+	int index;                /* of gswarm0; 0: not there */
+	struct overlay_ip subnet; /* len 0: not chosen yet */
+	/* Links whose forwarding we turned on, since nobody had made this host a router. */
+	char turned_on[TURNED_ON_MAX][NAME_MAX_LEN];
+	size_t n_turned_on;
+};
+
+struct change;
 struct events;
 struct reaper;
 
 struct overlay {
 	struct overlay_config cfg;
 	char *netns_dir, *nft_helper; /* owned copies behind cfg */
-	pthread_mutex_t lock;
+
+	pthread_mutex_t inbox_lock; /* over what the calls that never wait leave behind */
+	struct change *inbox, **inbox_tail;
+	struct overlay_ip egress_pool;
+
+	pthread_mutex_t lock; /* over all that follows; taken before any other */
 	struct ns host;
 	struct nl_conn netfilter;
 	struct ns *namespaces;
@@ -84,12 +122,18 @@ struct overlay {
 	struct endpoint *endpoints;
 	struct port *ports;
 	struct leg *legs;
-	struct declared_ns *declared;
-	struct nft_state nft;
+	struct task_ns *tasks;
+	struct rules rules;
+	struct egress egress;
+	struct work sweep; /* look for what nobody declared */
+	bool adopted;      /* adopt_done was called: what is not declared may go */
+	char **keep;
+	size_t n_keep;
+	struct nft_child nft;
 	struct events *events;
 	struct reaper *reaper;
 	bool netns_dir_ready;
-	int egress_index; /* of gswarm0; 0: not set up yet */
+	unsigned restored; /* namespaces that lost their mount and have it again; ever */
 };
 
 /* What was tolerated leaves no trace; e may be NULL. */
@@ -99,14 +143,18 @@ static inline void err_forgive(struct err *e)
 		err_clear(e);
 }
 
+int64_t overlay_now_ms(void);
+
 /* ---- netns.c ---- */
 /* Enter / return to the host's namespace; a thread that cannot return must not go on: abort. */
 int ns_enter(int fd, struct err *e);
 void ns_leave(struct overlay *o);
-/* E_NOT_FOUND when there is no such namespace. Borrowed until the next ns_* call that drops it. */
+/* E_NOT_FOUND when there is no such namespace. One whose mount was lost, and which we still hold, is mounted
+ * again. Borrowed until the next ns_* call that drops it. */
 int ns_get(struct overlay *o, const char *name, struct ns **ret, struct err *e);
-/* A namespace of ours with this mark; created, completed after a crash, or adopted. E_EXISTS: not ours. */
-int ns_create(struct overlay *o, const char *name, const char *mark, struct err *e);
+/* A namespace of ours with this mark; created, completed after a crash, or adopted. E_EXISTS: not ours.
+ * E_IN_USE: ours, but with another mark. pid: see overlay_netns_create. */
+int ns_create(struct overlay *o, const char *name, const char *mark, pid_t pid, struct err *e);
 /* Only when its mark starts with mark_prefix; a missing one is fine. */
 int ns_remove(struct overlay *o, const char *name, const char *mark_prefix, struct err *e);
 /* The mark, "" when it has none of ours. */
@@ -121,63 +169,128 @@ void ns_path(const struct overlay *o, const char *name, char ret_path[512]);
 /* Remove what a crash between creating the file and mounting on it left. */
 void ns_sweep_half_made(struct overlay *o);
 
+/* ---- desired.c: what is declared ---- */
+/* Never NULL: made when it is not there. */
+struct network *network_get(struct overlay *o, const char *id);
+struct network *network_find(struct overlay *o, const char *id);
+/* Whether the kernel should have it. */
+bool network_is_wanted(const struct network *n);
+/* To be called when a port came or went: what the network is to become. Frees it when nothing is left. */
+void network_review(struct overlay *o, struct network *n);
+struct port *port_find(struct overlay *o, const char *id);
+/* Declared (again), pending. */
+struct port *port_declare(struct overlay *o, const struct overlay_port *spec);
+void port_forget(struct overlay *o, struct port *p);
+struct task_ns *taskns_find(struct overlay *o, const char *name);
+struct task_ns *taskns_get(struct overlay *o, const char *name);
+void taskns_forget(struct overlay *o, struct task_ns *t);
+/* Whether this endpoint is in the kernel's tables of its network. */
+bool endpoint_counts(const struct overlay *o, const struct overlay_endpoint *ep);
+/* Take what was declared since the last time. */
+void inbox_take(struct overlay *o);
+void inbox_drop(struct overlay *o);
+void desired_forget_all(struct overlay *o);
+
 /* ---- vxlan.c ---- */
 /* Namespace, bridge, vxlan device and the entries of all known endpoints. Adopts what fits, replaces what
- * does not. */
+ * does not. Nothing to do when it is not pending. */
 int network_ensure(struct overlay *o, struct network *n, struct err *e);
 int network_destroy(struct overlay *o, const char *ns_name, struct err *e);
-/* A network's namespace whose name somebody took away, while our sockets still hold it: free its VNI and the
- * tasks' interface names at once. */
+/* A network's namespace whose name somebody gave to another one, while our sockets still hold it: free its
+ * VNI and the tasks' interface names at once. */
 void network_dismantle(struct ns *ns);
-/* Compare bridge, device, flags and entries with what is declared, and repair. */
+/* Compare bridge, device, flags, entries and the network's ends of its ports with what is declared, and
+ * repair; ports that have to be looked at become suspect. */
 int network_check(struct overlay *o, struct network *n, unsigned *repairs, struct err *e);
+/* Give up ports that nobody declared. */
+int network_reap(struct overlay *o, struct network *n, unsigned *repairs, struct err *e);
+/* Write n->writes and n->deletes; a failure makes the network suspect. */
+int network_flush(struct overlay *o, struct network *n, struct err *e);
 
 /* ---- egress.c ---- */
 int egress_load(struct overlay *o, struct err *e);
+/* gswarm0 as it should be. Nothing to do when it is settled. */
 int egress_ensure(struct overlay *o, struct err *e);
-int egress_remove_all(struct overlay *o, struct err *e);
-int egress_leg_delete(struct overlay *o, struct leg *leg, struct err *e); /* frees it on success */
-/* The lowest free address, or the one the kernel remembers for this id. */
-int egress_leg_attach(struct overlay *o, const char *netns, const char *id, struct err *e);
 int egress_check(struct overlay *o, unsigned *repairs, struct err *e);
-int egress_sweep(struct overlay *o, struct err *e); /* delete legs nobody declared */
+int egress_remove_all(struct overlay *o, struct err *e);
+struct leg *leg_find(struct overlay *o, const char *id);
+/* Declared (again), pending. */
+struct leg *leg_declare(struct overlay *o, const char *netns, const char *id);
+int leg_ensure(struct overlay *o, struct leg *leg, struct err *e);
+bool leg_is_right(struct overlay *o, const struct leg_alias *mark);
+/* Frees it on success. */
+int leg_delete(struct overlay *o, struct leg *leg, struct err *e);
 void egress_forget_all(struct overlay *o);
+
+/* ---- underlay.c ---- */
+/* A subnet for gswarm0 that nothing on this host touches. E_EXHAUSTED: none is left. */
+int underlay_pick_subnet(struct overlay *o, struct overlay_ip *ret, struct err *e);
+/* The IPv4 subnet of this link's first address; len 0 when it has none. */
+int underlay_subnet_of(struct overlay *o, int index, struct overlay_ip *ret, struct err *e);
 
 /* ---- port.c ---- */
 /* Both ends as they should be: made, or adopted and repaired. */
 int port_ensure(struct overlay *o, struct network *n, const struct overlay_port *p, struct err *e);
-/* links: a dump of the network's namespace. */
+/* The network's end, from a dump of the network's namespace (NULL: ask). */
 struct links;
-bool port_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p,
-		   const struct links *links);
+bool port_net_end_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p,
+			   const struct links *links);
+bool port_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p);
 
-/* ---- overlay.c ---- */
-struct network *network_find(struct overlay *o, const char *id);
-bool overlay_is_remote(const struct overlay *o, const struct overlay_endpoint *ep);
+/* ---- repair.c ---- */
+/* Everything is to be compared, and what waits for its back-off is due. */
+void repair_suspect_all(struct overlay *o);
 
-/* ---- reconcile.c ---- */
-int reconcile_locked(struct overlay *o, unsigned *ret_repairs, struct err *e);
+/* ---- adopt.c ---- */
+/* Namespaces of tasks that stay though they are not declared; copied. */
+void adopt_keep(struct overlay *o, const char *const *names, size_t n);
+/* Turn what the kernel has of ours, and nobody declared, into things that leave. */
+int adopt_sweep(struct overlay *o, struct err *e);
+
+/* ---- rules.c: our table in the host's namespace ---- */
+void rules_init(struct overlay *o);
+void rules_fini(struct overlay *o);
+/* The table with all known peers, and what changed since. */
+int rules_ensure(struct overlay *o, struct err *e);
+/* A peer behind which a task of this network is; counted. */
+void rules_admit(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep);
+void rules_refuse(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep);
+/* Write again what somebody changed; *repairs grows. */
+int rules_check(struct overlay *o, unsigned *repairs, struct err *e);
+/* Adoption is over: the next write throws away what is not declared. */
+void rules_exact(struct overlay *o);
+int rules_remove(struct overlay *o, struct err *e);
 
 /* ---- nft.c ---- */
-int nft_init(struct overlay *o, struct err *e);
+void nft_init(struct overlay *o);
 void nft_fini(struct overlay *o);
+/* A child that ended by itself leaves a zombie until somebody asks. */
 void nft_reap(struct overlay *o);
-/* Our table with the VTEPs of all known endpoints. */
-int nft_base_ensure(struct overlay *o, struct err *e);
-int nft_vtep_ref(struct overlay *o, const struct overlay_ip *vtep, struct err *e);
-void nft_vtep_unref(struct overlay *o, const struct overlay_ip *vtep);
-/* Write again what somebody changed; *repairs grows. */
-int nft_check(struct overlay *o, unsigned *repairs, struct err *e);
-int nft_remove(struct overlay *o, struct err *e);
-/* Run a batch and give back its output (caller frees). */
+/* Apply one atomic batch in a namespace, by name or path (NULL: the host's), and give back its output
+ * (ret_out may be NULL; caller frees). It may be sent twice when the helper dies under it, so it must bear
+ * repetition. */
 int nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e);
+/* nft's generation in the host's namespace; 0: not known. It moves with every change, whoever makes it. */
+uint32_t nft_generation(struct overlay *o);
 
 /* ---- events.c ---- */
 int events_init(struct overlay *o, struct err *e);
 void events_fini(struct overlay *o);
-/* In the calling thread's namespace. `own`: the socket whose changes are our own. */
+/* In the calling thread's namespace, whose name in netns_dir is `name` ("": the host's). `own`: the socket
+ * whose changes are our own. */
 enum event_scope { EVENTS_HOST, EVENTS_NETWORK, EVENTS_TASK };
-struct event_source *events_join(struct overlay *o, enum event_scope scope, uint32_t own_port);
+struct event_source *events_join(struct overlay *o, const char *name, enum event_scope scope,
+				 uint32_t own_port);
 /* Whether a notification can mean that an object of ours was changed by somebody else. */
 bool events_concern_us(const struct nlmsghdr *h, enum event_scope scope, uint32_t own_port);
 void events_leave(struct overlay *o, struct event_source *s);
+struct event_note {
+	enum event_scope scope;
+	const char *name; /* of the namespace */
+	/* The host's: which links of ours, or all of them when they were too many or notifications were lost. */
+	const char (*links)[NAME_MAX_LEN];
+	size_t n_links;
+	bool all_links;
+};
+/* Call each for every namespace that was touched since the last time. */
+void events_take(struct overlay *o, void (*each)(struct overlay *o, const struct event_note *note));

@@ -3,7 +3,7 @@
  * (link aliases) that tell ours from somebody else's object of the same name.
  *
  *   gsn-<net8>   namespace of a network; its `lo` carries "gswarm:net:<network id>"
- *   any name     a task's namespace;     its `lo` carries "gswarm:task"
+ *   any name     a task's namespace;     its `lo` carries "gswarm:task:<owner>"
  *   p<h8>        a port of br0 in gsn-*; h8 = hash of the endpoint id
  *   ge<h8>       a port of gswarm0;      carries "gswarm:leg:<address>:<netns>:<id>" */
 #pragma once
@@ -18,10 +18,11 @@
 #define NAME_EGRESS_LEG "gw0"
 #define NAME_MAX_LEN 16 /* an interface name with its NUL */
 #define ALIAS_MAX 256
-#define ALIAS_TASK "gswarm:task"
+#define ALIAS_TASK "gswarm:task" /* then ":<owner>" */
 #define ALIAS_NET "gswarm:net:"
 #define ALIAS_LEG "gswarm:leg:"
-#define ALIAS_EGRESS "gswarm:egress:ip_forward="
+#define ALIAS_EGRESS "gswarm:egress:"
+#define ALIAS_FORWARDING ALIAS_EGRESS "forwarding="
 
 void name_network_ns(const char *network_id, char ret_name[NAME_MAX_LEN]);
 void name_port(const char *endpoint_id, char ret_name[NAME_MAX_LEN]);

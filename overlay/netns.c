@@ -70,7 +70,7 @@ static int ns_open_sockets(struct overlay *o, struct ns *ns, struct err *e)
 		scope = EVENTS_HOST;
 	else if (is_network_ns(ns->name))
 		scope = EVENTS_NETWORK;
-	ns->events = events_join(o, scope, ns->nl.port);
+	ns->events = events_join(o, ns->name, scope, ns->nl.port);
 	ns_identify(ns);
 	return 0;
 }
@@ -162,25 +162,6 @@ static int ns_open(struct overlay *o, const char *name, const char *path, struct
 	return 0;
 }
 
-int ns_get(struct overlay *o, const char *name, struct ns **ret, struct err *e)
-{
-	struct ns *ns = ns_cached(o, name);
-	struct stat st;
-	char path[512];
-
-	ns_path(o, name, path);
-	if (ns && stat(path, &st) == 0 && st.st_ino == ns->ino && st.st_dev == ns->dev) {
-		*ret = ns;
-		return 0;
-	}
-	if (ns) { /* removed or replaced behind our back */
-		if (is_network_ns(name))
-			network_dismantle(ns);
-		ns_drop(o, ns);
-	}
-	return ns_open(o, name, path, ret, e);
-}
-
 int ns_mark(struct overlay *o, struct ns *ns, char ret_mark[ALIAS_MAX], struct err *e)
 {
 	struct link lo;
@@ -236,6 +217,44 @@ static int make_file(const char *path, struct err *e)
 	return is_half_made(path) ? 0 : err_set(e, E_EXISTS, "%s exists and is not ours: remove it", path);
 }
 
+/* The namespace lives on (our sockets and its processes hold it) while its name is free: give it back, when
+ * it is one of ours. */
+static bool mount_again(struct overlay *o, struct ns *ns, const char *path)
+{
+	char from[64], mark[ALIAS_MAX];
+
+	snprintf(from, sizeof(from), "/proc/thread-self/fd/%d", ns->fd);
+	return ns_mark(o, ns, mark, NULL) == 0 && *mark && make_file(path, NULL) == 0 &&
+	       mount(from, path, "none", MS_BIND, NULL) == 0;
+}
+
+static bool has_its_name(const struct ns *ns, const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_ino == ns->ino && st.st_dev == ns->dev;
+}
+
+int ns_get(struct overlay *o, const char *name, struct ns **ret, struct err *e)
+{
+	struct ns *ns = ns_cached(o, name);
+	char path[512];
+
+	ns_path(o, name, path);
+	if (ns && !has_its_name(ns, path))
+		o->restored += mount_again(o, ns, path);
+	if (ns && has_its_name(ns, path)) {
+		*ret = ns;
+		return 0;
+	}
+	if (ns) { /* another one took the name */
+		if (is_network_ns(name))
+			network_dismantle(ns);
+		ns_drop(o, ns);
+	}
+	return ns_open(o, name, path, ret, e);
+}
+
 /* The thread is in the new namespace already. */
 static int mark_and_mount(struct overlay *o, struct ns *ns, const char *mark, const char *path, struct err *e)
 {
@@ -281,28 +300,66 @@ static int make_ns(struct overlay *o, const char *name, const char *mark, const 
 	return 0;
 }
 
-int ns_create(struct overlay *o, const char *name, const char *mark, struct err *e)
+/* The name is free, but a process lives in the namespace that had it. Only ours is taken back. */
+static int restore_of_process(struct overlay *o, const char *name, const char *mark, pid_t pid,
+			      const char *path, struct err *e)
 {
-	char path[512], found[ALIAS_MAX];
+	char from[64], found[ALIAS_MAX];
 	struct ns *ns;
+
+	snprintf(from, sizeof(from), "/proc/%d/ns/net", (int)pid);
+	if (mount(from, path, "none", MS_BIND, NULL) != 0)
+		return err_errno(e, errno, "mount the namespace of process %d again", (int)pid);
+	if (ns_get(o, name, &ns, e) == 0 && ns_mark(o, ns, found, e) == 0 && strcmp(found, mark) == 0)
+		return 0;
+	if (ns_cached(o, name))
+		ns_drop(o, ns_cached(o, name));
+	umount2(path, MNT_DETACH);
+	return err_set(e, E_NOT_FOUND, "process %d is in no namespace of ours", (int)pid);
+}
+
+/* Something is mounted there: is it ours, and this one? */
+static int check_mark(struct overlay *o, const char *name, const char *mark, struct err *e)
+{
+	char found[ALIAS_MAX];
+	struct ns *ns;
+	int rc = ns_get(o, name, &ns, e);
+
+	if (rc == 0)
+		rc = ns_mark(o, ns, found, e);
+	if (rc < 0 || strcmp(found, mark) == 0)
+		return rc;
+	if (strncmp(found, ALIAS_TASK ":", strlen(ALIAS_TASK ":")) == 0)
+		return err_set(e, E_IN_USE, "namespace %s is another task's still", name);
+	if (strcmp(found, ALIAS_TASK) == 0)
+		return 0; /* of a version that noted no owner */
+	ns_drop(o, ns);   /* hold nothing of it, lest it cannot be removed */
+	return err_set(e, E_EXISTS, "namespace %s exists and is not ours: remove or rename it", name);
+}
+
+int ns_create(struct overlay *o, const char *name, const char *mark, pid_t pid, struct err *e)
+{
+	char path[512];
 	int rc;
 
 	if (!name_is_valid_netns(name))
 		return err_set(e, E_INVALID, "\"%s\" cannot name a namespace", name);
 	ns_path(o, name, path);
+	if (ns_cached(o, name) && !has_its_name(ns_cached(o, name), path)) {
+		struct ns *ns;
+
+		(void)ns_get(o, name, &ns, NULL); /* mounts it again */
+	}
 	rc = prepare_dir(o, e);
 	if (rc == 0)
 		rc = make_file(path, e);
-	if (rc <= 0)
-		return rc < 0 ? rc : make_ns(o, name, mark, path, e);
-	rc = ns_get(o, name, &ns, e);
-	if (rc == 0)
-		rc = ns_mark(o, ns, found, e);
 	if (rc < 0)
 		return rc;
-	if (strcmp(found, mark) != 0)
-		return err_set(e, E_EXISTS, "namespace %s exists and is not ours: remove or rename it", name);
-	return 0;
+	if (rc == 1)
+		return check_mark(o, name, mark, e);
+	if (pid > 0 && restore_of_process(o, name, mark, pid, path, NULL) == 0)
+		return 0;
+	return make_ns(o, name, mark, path, e);
 }
 
 int ns_remove(struct overlay *o, const char *name, const char *mark_prefix, struct err *e)

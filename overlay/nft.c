@@ -2,11 +2,7 @@
 /* The happy path is: the batch goes to the gswarm-nft child over a socket pair, the answer comes back.
  * What can fail is: the child is not there (it ends after a minute without work, or died): it is started and
  * the batch sent once more; it cannot be started at all: the nft program is run instead; the batch is
- * refused: nft's text is the error.
- *
- * Our own table in the host's namespace is `inet gswarm`: restricted forwarding and masquerade of gswarm0,
- * and the check of the tunnel's sources. That check looks only at VNIs of our range (from 0x100000 up), since
- * another orchestrator may use the same port. */
+ * refused: nft's text is the error. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +20,6 @@
 #include "base/mem.h"
 #include "overlay/internal.h"
 
-#define TABLE "inet gswarm"
 #define ANSWER_MAX (16u << 20)
 #define ANSWER_TIMEOUT_S 15
 
@@ -70,39 +65,39 @@ static int wait_child(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void helper_drop(struct nft_state *s)
+static void helper_drop(struct nft_child *s)
 {
-	if (s->helper_fd >= 0)
-		close(s->helper_fd);
-	s->helper_fd = -1;
-	if (s->helper_pid > 0) { /* its input is closed: it ends by itself, unless it hangs */
-		kill(s->helper_pid, SIGKILL);
-		wait_child(s->helper_pid);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+	if (s->pid > 0) { /* its input is closed: it ends by itself, unless it hangs */
+		kill(s->pid, SIGKILL);
+		wait_child(s->pid);
 	}
-	s->helper_pid = 0;
+	s->pid = 0;
 }
 
 static int helper_start(struct overlay *o)
 {
 	char *const argv[] = {o->nft_helper, NULL};
 	struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
-	struct nft_state *s = &o->nft;
+	struct nft_child *s = &o->nft;
 	int pair[2], rc;
 
 	if (!o->nft_helper)
 		return -ENOENT;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
 		return -errno;
-	rc = spawn_child(o->nft_helper, argv, pair[1], pair[1], false, &s->helper_pid);
+	rc = spawn_child(o->nft_helper, argv, pair[1], pair[1], false, &s->pid);
 	close(pair[1]);
 	if (rc < 0) {
 		close(pair[0]);
-		s->helper_pid = 0;
+		s->pid = 0;
 		return rc;
 	}
 	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	s->helper_fd = pair[0];
+	s->fd = pair[0];
 	return 0;
 }
 
@@ -169,12 +164,12 @@ static bool helper_talk(int fd, const char *netns, const char *batch, uint32_t *
 static int run_by_helper(struct overlay *o, const char *netns, const char *batch, uint32_t *ret_status,
 			 char **ret_text)
 {
-	struct nft_state *s = &o->nft;
+	struct nft_child *s = &o->nft;
 
 	for (int try = 0; try < 2; try++) {
-		if (s->helper_fd < 0 && helper_start(o) < 0)
+		if (s->fd < 0 && helper_start(o) < 0)
 			return -ENOENT;
-		if (helper_talk(s->helper_fd, netns, batch, ret_status, ret_text))
+		if (helper_talk(s->fd, netns, batch, ret_status, ret_text))
 			return 0;
 		helper_drop(s);
 	}
@@ -245,195 +240,32 @@ int nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_
 	return rc;
 }
 
-int nft_apply(struct overlay *o, const char *netns, const char *batch, struct err *e)
-{
-	int rc = nft_run(o, netns, batch, NULL, e);
-
-	if (rc == 0)
-		err_forgive(e);
-	return rc;
-}
-
-/* A child that ended by itself (idle) leaves a zombie until somebody asks. */
 void nft_reap(struct overlay *o)
 {
-	struct nft_state *s = &o->nft;
+	struct nft_child *s = &o->nft;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->helper_pid > 0 && waitpid(s->helper_pid, NULL, WNOHANG) != 0) {
-		s->helper_pid = 0;
+	if (s->pid > 0 && waitpid(s->pid, NULL, WNOHANG) != 0) {
+		s->pid = 0;
 		helper_drop(s);
 	}
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- our table ---- */
-
-int nft_init(struct overlay *o, struct err *e)
+void nft_init(struct overlay *o)
 {
-	o->nft.helper_fd = -1;
+	o->nft.fd = -1;
 	pthread_mutex_init(&o->nft.lock, NULL);
-	/* Without it the generation is not known and rules are compared at every sweep. */
+	/* Without it the generation is not known and rules are compared at every look. */
 	if (nl_conn_open(&o->netfilter, NETLINK_NETFILTER, NULL) < 0)
 		o->netfilter = (struct nl_conn){.fd = -1};
-	return 0;
-}
-
-static void forget(struct overlay *o)
-{
-	struct vtep *v, *tmp;
-
-	HASH_ITER (hh, o->nft.vteps, v, tmp) {
-		HASH_DEL(o->nft.vteps, v);
-		free(v);
-	}
-	free(o->nft.listing);
-	o->nft.listing = NULL;
-	o->nft.base = false;
 }
 
 void nft_fini(struct overlay *o)
 {
-	forget(o);
 	helper_drop(&o->nft);
 	nl_conn_close(&o->netfilter);
 	pthread_mutex_destroy(&o->nft.lock);
-}
-
-static const char *set_of(const struct overlay_ip *ip)
-{
-	return ip->len == 4 ? "vtep4" : "vtep6";
-}
-
-static void print_forwarding(struct overlay *o, struct buf *b)
-{
-	char subnet[48];
-
-	if (o->cfg.egress_subnet.len != 4)
-		return;
-	ip_format(&o->cfg.egress_subnet, subnet);
-	buf_printf(
-		b,
-		"add rule " TABLE " forward iifname gswarm0 ip saddr != %s/%u drop\n"
-		"add rule " TABLE " forward iifname gswarm0 oifname gswarm0 drop\n"
-		"add rule " TABLE " forward iifname gswarm0 tcp flags syn tcp option maxseg size set rt mtu\n"
-		"add rule " TABLE " forward oifname gswarm0 tcp flags syn tcp option maxseg size set rt mtu\n"
-		"add rule " TABLE " forward oifname gswarm0 ct state established,related accept\n"
-		"add rule " TABLE " forward oifname gswarm0 drop\n"
-		"add rule " TABLE " postrouting ip saddr %s/%u oifname != gswarm0 masquerade\n",
-		subnet, o->cfg.egress_subnet.prefix, subnet, o->cfg.egress_subnet.prefix);
-}
-
-/* 96 bits into the UDP header and what follows: 8 bytes of UDP, 4 of flags, then the 24 bits of the VNI. */
-static void print_tunnel(struct overlay *o, struct buf *b)
-{
-	const char *match = "@th,96,24 >= 0x100000";
-
-	buf_printf(b, "add rule " TABLE " tunnel udp dport %u %s meta nfproto ipv4 ip saddr != @vtep4 drop\n",
-		   o->cfg.port, match);
-	buf_printf(b,
-		   "add rule " TABLE " tunnel udp dport %u %s meta nfproto ipv6 ip6 saddr != @vtep6 drop\n",
-		   o->cfg.port, match);
-}
-
-static void print_elements(struct overlay *o, struct buf *b)
-{
-	char text[48];
-
-	if (o->nft.exact)
-		buf_printf(b, "flush set " TABLE " vtep4\nflush set " TABLE " vtep6\n");
-	for (struct vtep *v = o->nft.vteps; v; v = v->hh.next)
-		buf_printf(b, "add element " TABLE " %s { %s }\n", set_of(&v->ip), ip_format(&v->ip, text));
-}
-
-/* One transaction. Elements that an earlier process wrote stay until adoption is done, so that a restart
- * drops no packet of a peer that is not declared again yet. */
-static int write_base(struct overlay *o, struct err *e)
-{
-	struct buf b = {0};
-	int rc;
-
-	buf_printf(&b, "add table " TABLE "\n"
-		       "add set " TABLE " vtep4 { type ipv4_addr; }\n"
-		       "add set " TABLE " vtep6 { type ipv6_addr; }\n"
-		       "add chain " TABLE " tunnel { type filter hook prerouting priority -300; }\n"
-		       "add chain " TABLE " forward { type filter hook forward priority 0; }\n"
-		       "add chain " TABLE " postrouting { type nat hook postrouting priority 100; }\n"
-		       "flush chain " TABLE " tunnel\nflush chain " TABLE " forward\n"
-		       "flush chain " TABLE " postrouting\n");
-	print_tunnel(o, &b);
-	print_forwarding(o, &b);
-	print_elements(o, &b);
-	rc = nft_run(o, NULL, buf_text(&b), NULL, e);
-	buf_fini(&b);
-	free(o->nft.listing);
-	o->nft.listing = NULL;
-	return rc;
-}
-
-int nft_base_ensure(struct overlay *o, struct err *e)
-{
-	int rc = o->nft.base ? 0 : write_base(o, e);
-
-	if (rc < 0)
-		return err_wrap(e, "host rules");
-	o->nft.base = true;
-	return 0;
-}
-
-static struct vtep *vtep_find(struct overlay *o, const struct overlay_ip *ip, uint8_t key[17])
-{
-	struct vtep *v;
-
-	memset(key, 0, 17);
-	key[0] = ip->len;
-	memcpy(key + 1, ip->bytes, ip->len);
-	HASH_FIND(hh, o->nft.vteps, key, 17, v);
-	return v;
-}
-
-static int change_element(struct overlay *o, const char *verb, const struct overlay_ip *ip, struct err *e)
-{
-	char batch[128], text[48];
-
-	free(o->nft.listing);
-	o->nft.listing = NULL;
-	if (!o->nft.base)
-		return 0;
-	snprintf(batch, sizeof(batch), "%s element " TABLE " %s { %s }\n", verb, set_of(ip),
-		 ip_format(ip, text));
-	return nft_run(o, NULL, batch, NULL, e);
-}
-
-int nft_vtep_ref(struct overlay *o, const struct overlay_ip *vtep, struct err *e)
-{
-	uint8_t key[17];
-	struct vtep *v = vtep_find(o, vtep, key);
-	int rc = v ? 0 : change_element(o, "add", vtep, e);
-
-	if (rc < 0)
-		return err_wrap(e, "admit tunnel source");
-	if (!v) {
-		v = xcalloc(1, sizeof(*v));
-		v->ip = *vtep;
-		memcpy(v->key, key, sizeof(v->key));
-		HASH_ADD(hh, o->nft.vteps, key, sizeof(v->key), v);
-	}
-	v->refs++;
-	return 0;
-}
-
-void nft_vtep_unref(struct overlay *o, const struct overlay_ip *vtep)
-{
-	uint8_t key[17];
-	struct vtep *v = vtep_find(o, vtep, key);
-
-	if (!v || --v->refs > 0)
-		return;
-	HASH_DEL(o->nft.vteps, v);
-	free(v);
-	/* A refusal means that somebody removed it already; the sweep compares the whole table. */
-	(void)change_element(o, "delete", vtep, NULL);
 }
 
 static void on_gen(const struct nlmsghdr *h, void *arg)
@@ -444,8 +276,7 @@ static void on_gen(const struct nlmsghdr *h, void *arg)
 		*(uint32_t *)arg = ntohl(nla_get_u32(id));
 }
 
-/* 0: not known. */
-static uint32_t generation(struct overlay *o)
+uint32_t nft_generation(struct overlay *o)
 {
 	struct nfgenmsg nf = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
 	struct nl_batch b = {0};
@@ -456,44 +287,4 @@ static uint32_t generation(struct overlay *o)
 	nl_batch_add(&b, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &nf, sizeof(nf), 0);
 	nlmsg_hdr(b.msg[0])->nlmsg_flags &= (uint16_t)~NLM_F_ACK;
 	return nl_ask_one(&o->netfilter, b.msg[0], on_gen, &gen, NULL) < 0 ? 0 : gen;
-}
-
-static int remember_listing(struct overlay *o, struct err *e)
-{
-	uint32_t gen = generation(o);
-	int rc = nft_run(o, NULL, "list table " TABLE "\n", &o->nft.listing, e);
-
-	o->nft.gen = gen;
-	return rc;
-}
-
-int nft_check(struct overlay *o, unsigned *repairs, struct err *e)
-{
-	char *now = NULL;
-	uint32_t gen = generation(o);
-	bool same;
-
-	if (!o->nft.base || (o->nft.listing && gen != 0 && gen == o->nft.gen))
-		return 0;
-	if (o->nft.listing) {
-		same = nft_run(o, NULL, "list table " TABLE "\n", &now, NULL) == 0 &&
-		       strcmp(now, o->nft.listing) == 0;
-		free(now);
-		if (same) {
-			o->nft.gen = gen;
-			return 0;
-		}
-		(*repairs)++;
-	}
-	/* Changed by somebody (or by us since the last look): all chains and sets as one transaction. */
-	if (write_base(o, e) < 0)
-		return err_wrap(e, "host rules");
-	return remember_listing(o, e);
-}
-
-int nft_remove(struct overlay *o, struct err *e)
-{
-	forget(o);
-	/* "add" first: deleting what is not there would be an error. */
-	return nft_run(o, NULL, "add table " TABLE "\ndelete table " TABLE "\n", NULL, e);
 }

@@ -35,15 +35,20 @@ static int make_pair(struct pair *pr, struct err *e)
 	return nl_batch_run(&pr->net->nl, &b, e);
 }
 
-/* 0: adopted. 1: a leftover was removed, make it again. */
+/* 0: adopted. 1: a leftover was removed, make it again. An end that could not be asked for is not one that is
+ * missing: a pair that works is never taken away for that. */
 static int adopt_pair(struct pair *pr, struct err *e)
 {
 	struct link net_end, task_end;
 	int has_net = link_get(&pr->net->nl, pr->name, &net_end, e);
-	int has_task = link_get(&pr->task->nl, pr->p->ifname, &task_end, e);
+	int has_task = link_get(&pr->task->nl, pr->p->ifname, &task_end, has_net == -ENODEV ? e : NULL);
 	struct nl_batch b = {0};
 	struct nl_msg *m;
 
+	if (has_net < 0 && has_net != -ENODEV)
+		return has_net;
+	if (has_task < 0 && has_task != -ENODEV)
+		return err_set(e, has_task, "cannot look at %s", pr->p->ifname);
 	if (has_net < 0 && has_task < 0)
 		return 1;
 	if (has_net < 0 && reap_is_given_up(pr->net, &task_end, &net_end))
@@ -109,21 +114,36 @@ int port_ensure(struct overlay *o, struct network *n, const struct overlay_port 
 	return rc < 0 ? err_wrap(e, "port of %s", p->netns) : 0;
 }
 
-bool port_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p,
-		   const struct links *links)
+bool port_net_end_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p,
+			   const struct links *links)
+{
+	char name[NAME_MAX_LEN];
+	const struct link *l;
+	struct link asked;
+	struct ns *ns;
+
+	name_port(p->id, name);
+	if (links) {
+		l = links_find(links, name);
+	} else {
+		if (ns_get(o, n->ns_name, &ns, NULL) < 0 || link_get(&ns->nl, name, &asked, NULL) < 0)
+			return false;
+		l = &asked;
+	}
+	return l && l->master == n->br_index && link_is_up(l) && l->mtu == n->spec.mtu;
+}
+
+bool port_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p)
 {
 	struct pair pr;
-	struct link task_end;
+	struct link net_end, task_end;
 	struct routes_view view;
-	const struct link *net_end;
 
-	if (pair_of(o, (struct network *)n, p, &pr, NULL) < 0)
+	if (pair_of(o, (struct network *)n, p, &pr, NULL) < 0 ||
+	    link_get(&pr.net->nl, pr.name, &net_end, NULL) < 0 ||
+	    link_get(&pr.task->nl, p->ifname, &task_end, NULL) < 0 || !link_is_pair(&net_end, &task_end))
 		return false;
-	net_end = links_find(links, pr.name);
-	if (!net_end || link_get(&pr.task->nl, p->ifname, &task_end, NULL) < 0 ||
-	    !link_is_pair(net_end, &task_end))
-		return false;
-	if (net_end->master != n->br_index || !link_is_up(net_end) || net_end->mtu != n->spec.mtu)
+	if (net_end.master != n->br_index || !link_is_up(&net_end) || net_end.mtu != n->spec.mtu)
 		return false;
 	if (!link_is_up(&task_end) || task_end.mtu != n->spec.mtu || memcmp(task_end.mac, p->mac, 6) != 0)
 		return false;

@@ -8,8 +8,10 @@
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
-#include "overlay/fdb.h"
+#include "base/bug.h"
+#include "base/mem.h"
 #include "overlay/internal.h"
 #include "overlay/links.h"
 #include "overlay/reap.h"
@@ -126,36 +128,64 @@ static int finish_links(struct network *n, struct ns *ns, struct err *e)
 	return nl_batch_run(&ns->nl, &b, e);
 }
 
-/* Make the entries those of the declared endpoints. `exact`: also delete what is not declared (an entry that
- * is merely not declared yet, after a restart, must stay until then). */
-static int sync_entries(struct overlay *o, struct network *n, struct ns *ns, bool exact, unsigned *changes,
-			struct err *e)
+static void desired_entries(struct overlay *o, const struct network *n, struct fdb_set *ret)
+{
+	struct endpoint *ep;
+
+	DL_FOREACH (n->endpoints, ep) {
+		struct fdb_entry entries[3];
+
+		if (!endpoint_counts(o, &ep->spec))
+			continue;
+		fdb_of_endpoint(&ep->spec, entries);
+		for (size_t i = 0; i < array_size(entries); i++)
+			fdb_set_add(ret, &entries[i]);
+	}
+}
+
+/* Make the entries those of the declared endpoints. What is not declared is deleted, too, once adoption is
+ * done: until then it may be merely not declared yet. */
+static int sync_entries(struct overlay *o, struct network *n, struct ns *ns, unsigned *changes, struct err *e)
 {
 	struct fdb_set desired = {0}, observed = {0}, writes = {0}, deletes = {0};
 	int rc = fdb_dump(&ns->nl, n->br_index, n->vx_index, &observed, e);
 
-	for (struct endpoint *ep = o->endpoints; rc == 0 && ep; ep = ep->hh.next) {
-		struct fdb_entry entries[3];
-
-		if (strcmp(ep->spec.network_id, n->spec.id) != 0 || !overlay_is_remote(o, &ep->spec))
-			continue;
-		fdb_of_endpoint(&ep->spec, entries);
-		for (int i = 0; i < 3; i++)
-			fdb_set_add(&desired, &entries[i]);
-	}
 	if (rc == 0) {
+		desired_entries(o, n, &desired);
 		fdb_diff(&desired, &observed, &writes, &deletes);
-		if (exact && deletes.n)
+		if (o->adopted && deletes.n)
 			rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &deletes, false, e);
 		if (rc == 0)
 			rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &writes, true, e);
-		*changes += (unsigned)(writes.n + (exact ? deletes.n : 0));
+		*changes += (unsigned)(writes.n + (o->adopted ? deletes.n : 0));
 	}
+	if (rc == 0)
+		n->writes.n = n->deletes.n = 0; /* whatever was noted is among them */
 	fdb_set_fini(&desired);
 	fdb_set_fini(&observed);
 	fdb_set_fini(&writes);
 	fdb_set_fini(&deletes);
 	return rc;
+}
+
+int network_flush(struct overlay *o, struct network *n, struct err *e)
+{
+	struct ns *ns;
+	int rc;
+
+	if (n->writes.n == 0 && n->deletes.n == 0)
+		return 0;
+	rc = ns_get(o, n->ns_name, &ns, e);
+	if (rc == 0 && n->deletes.n)
+		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &n->deletes, false, e);
+	if (rc == 0)
+		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &n->writes, true, e);
+	n->writes.n = n->deletes.n = 0;
+	if (rc < 0) {
+		work_suspect(&n->work);
+		return err_wrap(e, "network %s", n->spec.id);
+	}
+	return 0;
 }
 
 int network_ensure(struct overlay *o, struct network *n, struct err *e)
@@ -165,12 +195,13 @@ int network_ensure(struct overlay *o, struct network *n, struct err *e)
 	struct ns *ns;
 	int rc;
 
-	if (n->live)
+	if (work_is(&n->work, WORK_SETTLED) || work_is(&n->work, WORK_SUSPECT))
 		return 0;
+	bug_if(!network_is_wanted(n));
 	snprintf(mark, sizeof(mark), ALIAS_NET "%s", n->spec.id);
-	rc = nft_base_ensure(o, e);
+	rc = rules_ensure(o, e);
 	if (rc == 0)
-		rc = ns_create(o, n->ns_name, mark, e);
+		rc = ns_create(o, n->ns_name, mark, 0, e);
 	if (rc == 0)
 		rc = ns_get(o, n->ns_name, &ns, e);
 	if (rc == 0)
@@ -180,10 +211,10 @@ int network_ensure(struct overlay *o, struct network *n, struct err *e)
 	if (rc == 0)
 		rc = finish_links(n, ns, e);
 	if (rc == 0)
-		rc = sync_entries(o, n, ns, false, &changes, e);
+		rc = sync_entries(o, n, ns, &changes, e);
 	if (rc < 0)
 		return err_wrap(e, "network %s", n->spec.id);
-	n->live = true;
+	work_done(&n->work, overlay_now_ms());
 	return 0;
 }
 
@@ -235,13 +266,12 @@ static bool has_right_flags(const struct network *n, const struct links *links)
 	       !vx->port.bcast_flood;
 }
 
-static bool is_declared_port(struct overlay *o, const struct network *n, const char *name)
+static bool is_declared_port(const struct network *n, const char *name)
 {
 	char own[NAME_MAX_LEN];
+	struct port *p;
 
-	for (struct port *p = o->ports; p; p = p->hh.next) {
-		if (strcmp(p->spec.network_id, n->spec.id) != 0)
-			continue;
+	DL_FOREACH (n->ports, p) {
 		name_port(p->spec.id, own);
 		if (strcmp(own, name) == 0)
 			return true;
@@ -249,33 +279,55 @@ static bool is_declared_port(struct overlay *o, const struct network *n, const c
 	return false;
 }
 
-static int check_ports(struct overlay *o, struct network *n, struct ns *ns, const struct links *links,
-		       unsigned *repairs, struct err *e)
+static bool is_stray_port(const struct network *n, const struct link *l)
 {
-	int rc = 0;
+	return l->name[0] == 'p' && strcmp(l->kind, "veth") == 0 && !is_declared_port(n, l->name);
+}
 
-	for (size_t i = 0; rc == 0 && i < links->n; i++) {
-		const struct link *l = &links->list[i];
+int network_reap(struct overlay *o, struct network *n, unsigned *repairs, struct err *e)
+{
+	struct links links;
+	struct ns *ns;
+	int rc = ns_get(o, n->ns_name, &ns, e);
 
-		if (l->group == REAP_GROUP) {
+	if (rc == 0)
+		rc = links_dump(&ns->nl, &links, e);
+	if (rc < 0)
+		return err_wrap(e, "network %s", n->spec.id);
+	for (size_t i = 0; rc == 0 && i < links.n; i++) {
+		if (links.list[i].group == REAP_GROUP) {
 			reap_group(o, ns);
-			continue;
+		} else if (is_stray_port(n, &links.list[i])) {
+			rc = reap_link(o, ns, links.list[i].name, e);
+			(*repairs)++;
 		}
-		if (l->name[0] != 'p' || strcmp(l->kind, "veth") != 0 || is_declared_port(o, n, l->name))
-			continue;
-		rc = reap_link(o, ns, l->name, e);
-		(*repairs)++;
 	}
-	for (struct port *p = o->ports; rc == 0 && p; p = p->hh.next) {
-		struct ns *task;
+	links_fini(&links);
+	return rc;
+}
 
-		if (strcmp(p->spec.network_id, n->spec.id) != 0 || port_is_right(o, n, &p->spec, links))
-			continue;
-		if (ns_get(o, p->spec.netns, &task, NULL) < 0)
-			continue; /* the task's namespace went; its owner will detach the port */
-		rc = port_ensure(o, n, &p->spec, e);
-		(*repairs)++;
-	}
+static void look_at_ports(struct overlay *o, struct network *n, const struct links *links)
+{
+	struct port *p;
+
+	for (size_t i = 0; i < links->n; i++)
+		n->strays |= links->list[i].group == REAP_GROUP || is_stray_port(n, &links->list[i]);
+	DL_FOREACH (n->ports, p)
+		if (work_is(&p->work, WORK_SETTLED) && !port_net_end_is_right(o, n, &p->spec, links))
+			work_suspect(&p->work);
+}
+
+/* Build again what is not there. */
+static int rebuild(struct overlay *o, struct network *n, unsigned *repairs, struct err *e)
+{
+	struct port *p;
+	int rc;
+
+	(*repairs)++;
+	work_want(&n->work);
+	rc = network_ensure(o, n, e);
+	DL_FOREACH (n->ports, p)
+		work_suspect(&p->work);
 	return rc;
 }
 
@@ -288,23 +340,20 @@ int network_check(struct overlay *o, struct network *n, unsigned *repairs, struc
 	if (rc == 0)
 		rc = links_dump(&ns->nl, &links, e);
 	if (rc == E_NOT_FOUND || (rc == 0 && !has_right_devices(o, n, &links))) {
-		n->live = false;
-		(*repairs)++;
-		rc = network_ensure(o, n, e);
 		links_fini(&links);
-		if (rc == 0)
-			rc = ns_get(o, n->ns_name, &ns, e);
-		if (rc == 0)
-			rc = links_dump(&ns->nl, &links, e);
+		return rebuild(o, n, repairs, e);
 	}
 	if (rc == 0 && !has_right_flags(n, &links)) {
 		(*repairs)++;
 		rc = finish_links(n, ns, e);
 	}
 	if (rc == 0)
-		rc = sync_entries(o, n, ns, true, repairs, e);
+		rc = sync_entries(o, n, ns, repairs, e);
 	if (rc == 0)
-		rc = check_ports(o, n, ns, &links, repairs, e);
+		look_at_ports(o, n, &links);
 	links_fini(&links);
-	return rc < 0 ? err_wrap(e, "network %s", n->spec.id) : 0;
+	if (rc < 0)
+		return err_wrap(e, "network %s", n->spec.id);
+	work_done(&n->work, overlay_now_ms());
+	return 0;
 }

@@ -18,6 +18,7 @@
 #include "proto/dispatch.pb-c.h"
 #include "worker/items.h"
 #include "worker/logs.h"
+#include "worker/netglue.h"
 #include "worker/tasks.h"
 
 #define BACKOFF_FIRST_MS 100
@@ -291,6 +292,7 @@ static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 	a->backoff = backoff_within(a->heartbeat_ms);
 	snprintf(a->session_id, sizeof(a->session_id), "%s", ev->session_id);
 	worker_managers_set(a->w, ev->managers, ev->n_managers);
+	netglue_pool_set(a->w->net, ev->addr_pool);
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
 	tasks_report_anew(a->w->tasks);
 	log_info("session open manager=%s session=%s", a->manager, a->session_id);

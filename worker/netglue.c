@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a queue of declarations carried out by one pool job at a time, in order, and plans that
- * tasks carry out themselves. What can fail is the kernel: it is logged, and the reconcile pass (on events,
- * debounced, and every minute, jittered) tries again. A network goes only when no plan uses it any more. */
+/* The happy path is: a row becomes a declaration, and one pool job at a time brings the kernel to it. What can
+ * fail is the kernel: the overlay remembers what it did not take and says when to try again; here it is only
+ * logged. Rows are kept as far as names and readiness need them. */
 #include "worker/netglue.h"
 
 #include <arpa/inet.h>
@@ -11,7 +11,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <uthash.h>
+#include <utlist.h>
 
+#include "base/bug.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -19,189 +22,201 @@
 #include "worker/tasks.h"
 #include "worker/worker.h"
 
-#define SWEEP_MS 60000
-#define EVENT_WAIT_MS 1000 /* our own writes raise events too: look once they are over */
+#define EVENT_WAIT_MS 250 /* a change brings several events: look once they are over */
 #define HOSTS_WAIT_MS 50
 #define SETTLE_MS 300
-#define EGRESS_SUBNET "172.31.0.0"
-
-enum op_kind {
-	OP_NET_SET,
-	OP_NET_REMOVE,
-	OP_EP_SET,
-	OP_EP_REMOVE,
-	OP_ADOPT_DONE,
-	OP_RECONCILE,
-	OP_REMOVE_ALL
-};
-
-struct op {
-	struct op *next;
-	enum op_kind kind;
-	struct overlay_network net;
-	struct overlay_endpoint ep;
-	char id[56];
-	char **keep; /* ADOPT_DONE: namespaces that stay */
-	size_t n_keep;
-	void (*done)(const struct err *e, void *arg);
-	void *arg;
-	struct err err;
-	unsigned repairs;
-};
+#define NET_MAGIC MAGIC('n', 'e', 't', 'g')
 
 struct net {
-	struct net *next;
 	char id[ID_LEN + 1];
 	struct overlay_network o;
-	bool marked, removing;
-	unsigned users; /* plans */
+	bool internal, declared; /* declared: not only spoken of by an endpoint */
+	bool marked;
+	struct ep *eps; /* utlist */
+	UT_hash_handle hh;
 };
 
 struct ep {
-	struct ep *next;
-	char id[56], network_id[ID_LEN + 1], name[128], ip[INET6_ADDRSTRLEN];
+	struct ep *prev, *next; /* in net->eps */
+	struct net *net;
+	char id[56], name[128], ip[INET6_ADDRSTRLEN];
 	uint64_t version;
 	bool marked;
+	UT_hash_handle hh;
 };
 
 struct netglue {
+	uint32_t magic;
 	struct worker *w;
 	struct overlay *overlay;
 	struct net *nets;
 	struct ep *eps;
-	struct op *queue, **tail;
-	bool working, in_set, adopted, closing, set_seen;
+	bool in_set, adopted, closing;
+	bool passing, pass_again; /* one pass at a time */
+	unsigned jobs;
 	uint64_t repairs;
 	uv_poll_t events;
-	struct loop_timer sweep, event_wait, hosts, settle;
+	struct loop_timer pass, hosts, settle;
+	int64_t pass_due_ms; /* what the timer is set to; 0: not set */
 	unsigned handles;
+};
+
+/* One job on the pool. It touches only the overlay, which has a lock of its own. */
+struct job {
+	struct netglue *n;
+	void (*work)(struct job *j);
+	void (*back)(struct job *j);
+	struct overlay_pass pass;
+	struct err err;
+	char **keep; /* namespaces that stay, when adoption ends */
+	size_t n_keep;
+	char *text; /* of a dump */
+	union {
+		void (*removed)(const struct err *e, void *arg);
+		void (*dumped)(const char *text, void *arg);
+	} done;
+	void *arg;
 };
 
 struct net_plan {
 	struct netglue *n;
-	char netns[128], slot_id[ID_LEN + 1];
-	struct overlay_network *nets;
+	char netns[128], task_id[ID_LEN + 1];
 	struct overlay_port *ports;
 	size_t n_ports;
 	bool egress;
-	char **net_ids;
+	pid_t pid;
 };
 
-static void work_next(struct netglue *n);
-
-/* ---- the queue ---- */
-
-static void op_do(struct overlay *o, struct op *op)
-{
-	struct err *e = &op->err;
-
-	switch (op->kind) {
-	case OP_NET_SET:
-		overlay_network_set(o, &op->net, e);
-		break;
-	case OP_NET_REMOVE:
-		overlay_network_remove(o, op->id, e);
-		break;
-	case OP_EP_SET:
-		overlay_endpoint_set(o, &op->ep, e);
-		break;
-	case OP_EP_REMOVE:
-		overlay_endpoint_remove(o, op->id, e);
-		break;
-	case OP_ADOPT_DONE:
-		overlay_adopt_done(o, (const char *const *)op->keep, op->n_keep, e);
-		break;
-	case OP_RECONCILE:
-		overlay_reconcile(o, &op->repairs, e);
-		break;
-	case OP_REMOVE_ALL:
-		overlay_remove_all(o, e);
-		break;
-	}
-}
-
-struct batch {
-	struct netglue *n;
-	struct op *ops;
-};
-
-static void batch_work(void *arg)
-{
-	struct batch *b = arg;
-
-	for (struct op *op = b->ops; op != NULL; op = op->next)
-		op_do(b->n->overlay, op);
-}
-
-static void op_free(struct op *op)
-{
-	for (size_t i = 0; i < op->n_keep; i++)
-		free(op->keep[i]);
-	free(op->keep);
-	free(op);
-}
-
-static void op_finish(struct netglue *n, struct op *op)
-{
-	static const char *const names[] = {"network", "remove network", "endpoint",  "remove endpoint",
-					    "adopt",   "reconcile",      "remove all"};
-
-	n->repairs += op->repairs;
-	if (op->repairs > 0)
-		log_info("overlay: repaired %u objects", op->repairs);
-	if (op->err.code != 0)
-		log_warn("overlay: %s: %s", names[op->kind], op->err.msg);
-	if (op->done != NULL)
-		op->done(&op->err, op->arg);
-	op_free(op);
-}
+/* ---- jobs ---- */
 
 static void netglue_gone(struct netglue *n);
 
-static void batch_back(void *arg)
+static void on_work(void *arg)
 {
-	struct batch *b = arg;
-	struct netglue *n = b->n;
+	struct job *j = arg;
 
-	n->working = false;
-	while (b->ops != NULL) {
-		struct op *op = b->ops;
+	j->work(j);
+}
 
-		b->ops = op->next;
-		op_finish(n, op);
-	}
-	free(b);
+static void on_back(void *arg)
+{
+	struct job *j = arg;
+	struct netglue *n = magic_of(struct netglue, NET_MAGIC, j->n);
+
+	bug_if(n->jobs == 0);
+	n->jobs--;
+	j->back(j);
+	for (size_t i = 0; i < j->n_keep; i++)
+		free(j->keep[i]);
+	free(j->keep);
+	free(j->text);
+	free(j);
 	if (n->closing)
 		netglue_gone(n);
-	else
-		work_next(n);
 }
 
-static void work_next(struct netglue *n)
+static struct job *job_new(struct netglue *n, void (*work)(struct job *j), void (*back)(struct job *j))
 {
-	struct batch *b;
+	struct job *j = xcalloc(1, sizeof(*j));
 
-	if (n->working || n->queue == NULL)
+	*j = (struct job){.n = n, .work = work, .back = back};
+	return j;
+}
+
+static void job_start(struct job *j)
+{
+	bug_if_off_loop();
+	j->n->jobs++;
+	loop_work(j->n->w->loop, on_work, on_back, j);
+}
+
+/* ---- passes ---- */
+
+static void pass_soon(struct netglue *n, uint64_t wait_ms)
+{
+	int64_t due = (int64_t)uv_now(n->w->loop) + (int64_t)wait_ms;
+
+	if (n->closing)
 		return;
-	b = xcalloc(1, sizeof(*b));
-	b->n = n;
-	b->ops = n->queue;
-	n->queue = NULL;
-	n->tail = &n->queue;
-	n->working = true;
-	loop_work(n->w->loop, batch_work, batch_back, b);
+	if (n->passing) {
+		n->pass_again |= wait_ms == 0;
+		return;
+	}
+	if (n->pass_due_ms != 0 && n->pass_due_ms <= due)
+		return;
+	n->pass_due_ms = due;
+	loop_timer_set(&n->pass, wait_ms);
 }
 
-static struct op *op_put(struct netglue *n, enum op_kind kind, const char *id)
+static void pass_work(struct job *j)
 {
-	struct op *op = xcalloc(1, sizeof(*op));
+	if (j->keep)
+		overlay_adopt_done(j->n->overlay, (const char *const *)j->keep, j->n_keep, &j->err);
+	if (j->err.code == 0)
+		overlay_pass(j->n->overlay, &j->pass, &j->err);
+	else
+		overlay_pass(j->n->overlay, &j->pass, NULL);
+}
 
-	op->kind = kind;
-	if (id != NULL)
-		snprintf(op->id, sizeof(op->id), "%s", id);
-	*n->tail = op;
-	n->tail = &op->next;
-	return op;
+static void pass_back(struct job *j)
+{
+	struct netglue *n = j->n;
+
+	n->passing = false;
+	n->repairs += j->pass.repairs;
+	if (j->pass.repairs > 0)
+		log_info("overlay: mended %u objects", j->pass.repairs);
+	if (j->err.code != 0)
+		log_warn("overlay: %s; %u objects wait, next try in %u ms", j->err.msg, j->pass.waiting,
+			 j->pass.wait_ms);
+	pass_soon(n, n->pass_again ? 0 : j->pass.wait_ms);
+	n->pass_again = false;
+}
+
+static void pass_start(struct netglue *n, char **take_keep, size_t n_keep)
+{
+	struct job *j = job_new(n, pass_work, pass_back);
+
+	bug_if(n->passing);
+	j->keep = take_keep;
+	j->n_keep = n_keep;
+	n->passing = true;
+	job_start(j);
+}
+
+static void on_pass(void *arg)
+{
+	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+
+	n->pass_due_ms = 0;
+	if (!n->passing)
+		pass_start(n, NULL, 0);
+}
+
+static void on_events(uv_poll_t *poll, int status, int events)
+{
+	struct netglue *n = magic_of(struct netglue, NET_MAGIC, poll->data);
+
+	if (overlay_events_drain(n->overlay))
+		pass_soon(n, EVENT_WAIT_MS);
+}
+
+/* Everything that runs has been declared again: what is left over in the kernel is nobody's. */
+static void on_settle(void *arg)
+{
+	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+	char **keep;
+	size_t n_keep;
+
+	if (n->adopted)
+		return;
+	if (n->passing || !tasks_net_settled(n->w->tasks)) {
+		loop_timer_set(&n->settle, SETTLE_MS);
+		return;
+	}
+	n->adopted = true;
+	tasks_netns_list(n->w->tasks, &keep, &n_keep);
+	pass_start(n, keep, n_keep);
 }
 
 /* ---- rows ---- */
@@ -217,161 +232,195 @@ static void ip_fill(struct overlay_ip *ret, const ProtobufCBinaryData *ip, uint3
 
 static struct net *net_find(const struct netglue *n, const char *id)
 {
-	struct net *net = n->nets;
+	struct net *net;
 
-	while (net != NULL && strcmp(net->id, id) != 0)
-		net = net->next;
+	HASH_FIND_STR(n->nets, id, net);
 	return net;
+}
+
+static struct net *net_get(struct netglue *n, const char *id)
+{
+	struct net *net = net_find(n, id);
+
+	if (net)
+		return net;
+	net = xcalloc(1, sizeof(*net));
+	snprintf(net->id, sizeof(net->id), "%s", id);
+	HASH_ADD_STR(n->nets, id, net);
+	return net;
+}
+
+static void net_review(struct netglue *n, struct net *net)
+{
+	if (net->declared || net->eps)
+		return;
+	HASH_DEL(n->nets, net);
+	free(net);
 }
 
 void netglue_network_set(struct netglue *n, const Gs__Network *row)
 {
-	struct net *net;
 	struct overlay_network o = {0};
+	struct err e = {0};
+	struct net *net;
 
-	if (row->meta == NULL || row->subnet == NULL || !id_is_valid(row->meta->id))
+	if (!row->meta || !row->subnet || !id_is_valid(row->meta->id))
 		return; /* not allocated yet: it comes again */
 	snprintf(o.id, sizeof(o.id), "%s", row->meta->id);
 	o.vni = row->vni;
 	o.mtu = row->mtu;
-	o.internal = row->spec != NULL && row->spec->internal;
+	o.generation = row->meta->version;
 	ip_fill(&o.subnet, &row->subnet->ip, row->subnet->prefix);
-	net = net_find(n, row->meta->id);
-	if (net == NULL) {
-		net = xcalloc(1, sizeof(*net));
-		snprintf(net->id, sizeof(net->id), "%s", row->meta->id);
-		net->next = n->nets;
-		n->nets = net;
-	} else if (memcmp(&net->o, &o, sizeof(o)) == 0) {
-		net->marked = true;
-		net->removing = false;
-		return;
-	}
-	net->o = o;
+	net = net_get(n, row->meta->id);
+	net->internal = row->spec && row->spec->internal;
 	net->marked = true;
-	net->removing = false;
-	op_put(n, OP_NET_SET, NULL)->net = o;
-	work_next(n);
-	tasks_kick(n->w->tasks);
-}
-
-static void net_drop(struct netglue *n, struct net *net)
-{
-	struct net **p = &n->nets;
-
-	if (net->users > 0)
+	if (net->declared && memcmp(&net->o, &o, sizeof(o)) == 0)
 		return;
-	while (*p != net)
-		p = &(*p)->next;
-	*p = net->next;
-	op_put(n, OP_NET_REMOVE, net->id);
-	work_next(n);
-	free(net);
+	net->o = o;
+	net->declared = true;
+	if (overlay_network_set(n->overlay, &o, &e) < 0)
+		log_warn("overlay: %s", e.msg);
+	pass_soon(n, 0);
+	tasks_kick(n->w->tasks);
 }
 
 void netglue_network_remove(struct netglue *n, const char *network_id)
 {
 	struct net *net = net_find(n, network_id);
 
-	if (net == NULL)
+	if (!net || !net->declared)
 		return;
-	net->removing = true;
-	net_drop(n, net);
+	net->declared = false;
+	overlay_network_remove(n->overlay, network_id);
+	net_review(n, net);
+	pass_soon(n, 0);
 }
 
 static struct ep *ep_find(const struct netglue *n, const char *id)
 {
-	struct ep *ep = n->eps;
+	struct ep *ep;
 
-	while (ep != NULL && strcmp(ep->id, id) != 0)
-		ep = ep->next;
+	HASH_FIND_STR(n->eps, id, ep);
 	return ep;
+}
+
+/* The hosts files, once for many; a stream of changes does not put them off for ever. */
+static void hosts_changed(struct netglue *n)
+{
+	if (!uv_is_active((uv_handle_t *)&n->hosts.uv))
+		loop_timer_set(&n->hosts, HOSTS_WAIT_MS);
+}
+
+static struct ep *ep_get(struct netglue *n, const Gs__Endpoint *row)
+{
+	struct ep *ep = ep_find(n, row->meta->id);
+
+	if (!ep) {
+		ep = xcalloc(1, sizeof(*ep));
+		snprintf(ep->id, sizeof(ep->id), "%s", row->meta->id);
+		HASH_ADD_STR(n->eps, id, ep);
+	} else if (strcmp(ep->net->id, row->network_id) == 0) {
+		return ep;
+	} else {
+		DL_DELETE(ep->net->eps, ep);
+		net_review(n, ep->net);
+	}
+	ep->net = net_get(n, row->network_id);
+	DL_APPEND(ep->net->eps, ep);
+	return ep;
+}
+
+static void ep_declare(struct netglue *n, const Gs__Endpoint *row)
+{
+	struct overlay_endpoint o = {.generation = row->generation};
+	struct err e = {0};
+
+	if (row->vtep_ip.len == 0)
+		return; /* not placed: an address without a place */
+	snprintf(o.id, sizeof(o.id), "%s", row->meta->id);
+	snprintf(o.network_id, sizeof(o.network_id), "%s", row->network_id);
+	ip_fill(&o.ip, &row->addr->ip, row->addr->prefix);
+	ip_fill(&o.vtep, &row->vtep_ip, 32);
+	memcpy(o.mac, row->mac.data, 6);
+	if (overlay_endpoint_set(n->overlay, &o, &e) < 0)
+		log_warn("overlay: %s", e.msg);
+	pass_soon(n, 0);
 }
 
 void netglue_endpoint_set(struct netglue *n, const Gs__Endpoint *row)
 {
 	struct ep *ep;
-	struct op *op;
 
-	if (row->meta == NULL || row->addr == NULL || row->mac.len != 6)
+	if (!row->meta || !row->addr || row->mac.len != 6 || !id_is_valid(row->network_id))
 		return;
-	ep = ep_find(n, row->meta->id);
-	if (ep != NULL && ep->version == row->meta->version) {
-		ep->marked = true;
-		return;
-	}
-	if (ep == NULL) {
-		ep = xcalloc(1, sizeof(*ep));
-		snprintf(ep->id, sizeof(ep->id), "%s", row->meta->id);
-		ep->next = n->eps;
-		n->eps = ep;
-	}
+	ep = ep_get(n, row);
 	ep->marked = true;
+	if (ep->version == row->meta->version)
+		return;
 	ep->version = row->meta->version;
-	snprintf(ep->network_id, sizeof(ep->network_id), "%s", row->network_id);
 	snprintf(ep->name, sizeof(ep->name), "%s", row->name);
 	addr_format(&row->addr->ip, ep->ip, sizeof(ep->ip));
-	loop_timer_set(&n->hosts, HOSTS_WAIT_MS);
-	if (row->vtep_ip.len == 0)
-		return; /* not placed: an address without a place */
-	op = op_put(n, OP_EP_SET, NULL);
-	snprintf(op->ep.id, sizeof(op->ep.id), "%s", row->meta->id);
-	snprintf(op->ep.network_id, sizeof(op->ep.network_id), "%s", row->network_id);
-	ip_fill(&op->ep.ip, &row->addr->ip, row->addr->prefix);
-	ip_fill(&op->ep.vtep, &row->vtep_ip, 32);
-	memcpy(op->ep.mac, row->mac.data, 6);
-	op->ep.generation = row->generation;
-	work_next(n);
+	hosts_changed(n);
+	ep_declare(n, row);
+}
+
+static void ep_drop(struct netglue *n, struct ep *ep)
+{
+	struct net *net = ep->net;
+
+	overlay_endpoint_remove(n->overlay, ep->id);
+	HASH_DEL(n->eps, ep);
+	DL_DELETE(net->eps, ep);
+	net_review(n, net);
+	free(ep);
+	pass_soon(n, 0);
+	hosts_changed(n);
 }
 
 void netglue_endpoint_remove(struct netglue *n, const char *id)
 {
-	for (struct ep **p = &n->eps; *p != NULL; p = &(*p)->next) {
-		struct ep *ep = *p;
+	struct ep *ep = ep_find(n, id);
 
-		if (strcmp(ep->id, id) != 0)
-			continue;
-		*p = ep->next;
-		free(ep);
-		op_put(n, OP_EP_REMOVE, id);
-		work_next(n);
-		loop_timer_set(&n->hosts, HOSTS_WAIT_MS);
+	if (ep)
+		ep_drop(n, ep);
+}
+
+void netglue_pool_set(struct netglue *n, const char *pool)
+{
+	struct overlay_ip ip = {0};
+	Gs__Addr *addr = NULL;
+
+	if (addr_parse_cidr(pool, &addr, NULL) < 0)
 		return;
-	}
+	ip_fill(&ip, &addr->ip, addr->prefix);
+	obj_free(addr);
+	overlay_egress_pool_set(n->overlay, &ip);
 }
 
 void netglue_set_begin(struct netglue *n)
 {
 	n->in_set = true;
-	for (struct net *net = n->nets; net != NULL; net = net->next)
+	for (struct net *net = n->nets; net; net = net->hh.next)
 		net->marked = false;
-	for (struct ep *ep = n->eps; ep != NULL; ep = ep->next)
+	for (struct ep *ep = n->eps; ep; ep = ep->hh.next)
 		ep->marked = false;
 }
 
 void netglue_set_end(struct netglue *n)
 {
-	struct net *next_net;
-	struct ep *next_ep;
+	struct net *net, *net_tmp;
+	struct ep *ep, *ep_tmp;
+	bool in_set = n->in_set;
 
-	for (struct ep *ep = n->eps; n->in_set && ep != NULL; ep = next_ep) {
-		next_ep = ep->next;
-		if (!ep->marked) {
-			char id[56];
-
-			memcpy(id, ep->id, sizeof(id));
-			netglue_endpoint_remove(n, id);
-		}
-	}
-	for (struct net *net = n->nets; n->in_set && net != NULL; net = next_net) {
-		next_net = net->next;
-		if (!net->marked) {
-			net->removing = true;
-			net_drop(n, net);
-		}
-	}
 	n->in_set = false;
-	n->set_seen = true;
+	HASH_ITER (hh, n->eps, ep, ep_tmp) {
+		if (in_set && !ep->marked)
+			ep_drop(n, ep);
+	}
+	HASH_ITER (hh, n->nets, net, net_tmp) {
+		if (in_set && !net->marked)
+			netglue_network_remove(n, net->id);
+	}
 	if (!n->adopted)
 		loop_timer_set(&n->settle, SETTLE_MS);
 }
@@ -380,12 +429,13 @@ bool netglue_ready(const struct netglue *n, const Gs__Task *task)
 {
 	for (size_t i = 0; i < task->n_addresses; i++) {
 		const Gs__SlotAddress *a = task->addresses[i];
+		const struct net *net = net_find(n, a->network_id);
 
-		if (net_find(n, a->network_id) == NULL || a->addr == NULL)
+		if (!net || !net->declared || !a->addr)
 			return false;
 	}
-	/* An address must have been reserved for each network of the spec. */
-	return task->spec == NULL || task->n_addresses >= task->spec->n_networks;
+	/* An address must have been leased for each network of the spec. */
+	return !task->spec || task->n_addresses >= task->spec->n_networks;
 }
 
 uint64_t netglue_repairs(const struct netglue *n)
@@ -393,196 +443,170 @@ uint64_t netglue_repairs(const struct netglue *n)
 	return n->repairs;
 }
 
-static bool task_has_network(const Gs__Task *task, const char *network_id)
-{
-	for (size_t i = 0; i < task->n_addresses; i++)
-		if (strcmp(task->addresses[i]->network_id, network_id) == 0)
-			return true;
-	return false;
-}
-
 char *netglue_hosts(const struct netglue *n, const Gs__Task *task)
 {
 	struct buf out = {0};
 	char ip[INET6_ADDRSTRLEN];
+	const struct ep *ep;
 
 	for (size_t i = 0; i < task->n_addresses; i++)
-		if (task->addresses[i]->addr != NULL)
+		if (task->addresses[i]->addr)
 			buf_printf(&out, "%s %s%s%s\n",
 				   addr_format(&task->addresses[i]->addr->ip, ip, sizeof(ip)), task->name,
 				   *task->spec->hostname ? " " : "", task->spec->hostname);
-	for (const struct ep *ep = n->eps; ep != NULL; ep = ep->next)
-		if (*ep->name && strcmp(ep->name, task->name) != 0 && task_has_network(task, ep->network_id))
-			buf_printf(&out, "%s %s\n", ep->ip, ep->name);
+	for (size_t i = 0; i < task->n_addresses; i++) {
+		const struct net *net = net_find(n, task->addresses[i]->network_id);
+
+		DL_FOREACH (net ? net->eps : NULL, ep)
+			if (*ep->name && strcmp(ep->name, task->name) != 0)
+				buf_printf(&out, "%s %s\n", ep->ip, ep->name);
+	}
 	buf_text(&out);
 	return (char *)out.data;
 }
 
-void netglue_dump(const struct netglue *n, struct buf *out)
-{
-	cleanup_free char *text = overlay_dump(n->overlay);
+/* ---- the whole ---- */
 
-	for (const struct net *net = n->nets; net != NULL; net = net->next)
-		buf_printf(out, "network %s vni=%u mtu=%u users=%u\n", net->id, net->o.vni, net->o.mtu,
-			   net->users);
-	for (const struct ep *ep = n->eps; ep != NULL; ep = ep->next)
-		buf_printf(out, "endpoint %s %s %s\n", ep->id, ep->name, ep->ip);
-	buf_printf(out, "repairs %llu\n%s", (unsigned long long)n->repairs, text != NULL ? text : "");
+static void dump_work(struct job *j)
+{
+	j->text = overlay_dump(j->n->overlay);
+}
+
+static void dump_back(struct job *j)
+{
+	struct netglue *n = j->n;
+	struct buf out = {0};
+
+	for (const struct net *net = n->nets; net; net = net->hh.next)
+		buf_printf(&out, "network %s vni=%u mtu=%u declared=%d\n", net->id, net->o.vni, net->o.mtu,
+			   net->declared);
+	for (const struct ep *ep = n->eps; ep; ep = ep->hh.next)
+		buf_printf(&out, "endpoint %s %s %s\n", ep->id, ep->name, ep->ip);
+	buf_printf(&out, "repairs %llu\n%s", (unsigned long long)n->repairs, j->text ? j->text : "");
+	j->done.dumped(buf_text(&out), j->arg);
+	buf_fini(&out);
+}
+
+void netglue_dump(struct netglue *n, void (*done)(const char *text, void *arg), void *arg)
+{
+	struct job *j = job_new(n, dump_work, dump_back);
+
+	j->done.dumped = done;
+	j->arg = arg;
+	job_start(j);
+}
+
+static void remove_work(struct job *j)
+{
+	overlay_remove_all(j->n->overlay, &j->err);
+}
+
+static void remove_back(struct job *j)
+{
+	if (j->err.code != 0)
+		log_warn("overlay: remove all: %s", j->err.msg);
+	j->done.removed(&j->err, j->arg);
 }
 
 void netglue_remove_all(struct netglue *n, void (*done)(const struct err *e, void *arg), void *arg)
 {
-	struct op *op = op_put(n, OP_REMOVE_ALL, NULL);
+	struct job *j = job_new(n, remove_work, remove_back);
 
-	op->done = done;
-	op->arg = arg;
-	work_next(n);
+	j->done.removed = done;
+	j->arg = arg;
+	job_start(j);
 }
 
 /* ---- plans ---- */
 
+static void plan_port(struct net_plan *p, const Gs__SlotAddress *a, const Gs__Task *task)
+{
+	struct overlay_port *port = &p->ports[p->n_ports];
+
+	snprintf(port->netns, sizeof(port->netns), "%s", p->netns);
+	snprintf(port->owner, sizeof(port->owner), "%s", p->task_id);
+	snprintf(port->id, sizeof(port->id), "%s.%s", a->network_id, task->slot_id);
+	snprintf(port->network_id, sizeof(port->network_id), "%s", a->network_id);
+	snprintf(port->ifname, sizeof(port->ifname), "eth%zu", p->n_ports);
+	ip_fill(&port->ip, &a->addr->ip, a->addr->prefix);
+	memcpy(port->mac, a->mac.data, 6);
+	p->n_ports++;
+}
+
+/* A task on internal networks alone has no way out; one more network that is not internal gives it one. */
 struct net_plan *net_plan_new(struct netglue *n, const Gs__Task *task)
 {
 	struct net_plan *p = xcalloc(1, sizeof(*p));
-	bool internal = false;
+	size_t internal = 0;
 
 	p->n = n;
 	snprintf(p->netns, sizeof(p->netns), "%s", task->name);
-	snprintf(p->slot_id, sizeof(p->slot_id), "%s", task->slot_id);
-	p->nets = xcalloc(task->n_addresses + 1, sizeof(*p->nets));
+	snprintf(p->task_id, sizeof(p->task_id), "%s", task->meta->id);
 	p->ports = xcalloc(task->n_addresses + 1, sizeof(*p->ports));
-	p->net_ids = xcalloc(task->n_addresses + 1, sizeof(*p->net_ids));
 	for (size_t i = 0; i < task->n_addresses; i++) {
 		const Gs__SlotAddress *a = task->addresses[i];
-		struct net *net = net_find(n, a->network_id);
-		struct overlay_port *port;
+		const struct net *net = net_find(n, a->network_id);
 
-		if (net == NULL || a->addr == NULL || a->mac.len != 6)
+		if (!a->addr || a->mac.len != 6)
 			continue;
-		port = &p->ports[p->n_ports];
-		p->nets[p->n_ports] = net->o;
-		net->users++;
-		internal |= net->o.internal;
-		snprintf(port->netns, sizeof(port->netns), "%s", p->netns);
-		snprintf(port->id, sizeof(port->id), "%s.%s", a->network_id, task->slot_id);
-		snprintf(port->network_id, sizeof(port->network_id), "%s", a->network_id);
-		snprintf(port->ifname, sizeof(port->ifname), "eth%zu", p->n_ports);
-		ip_fill(&port->ip, &a->addr->ip, a->addr->prefix);
-		memcpy(port->mac, a->mac.data, 6);
-		p->n_ports++;
+		internal += net && net->internal;
+		plan_port(p, a, task);
 	}
-	p->egress = !internal;
+	p->egress = p->n_ports == 0 || internal < p->n_ports;
 	return p;
 }
 
 void net_plan_free(struct net_plan *p)
 {
-	for (size_t i = 0; i < p->n_ports; i++) {
-		struct net *net = net_find(p->n, p->nets[i].id);
-
-		if (net != NULL) {
-			net->users--;
-			if (net->removing)
-				net_drop(p->n, net);
-		}
-	}
-	free(p->nets);
 	free(p->ports);
-	free(p->net_ids);
 	free(p);
+}
+
+void net_plan_process(struct net_plan *p, pid_t pid)
+{
+	p->pid = pid;
+}
+
+/* Keeps the first error, and goes on: each call declares what it is about. */
+static void attach_note(struct err *e, int rc, const struct err *one, const char *netns)
+{
+	if (rc == 0 || e->code != 0)
+		return;
+	*e = *one;
+	err_wrap(e, "network of %s", netns);
 }
 
 int net_attach(struct net_plan *p, struct err *e)
 {
 	struct overlay *o = p->n->overlay;
+	struct err one = {0};
 
-	if (overlay_netns_create(o, p->netns, e) < 0)
-		return e->code;
+	attach_note(e, overlay_netns_create(o, p->netns, p->task_id, p->pid, &one), &one, p->netns);
 	for (size_t i = 0; i < p->n_ports; i++)
-		/* The declaration may still be in the queue; it is idempotent. */
-		if (overlay_network_set(o, &p->nets[i], e) < 0 || overlay_attach(o, &p->ports[i], e) < 0)
-			return err_wrap(e, "network of %s", p->netns);
-	if (p->egress && overlay_egress_attach(o, p->netns, p->slot_id, e) < 0)
-		return err_wrap(e, "egress of %s", p->netns);
-	return 0;
+		attach_note(e, overlay_attach(o, &p->ports[i], &one), &one, p->netns);
+	if (p->egress)
+		attach_note(e, overlay_egress_attach(o, p->netns, p->task_id, &one), &one, p->netns);
+	return e->code;
 }
 
 void net_detach(struct net_plan *p)
 {
 	struct overlay *o = p->n->overlay;
 
-	/* What fails here is found by the reconcile pass, which removes what nobody declares. */
-	if (p->egress)
-		overlay_egress_detach(o, p->slot_id, NULL);
+	overlay_egress_detach(o, p->task_id, NULL);
 	for (size_t i = 0; i < p->n_ports; i++)
-		overlay_detach(o, p->ports[i].id, NULL);
-	overlay_netns_remove(o, p->netns, NULL);
-}
-
-/* ---- timers and events ---- */
-
-static void reconcile(struct netglue *n)
-{
-	for (const struct op *op = n->queue; op != NULL; op = op->next)
-		if (op->kind == OP_RECONCILE)
-			return;
-	op_put(n, OP_RECONCILE, NULL);
-	work_next(n);
-}
-
-static void on_sweep(void *arg)
-{
-	struct netglue *n = arg;
-	uint32_t r;
-
-	random_bytes(&r, sizeof(r));
-	loop_timer_set(&n->sweep, SWEEP_MS * 3 / 4 + r % (SWEEP_MS / 2));
-	if (n->adopted)
-		reconcile(n);
-}
-
-static void on_event_wait(void *arg)
-{
-	struct netglue *n = arg;
-
-	if (n->adopted)
-		reconcile(n);
-}
-
-static void on_events(uv_poll_t *poll, int status, int events)
-{
-	struct netglue *n = poll->data;
-
-	if (overlay_events_drain(n->overlay) && !uv_is_active((uv_handle_t *)&n->event_wait.uv))
-		loop_timer_set(&n->event_wait, EVENT_WAIT_MS);
-}
-
-static void on_hosts(void *arg)
-{
-	struct netglue *n = arg;
-
-	tasks_hosts_changed(n->w->tasks);
-}
-
-/* Everything that runs has been declared again: what is left over in the kernel is nobody's. */
-static void on_settle(void *arg)
-{
-	struct netglue *n = arg;
-	struct op *op;
-
-	if (n->adopted)
-		return;
-	if (!tasks_net_settled(n->w->tasks)) {
-		loop_timer_set(&n->settle, SETTLE_MS);
-		return;
-	}
-	n->adopted = true;
-	op = op_put(n, OP_ADOPT_DONE, NULL);
-	tasks_netns_list(n->w->tasks, &op->keep, &op->n_keep);
-	work_next(n);
+		overlay_detach(o, p->ports[i].id, p->task_id, NULL);
+	overlay_netns_remove(o, p->netns, p->task_id, NULL);
 }
 
 /* ---- life ---- */
+
+static void on_hosts(void *arg)
+{
+	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+
+	tasks_hosts_changed(n->w->tasks);
+}
 
 static int ip_parse(const char *text, struct overlay_ip *ret, uint8_t prefix)
 {
@@ -594,9 +618,8 @@ static int ip_parse(const char *text, struct overlay_ip *ret, uint8_t prefix)
 	return ret->len != 0 ? 0 : -1;
 }
 
-int netglue_new(struct worker *w, struct netglue **ret, struct err *e)
+static int open_overlay(struct worker *w, struct overlay **ret, struct err *e)
 {
-	struct netglue *n = xcalloc(1, sizeof(*n));
 	cleanup_free char *helper = xasprintf("%s/gswarm-nft", w->exe_dir);
 	struct overlay_config config = {
 		.port = (uint16_t)(w->state.data_path_port != 0 ? w->state.data_path_port : 4789),
@@ -604,62 +627,58 @@ int netglue_new(struct worker *w, struct netglue **ret, struct err *e)
 		.nft_helper = access(helper, X_OK) == 0 ? helper : NULL,
 	};
 
-	n->w = w;
-	n->tail = &n->queue;
-	if (ip_parse(w->state.data_path, &config.vtep, 32) < 0) {
-		free(n);
+	if (ip_parse(w->state.data_path, &config.vtep, 32) < 0)
 		return err_set(e, E_INVALID, "data path address %s is not numeric", w->state.data_path);
-	}
-	ip_parse(EGRESS_SUBNET, &config.egress_subnet, 16);
-	if (overlay_new(&config, &n->overlay, e) < 0) {
+	return overlay_new(&config, ret, e);
+}
+
+int netglue_new(struct worker *w, struct netglue **ret, struct err *e)
+{
+	struct netglue *n = xcalloc(1, sizeof(*n));
+
+	n->w = w;
+	if (open_overlay(w, &n->overlay, e) < 0) {
 		free(n);
 		return e->code;
 	}
-	loop_timer_init(&n->sweep, w->loop, on_sweep, n);
-	loop_timer_init(&n->event_wait, w->loop, on_event_wait, n);
+	magic_set(n, NET_MAGIC);
+	loop_timer_init(&n->pass, w->loop, on_pass, n);
 	loop_timer_init(&n->hosts, w->loop, on_hosts, n);
 	loop_timer_init(&n->settle, w->loop, on_settle, n);
-	n->handles = 4;
-	if (overlay_events_fd(n->overlay) >= 0 &&
-	    uv_poll_init(w->loop, &n->events, overlay_events_fd(n->overlay)) == 0) {
+	n->handles = 3;
+	if (uv_poll_init(w->loop, &n->events, overlay_events_fd(n->overlay)) == 0) {
 		n->events.data = n;
 		n->handles++;
 		uv_poll_start(&n->events, UV_READABLE, on_events);
 	}
-	loop_timer_set(&n->sweep, SWEEP_MS);
+	pass_soon(n, 0);
 	*ret = n;
 	return 0;
 }
 
 static void netglue_gone(struct netglue *n)
 {
-	if (n->handles > 0 || n->working)
+	struct net *net, *net_tmp;
+	struct ep *ep, *ep_tmp;
+
+	if (n->handles > 0 || n->jobs > 0)
 		return;
 	overlay_free(n->overlay);
-	while (n->nets != NULL) {
-		struct net *net = n->nets;
-
-		n->nets = net->next;
-		free(net);
-	}
-	while (n->eps != NULL) {
-		struct ep *ep = n->eps;
-
-		n->eps = ep->next;
+	HASH_ITER (hh, n->eps, ep, ep_tmp) {
+		HASH_DEL(n->eps, ep);
 		free(ep);
 	}
-	while (n->queue != NULL) {
-		struct op *op = n->queue;
-
-		n->queue = op->next;
-		op_free(op);
+	HASH_ITER (hh, n->nets, net, net_tmp) {
+		HASH_DEL(n->nets, net);
+		free(net);
 	}
+	magic_end(n);
 	free(n);
 }
 
 static void on_timer_closed(void *arg)
 {
-	struct netglue *n = arg;
+	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
 
 	n->handles--;
 	netglue_gone(n);
@@ -672,13 +691,12 @@ static void on_events_closed(uv_handle_t *h)
 
 void netglue_free(struct netglue *n)
 {
-	if (n == NULL || n->closing)
+	if (!n || n->closing)
 		return;
 	n->closing = true;
-	if (n->handles == 5)
+	if (n->handles == 4)
 		uv_close((uv_handle_t *)&n->events, on_events_closed);
-	loop_timer_close(&n->sweep, on_timer_closed);
-	loop_timer_close(&n->event_wait, on_timer_closed);
+	loop_timer_close(&n->pass, on_timer_closed);
 	loop_timer_close(&n->hosts, on_timer_closed);
 	loop_timer_close(&n->settle, on_timer_closed);
 }
@@ -704,14 +722,14 @@ uint32_t netglue_vtep_mtu(const char *ip)
 
 	if (ip_parse(ip, &want, 0) < 0 || getifaddrs(&list) < 0)
 		return 0;
-	for (i = list; i != NULL && mtu == 0; i = i->ifa_next) {
+	for (i = list; i && mtu == 0; i = i->ifa_next) {
 		const void *have = NULL;
 
-		if (i->ifa_addr != NULL && i->ifa_addr->sa_family == AF_INET && want.len == 4)
+		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && want.len == 4)
 			have = &((struct sockaddr_in *)i->ifa_addr)->sin_addr;
-		else if (i->ifa_addr != NULL && i->ifa_addr->sa_family == AF_INET6 && want.len == 16)
+		else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6 && want.len == 16)
 			have = &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr;
-		if (have != NULL && memcmp(have, want.bytes, want.len) == 0)
+		if (have && memcmp(have, want.bytes, want.len) == 0)
 			mtu = link_mtu(i->ifa_name);
 	}
 	freeifaddrs(list);

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Assignments to overlay/: declares networks and endpoints, attaches tasks, repairs.
+/* Translates assignments into declarations for overlay/, and asks it for passes.
  *
- *   items --> netglue_network_set / netglue_endpoint_set --> queue --> one pool job at a time --> overlay_*()
- *   task  --> net_plan (own copy) --> net_attach / net_detach, called by the task's own pool jobs */
+ *   items --> netglue_network_set / netglue_endpoint_set --> overlay_*_set (remembered, nothing else)
+ *                                       then, and on events, failures, time --> one pool job: overlay_pass
+ *   task  --> net_plan (own copy) --> net_attach / net_detach, called by the task's own pool jobs
+ *
+ * What is wanted, what the kernel took, and when to try again is the overlay's business. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -14,29 +18,41 @@
 struct worker;
 struct netglue;
 int netglue_new(struct worker *w, struct netglue **ret, struct err *e);
-void netglue_free(struct netglue *n); /* leaves the kernel as it is */
+/* Leaves the kernel as it is. Frees once its jobs are back. */
+void netglue_free(struct netglue *n);
 
+/* A row of the store; one that is not allocated yet is passed over, it comes again. */
 void netglue_network_set(struct netglue *n, const Gs__Network *row);
 void netglue_network_remove(struct netglue *n, const char *network_id);
 void netglue_endpoint_set(struct netglue *n, const Gs__Endpoint *row);
 void netglue_endpoint_remove(struct netglue *n, const char *id);
+/* "10.0.0.0/8", the swarm's address pool; text of a manager, ignored when malformed. */
+void netglue_pool_set(struct netglue *n, const char *pool);
 /* Around a complete set, as in tasks.h. The first end after a start also ends the overlay's adoption. */
 void netglue_set_begin(struct netglue *n);
 void netglue_set_end(struct netglue *n);
 /* True when every network of this task is known. */
 bool netglue_ready(const struct netglue *n, const Gs__Task *task);
+/* Objects that were found changed and were mended, since the start. */
 uint64_t netglue_repairs(const struct netglue *n);
 /* "ip name\n" lines of all endpoints in this task's networks; heap. */
 char *netglue_hosts(const struct netglue *n, const Gs__Task *task);
-void netglue_dump(const struct netglue *n, struct buf *out);
+/* What is known and what the kernel holds, gathered on the pool; text is the callback's for its duration. */
+void netglue_dump(struct netglue *n, void (*done)(const char *text, void *arg), void *arg);
 /* Remove every kernel object of ours (leave), then done. */
 void netglue_remove_all(struct netglue *n, void (*done)(const struct err *e, void *arg), void *arg);
 /* MTU of the link that carries this address; 0 when unknown. */
 uint32_t netglue_vtep_mtu(const char *ip);
 
-/* ---- on the pool, with a plan of one's own ---- */
+/* ---- a task's own network ---- */
 struct net_plan;
+/* On the loop. */
 struct net_plan *net_plan_new(struct netglue *n, const Gs__Task *task);
 void net_plan_free(struct net_plan *p);
+/* The container's process: its namespace is mounted again when the mount was lost. 0: none. */
+void net_plan_process(struct net_plan *p, pid_t pid);
+/* On the pool. Declares all of it, whatever fails: what the kernel refused now is tried again until
+ * net_detach. */
 int net_attach(struct net_plan *p, struct err *e);
+/* On the pool. Only what is this task's own still; what fails is tried again by later passes. */
 void net_detach(struct net_plan *p);

@@ -211,25 +211,49 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *
 	obj_free(r);
 }
 
+/* A dump waits for the kernel's tables, which are listed on the pool. */
+struct dump {
+	struct rpc_call *call; /* NULL: the caller went away */
+	struct buf out;
+};
+
+static void on_dump_cancelled(struct rpc_call *call, void *arg)
+{
+	((struct dump *)arg)->call = NULL;
+}
+
+static void dump_reply(const char *text, void *arg)
+{
+	struct dump *d = arg;
+	Gs__NodeDump r = GS__NODE_DUMP__INIT;
+
+	buf_printf(&d->out, "%s", text);
+	r.text = buf_text(&d->out);
+	if (d->call != NULL)
+		rpc_reply(d->call, &r.base);
+	buf_fini(&d->out);
+	free(d);
+}
+
 static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
 	struct node *n = arg;
 	struct worker *w = n->w;
-	struct buf out = {0};
-	Gs__NodeDump r = GS__NODE_DUMP__INIT;
+	struct dump *d = xcalloc(1, sizeof(*d));
 
-	buf_printf(&out, "worker %s node=%s cluster=%s boot=%s\nmanager pid=%d error=%s\n", GSWARM_VERSION,
+	d->call = call;
+	rpc_call_on_cancel(call, on_dump_cancelled, d);
+	buf_printf(&d->out, "worker %s node=%s cluster=%s boot=%s\nmanager pid=%d error=%s\n", GSWARM_VERSION,
 		   w->state.node_id, w->state.cluster_id, w->boot_id, manager_proc_pid(w->manager),
 		   manager_proc_error(w->manager));
 	if (w->agent != NULL)
-		agent_dump(w->agent, &out);
+		agent_dump(w->agent, &d->out);
 	if (w->tasks != NULL)
-		tasks_dump(w->tasks, &out);
+		tasks_dump(w->tasks, &d->out);
 	if (w->net != NULL)
-		netglue_dump(w->net, &out);
-	r.text = buf_text(&out);
-	rpc_reply(call, &r.base);
-	buf_fini(&out);
+		netglue_dump(w->net, dump_reply, d);
+	else
+		dump_reply("", d);
 }
 
 /* ---- start ---- */

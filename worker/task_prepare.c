@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "worker/cgroup.h"
 #include "worker/intent.h"
@@ -258,7 +259,9 @@ static void attach_back(void *arg)
 	struct attach *a = arg;
 	struct task *t = a->t;
 
-	t->net = NET_DONE; /* a failure is repaired by the reconcile pass of the overlay */
+	if (a->err.code != 0)
+		log_warn("task %s: %s; the overlay tries again", t->id, a->err.msg);
+	t->net = NET_DONE; /* declared in any case: nobody reaps what it has, and passes mend the rest */
 	free(a);
 	if (!job_back(t))
 		task_move(t);
@@ -271,6 +274,7 @@ void task_net_start(struct task *t)
 	a->t = t;
 	if (t->plan == NULL)
 		t->plan = net_plan_new(t->w->net, t->row);
+	net_plan_process(t->plan, container_pid(t->container));
 	t->net = NET_BUSY;
 	job_start(t, attach_work, attach_back, a);
 }

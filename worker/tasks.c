@@ -335,8 +335,8 @@ bool tasks_net_settled(const struct tasks *ts)
 		/* An attempt that has ended needs no legs; its namespace is kept for the next one. */
 		if (t->step != STEP_CLEAN &&
 		    ((t->adopt && !t->exited && !t->attempt_failed) || t->net == NET_BUSY ||
-		     (t->step == STEP_RUNNING && t->net != NET_DONE)))
-			return false;
+		     (t->started && !t->exited && t->step < STEP_FINAL && t->net != NET_DONE)))
+			return false; /* it runs, also while it is drained or stopped */
 	return true;
 }
 
