@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "overlay/internal.h"
 
-enum change_kind { CHANGE_NETWORK, CHANGE_NETWORK_GONE, CHANGE_ENDPOINT, CHANGE_ENDPOINT_GONE };
+enum change_kind { CHANGE_NETWORK, CHANGE_NETWORK_GONE, CHANGE_ENDPOINT, CHANGE_ENDPOINT_GONE, CHANGE_VTEP };
 
 struct change {
 	struct change *next;
@@ -23,6 +23,7 @@ struct change {
 	union {
 		struct overlay_network network;
 		struct overlay_endpoint endpoint;
+		struct overlay_ip vtep;
 		char id[56];
 	};
 };
@@ -95,6 +96,14 @@ int overlay_endpoint_set(struct overlay *o, const struct overlay_endpoint *ep, s
 void overlay_endpoint_remove(struct overlay *o, const char *id)
 {
 	put_gone(o, CHANGE_ENDPOINT_GONE, id);
+}
+
+int overlay_vtep_set(struct overlay *o, const struct overlay_ip *vtep, struct err *e)
+{
+	if (ip_family(vtep) == AF_UNSPEC)
+		return err_set(e, E_INVALID, "the tunnel's own address is malformed");
+	inbox_put(o, &(struct change){.kind = CHANGE_VTEP, .vtep = *vtep});
+	return 0;
 }
 
 /* ---- forwarding entries that a declaration changes ---- */
@@ -315,6 +324,30 @@ static void take_endpoint_gone(struct overlay *o, const char *id)
 	network_review(o, n);
 }
 
+/* Which endpoints are remote, and which can be reached, is judged anew. */
+static void take_vtep(struct overlay *o, const struct overlay_ip *vtep)
+{
+	struct overlay_ip old = o->cfg.vtep;
+
+	if (ip_is_equal(&old, vtep))
+		return;
+	for (struct endpoint *ep = o->endpoints; ep; ep = ep->hh.next) {
+		bool counted = endpoint_counts(o, &ep->spec), counts;
+
+		o->cfg.vtep = *vtep;
+		counts = endpoint_counts(o, &ep->spec);
+		o->cfg.vtep = old;
+		if (counts && !counted)
+			rules_admit(o, ep->n->spec.vni, &ep->spec.vtep);
+		else if (counted && !counts)
+			rules_refuse(o, ep->n->spec.vni, &ep->spec.vtep);
+	}
+	o->cfg.vtep = *vtep;
+	for (struct network *n = o->networks; n; n = n->hh.next)
+		if (network_is_wanted(n))
+			work_want(&n->work);
+}
+
 void inbox_take(struct overlay *o)
 {
 	struct change *c = inbox_empty(o), *next;
@@ -333,6 +366,9 @@ void inbox_take(struct overlay *o)
 			break;
 		case CHANGE_ENDPOINT_GONE:
 			take_endpoint_gone(o, c->id);
+			break;
+		case CHANGE_VTEP:
+			take_vtep(o, &c->vtep);
 			break;
 		}
 		free(c);

@@ -41,6 +41,9 @@ void overlay_free(struct overlay *o);
 
 /* ---- declarations that do not wait ----
  * E_INVALID: malformed, not remembered. */
+/* This host's own address changed: every network's tunnel is made anew from there. */
+int overlay_vtep_set(struct overlay *o, const struct overlay_ip *vtep, struct err *e);
+
 struct overlay_network {
 	char id[26];
 	uint32_t vni;

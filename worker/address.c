@@ -137,6 +137,7 @@ static void take(struct address *a, const char *advertise, const char *data_path
 	if (w->state.has_manager && strcmp(old, advertise) != 0)
 		manager_follow(w, old, advertise);
 	peers_listen(w->peers);
+	netglue_vtep_set(w->net, data_path);
 	agent_reconnect(w->agent);
 }
 

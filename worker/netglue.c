@@ -632,6 +632,16 @@ static int open_overlay(struct worker *w, struct overlay **ret, struct err *e)
 	return overlay_new(&config, ret, e);
 }
 
+void netglue_vtep_set(struct netglue *n, const char *ip)
+{
+	struct overlay_ip vtep;
+	struct err e = {0};
+
+	if (ip_parse(ip, &vtep, 32) < 0 || overlay_vtep_set(n->overlay, &vtep, &e) < 0)
+		log_warn("data path address %s is not numeric", ip);
+	pass_soon(n, 0);
+}
+
 int netglue_new(struct worker *w, struct netglue **ret, struct err *e)
 {
 	struct netglue *n = xcalloc(1, sizeof(*n));

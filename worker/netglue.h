@@ -26,6 +26,8 @@ void netglue_network_set(struct netglue *n, const Gs__Network *row);
 void netglue_network_remove(struct netglue *n, const char *network_id);
 void netglue_endpoint_set(struct netglue *n, const Gs__Endpoint *row);
 void netglue_endpoint_remove(struct netglue *n, const char *id);
+/* This host's data path address changed. */
+void netglue_vtep_set(struct netglue *n, const char *ip);
 /* "10.0.0.0/8", the swarm's address pool; text of a manager, ignored when malformed. */
 void netglue_pool_set(struct netglue *n, const char *pool);
 /* Around a complete set, as in tasks.h. The first end after a start also ends the overlay's adoption. */

@@ -208,7 +208,12 @@ void both_up(void)
 
 bool pings(const struct host *h, const char *ns, const char *args)
 {
-	return in_ns(h, ns, "ping -c1 -W1 %s", args) == 0;
+	return in_ns(h, ns, "ping -c1 -i0.2 -w5 %s", args) == 0;
+}
+
+bool is_silent(const struct host *h, const char *ns, const char *args)
+{
+	return in_ns(h, ns, "ping -c1 -W1 %s", args) != 0;
 }
 
 struct overlay_pass pass(struct host *h)

@@ -64,7 +64,10 @@ void attach(struct host *h, int n, const char *netns);
 void egress(struct host *h, const char *netns);
 /* A task with slot 11 on h1 and one with slot 12 on h2. */
 void both_up(void);
+/* An answer within 5 s: a link that was just made carries nothing until the kernel has noticed its carrier. */
 bool pings(const struct host *h, const char *ns, const char *args);
+/* No answer within 1 s. */
+bool is_silent(const struct host *h, const char *ns, const char *args);
 /* A pass over what is due. */
 struct overlay_pass pass(struct host *h);
 /* A pass that looks at everything; returns the repairs. */

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel_rig.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 static void test_restart_adopts_everything(void **state)
 {
 	const char *const keep[] = {"kept"};
@@ -13,14 +16,14 @@ static void test_restart_adopts_everything(void **state)
 	OK(overlay_netns_create(h1.o, "unwanted", owner_of("unwanted"), 0, &err));
 	egress(&h1, "t13");
 	egress(&h1, "t11");
-	SH("nsenter --net=%s/t11 ip -o addr > /run/before", h1.dir);
+	SH("nsenter --net=%s/t11 sh -c 'ip -4 -o addr; ip -o link show eth0' > /run/before", h1.dir);
 	restart(&h1);
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 	declare(&h1);
 	OK(overlay_attach(h1.o, &p, &err));
 	egress(&h1, "t11");
 	OK(overlay_adopt_done(h1.o, keep, 1, &err));
-	SH("nsenter --net=%s/t11 ip -o addr | cmp - /run/before", h1.dir);
+	SH("nsenter --net=%s/t11 sh -c 'ip -4 -o addr; ip -o link show eth0' | cmp - /run/before", h1.dir);
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 	SH("test -e %s/kept && ! test -e %s/unwanted && ! test -e %s/t13", h1.dir, h1.dir, h1.dir);
 	SH("test $(ip -o link show master gswarm0 | grep -c ' ge') = 1");
@@ -128,19 +131,24 @@ static void test_o2_nothing_is_reaped_while_a_port_is_not_settled(void **state)
 {
 	struct overlay_port p11 = port(11, "t11"), p13 = port(13, "t13");
 	struct overlay_endpoint there = endpoint(13, h1.vtep, 1);
+	int lives;
 
 	both_up();
 	endpoint_set(&h2, &there);
 	attach(&h1, 13, "t13");
 	restart(&h1);
 	declare(&h1);
-	/* t11's namespace cannot be had for a while: its port fails, and t13 was not declared again yet */
+	/* t11's namespace, which lives, cannot be had for a while: its port fails, and t13 was not declared again
+	 * yet */
+	lives = open("/run/gso-1/t11", O_RDONLY | O_CLOEXEC);
+	assert_true(lives >= 0);
 	SH("umount -l %s/t11", h1.dir);
 	assert_true(overlay_attach(h1.o, &p11, &err) < 0);
 	(void)overlay_adopt_done(h1.o, (const char *const[]){"t13"}, 1, &err);
 	assert_int_equal(in_ns(&h1, "gsn-aaaaaaaa", "test $(ip -br link show type veth | wc -l) = 2"), 0);
 	OK(overlay_attach(h1.o, &p13, &err));
 	assert_true(pings(&h1, "t13", "10.9.0.12"));
+	close(lives);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -20,10 +20,10 @@ static void test_leg(void **state)
 	assert_int_equal(in_ns(&h1, "t11", "ip -4 addr show gw0 | grep -q 172.31.0.2/20"), 0);
 	assert_int_equal(in_ns(&h1, "t13", "ip -4 addr show gw0 | grep -q 172.31.0.3/20"), 0);
 	assert_true(pings(&h1, "t11", "192.0.2.2")); /* masqueraded: that host has no way back to 172.31 */
-	assert_false(pings(&h1, "t11", "172.31.0.3"));
+	assert_true(is_silent(&h1, "t11", "172.31.0.3"));
 	/* round by the gateway: no either */
 	assert_int_equal(in_ns(&h1, "t11", "ip route add 172.31.0.3/32 via 172.31.0.1"), 0);
-	assert_false(pings(&h1, "t11", "172.31.0.3"));
+	assert_true(is_silent(&h1, "t11", "172.31.0.3"));
 	OK(overlay_egress_detach(h1.o, "o.t11", &err));
 	egress(&h1, "t11");
 	assert_int_equal(in_ns(&h1, "t11", "ip -4 addr show gw0 | grep -q 172.31.0.2/20"), 0);

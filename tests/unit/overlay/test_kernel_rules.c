@@ -12,7 +12,7 @@ static void test_tunnel_sources_are_checked(void **state)
 	/* host 1 forgets that host 2 is a peer: what it sends is dropped before the vxlan device */
 	enter(&h1);
 	SH("nft delete element inet gswarm peer4 { 192.0.2.2 . 0x100001 }");
-	assert_false(pings(&h1, "t11", "10.9.0.12"));
+	assert_true(is_silent(&h1, "t11", "10.9.0.12"));
 	assert_true(look(&h1) <= 1);
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 	SH("nft flush ruleset");
@@ -69,7 +69,7 @@ static void test_o7_flushed_rules_are_back_within_5_s(void **state)
 	look(&h1);
 	assert_true(pass(&h1).wait_ms <= 5000 - 1000);
 	SH("nft flush ruleset");
-	assert_false(pings(&h1, "t11", "192.0.2.2")); /* no masquerade */
+	assert_true(is_silent(&h1, "t11", "192.0.2.2")); /* no masquerade */
 	assert_int_equal(pass(&h1).repairs, 1);
 	assert_true(pings(&h1, "t11", "192.0.2.2"));
 	assert_int_equal(pass(&h1).repairs, 0);
@@ -89,7 +89,7 @@ static void test_o4_peers_are_admitted_by_network(void **state)
 	pass(&h1);
 	SH("nft list set inet gswarm peer4 | grep -q \"192.0.2.2 . 0x100008\"");
 	SH("! nft list set inet gswarm peer4 | grep -q 0x100001");
-	assert_false(pings(&h1, "t11", "10.9.0.12"));
+	assert_true(is_silent(&h1, "t11", "10.9.0.12"));
 	n.vni = VNI_A;
 	n.generation = 2;
 	OK(overlay_network_set(h1.o, &n, &err));
