@@ -87,7 +87,7 @@ static void add_genesis(const struct galera *g, const struct galera_member *self
 		if (!addr_format(&d->advertise_ip, ip, sizeof(ip))[0])
 			continue;
 		snprintf(peer, sizeof(peer), strchr(ip, ':') ? "[%s]:%u" : "%s:%u", ip,
-			 d->peer_port ? d->peer_port : 2378);
+			 d->peer_port ? d->peer_port : PEER_PORT);
 		obj_add_str(&p->n_genesis_peers, &p->genesis_peers, peer);
 	}
 	if (p->n_genesis_peers > 0)

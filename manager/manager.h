@@ -19,8 +19,6 @@
 #include "proto/rpc.h"
 #include "proto/tls.h"
 
-#define MANAGER_PORT 2377
-
 enum manager_state {
 	MANAGER_EMPTY,
 	MANAGER_INITIALISING,

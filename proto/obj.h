@@ -9,6 +9,10 @@
 #include "proto/names.h"
 #include "proto/objects.pb-c.h"
 
+/* TCP. Where managers listen unless they say otherwise, and where workers talk to each other. */
+#define MANAGER_PORT 2377
+#define PEER_PORT 2378
+
 /* Deep copy by pack and unpack; never NULL. Free with obj_free. */
 void *obj_dup(const void *message);
 void obj_free(void *message); /* NULL is fine */

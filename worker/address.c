@@ -65,7 +65,8 @@ static bool has_host(const char *address, const char *host)
 	char ip[64];
 	uint16_t port;
 
-	return hostport_parse(address, 2377, ip, sizeof(ip), &port, NULL) == 0 && strcmp(ip, host) == 0;
+	return hostport_parse(address, MANAGER_PORT, ip, sizeof(ip), &port, NULL) == 0 &&
+	       strcmp(ip, host) == 0;
 }
 
 /* The local manager is where we are. */
@@ -91,13 +92,14 @@ static bool pick(const struct worker *w, const char *instead_of, char *ret, size
 	uint16_t port;
 
 	for (size_t i = 0; i < w->n_managers; i++)
-		if (hostport_parse(w->managers[i], 2377, host, sizeof(host), &port, NULL) == 0 &&
+		if (hostport_parse(w->managers[i], MANAGER_PORT, host, sizeof(host), &port, NULL) == 0 &&
 		    advertise_towards(host, ip, sizeof(ip), NULL) == 0 && is_six(ip) == is_six(instead_of) &&
 		    advertise_is_local(ip)) {
 			snprintf(ret, n, "%s", ip);
 			return true;
 		}
-	if (advertise_pick("", 2377, ip, sizeof(ip), &port, NULL) < 0 || is_six(ip) != is_six(instead_of))
+	if (advertise_pick("", MANAGER_PORT, ip, sizeof(ip), &port, NULL) < 0 ||
+	    is_six(ip) != is_six(instead_of))
 		return false;
 	snprintf(ret, n, "%s", ip);
 	return true;

@@ -155,7 +155,7 @@ static socklen_t sockaddr_fill(struct sockaddr_storage *ss, const char *ip, uint
 int advertise_towards(const char *peer_ip, char *ret_ip, size_t n, struct err *e)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = sockaddr_fill(&ss, peer_ip, 2377);
+	socklen_t len = sockaddr_fill(&ss, peer_ip, MANAGER_PORT);
 	cleanup_close int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	const void *a;
 

@@ -411,7 +411,7 @@ static void dial(struct agent *a)
 	else
 		snprintf(a->manager, sizeof(a->manager), "%s", w->managers[a->next++ % w->n_managers]);
 	a->leader[0] = '\0'; /* one try: it may be wrong */
-	if (hostport_parse(a->manager, 2377, host, sizeof(host), &port, &e) < 0) {
+	if (hostport_parse(a->manager, MANAGER_PORT, host, sizeof(host), &port, &e) < 0) {
 		session_lost(a, e.msg);
 		return;
 	}

@@ -143,8 +143,8 @@ static void check_ports(struct check *c)
 		add(c, "ports", true, false, "in use by this node, which is a member");
 		return;
 	}
-	check_port(c, "port 2377/tcp", "", 2377, false);
-	check_port(c, "port 2378/tcp", "", 2378, false);
+	check_port(c, "port 2377/tcp", "", MANAGER_PORT, false);
+	check_port(c, "port 2378/tcp", "", PEER_PORT, false);
 	check_port(c, "port 4789/udp", "", 4789, true);
 }
 

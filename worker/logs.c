@@ -345,7 +345,7 @@ static void on_retry(void *arg)
 					   .arg = l};
 
 	if (!l->wanted || l->client != NULL ||
-	    hostport_parse(l->manager, 2377, host, sizeof(host), &port, NULL) < 0)
+	    hostport_parse(l->manager, MANAGER_PORT, host, sizeof(host), &port, NULL) < 0)
 		return;
 	config.port = port;
 	memcpy(config.cluster_id, l->w->state.cluster_id, sizeof(config.cluster_id));

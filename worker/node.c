@@ -21,7 +21,6 @@
 #include "worker/peers.h"
 #include "worker/tasks.h"
 
-#define PEER_PORT 2378
 #define AGAIN_MS 5000
 
 char *node_pem(const ProtobufCBinaryData *d)

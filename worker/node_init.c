@@ -216,7 +216,8 @@ static int init_check(struct init *i, struct err *e)
 	struct state *s = &i->state;
 	uint16_t port, ignored;
 
-	if (advertise_pick(req->advertise_addr, 2377, s->advertise, sizeof(s->advertise), &port, e) < 0)
+	if (advertise_pick(req->advertise_addr, MANAGER_PORT, s->advertise, sizeof(s->advertise), &port, e) <
+	    0)
 		return err_wrap(e, "--advertise-addr");
 	if (*req->data_path_addr == '\0')
 		memcpy(s->data_path, s->advertise, sizeof(s->data_path));

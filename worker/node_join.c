@@ -256,14 +256,14 @@ static int join_check(struct join *j, struct err *e)
 
 	if (join_token_parse(req->token, &j->token, e) < 0)
 		return e->code;
-	if (hostport_parse(req->manager_addr, 2377, j->manager_ip, sizeof(j->manager_ip), &j->manager_port,
-			   e) < 0)
+	if (hostport_parse(req->manager_addr, MANAGER_PORT, j->manager_ip, sizeof(j->manager_ip),
+			   &j->manager_port, e) < 0)
 		return err_wrap(e, "manager address");
 	if (*req->advertise_addr == '\0') {
 		if (advertise_towards(j->manager_ip, s->advertise, sizeof(s->advertise), e) < 0)
 			return e->code;
-	} else if (advertise_pick(req->advertise_addr, 2377, s->advertise, sizeof(s->advertise), &ignored,
-				  e) < 0) {
+	} else if (advertise_pick(req->advertise_addr, MANAGER_PORT, s->advertise, sizeof(s->advertise),
+				  &ignored, e) < 0) {
 		return err_wrap(e, "--advertise-addr");
 	}
 	if (*req->data_path_addr == '\0')

@@ -13,7 +13,6 @@
 #include "base/mem.h"
 #include "worker/galera/peer.h"
 
-#define PEER_PORT 2378
 #define AGAIN_MS 1000
 
 struct entry {

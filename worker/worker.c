@@ -23,8 +23,6 @@
 #include "worker/runtime.h"
 #include "worker/tasks.h"
 
-#define PEER_PORT 2378
-
 int worker_member_start(struct worker *w, struct err *e)
 {
 	struct runtime_config runtime = {

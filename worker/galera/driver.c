@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/galera/blob.h"
 #include "worker/galera/galera.h"
 
 struct galera *galera_ref(struct galera *g)

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path answers pings, streams a file in 256 KiB pieces as far as the caller's window goes, and
- * keeps the last view of each member. What can fail: a hash that is no hash or not here (NOT_FOUND, before
- * any path is made of it), a caller that goes away mid-stream, a peer that does not take a push (dropped: the
- * next change tells again). */
+/* The happy path answers pings, hands GetBlob to blob_serve.c and keeps the last view of each member. What
+ * can fail: a peer that does not take a push (dropped: the next change tells again). */
 #include "worker/galera/peer.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "proto/peer.pb-c.h"
-#include "worker/galera/archive.h"
+#include "worker/galera/blob.h"
 
-#define CHUNK (256u << 10)
 #define MAX_TARGETS 64
 #define MAX_VIEWS 256
 #define VIEW_FORGET_MS 60000
@@ -113,84 +106,11 @@ static void handle_ping(struct rpc_call *call, const ProtobufCMessage *req, void
 
 /* ---- GetBlob ---- */
 
-struct blob_stream {
-	int fd;
-	uint64_t total;
-	uint8_t *chunk;
-	size_t len; /* of the chunk that waits for credit; 0: read the next */
-};
-
-static void stream_free(struct blob_stream *s)
-{
-	close(s->fd);
-	free(s->chunk);
-	free(s);
-}
-
-static void on_blob_cancelled(struct rpc_call *call, void *arg)
-{
-	stream_free(arg);
-}
-
-static void blob_pump(struct rpc_call *call, void *arg)
-{
-	struct blob_stream *s = arg;
-	Gs__BlobChunk chunk = GS__BLOB_CHUNK__INIT;
-
-	for (;;) {
-		ssize_t n = s->len ? (ssize_t)s->len : read(s->fd, s->chunk, CHUNK);
-
-		if (n < 0) {
-			struct err e;
-
-			err_errno(&e, errno, "blob");
-			stream_free(s);
-			rpc_fail(call, &e);
-			return;
-		}
-		if (!n) {
-			stream_free(s);
-			rpc_end(call);
-			return;
-		}
-		s->len = (size_t)n;
-		chunk.data.data = s->chunk;
-		chunk.data.len = s->len;
-		chunk.total = s->total;
-		if (rpc_event(call, &chunk.base))
-			return; /* no credit: the drain calls again */
-		s->len = 0;
-	}
-}
-
 static void handle_get_blob(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
-	const Gs__BlobRequest *r = (const Gs__BlobRequest *)req;
 	struct peer *p = arg;
-	struct blob_stream *s;
-	struct stat st;
-	struct err e;
-	int fd = -1;
 
-	if (sha256_is_valid(r->sha256)) {
-		cleanup_free char *path = xasprintf("%s/%s", p->blob_dir, r->sha256);
-
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	}
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		if (fd >= 0)
-			close(fd);
-		err_set(&e, E_NOT_FOUND, "no blob %.64s here", r->sha256);
-		rpc_fail(call, &e);
-		return;
-	}
-	s = xcalloc(1, sizeof(*s));
-	s->fd = fd;
-	s->total = (uint64_t)st.st_size;
-	s->chunk = xmalloc(CHUNK);
-	rpc_call_on_cancel(call, on_blob_cancelled, s);
-	rpc_call_on_drain(call, blob_pump, s);
-	blob_pump(call, s);
+	blob_serve(p->loop, p->blob_dir, call, (const Gs__BlobRequest *)req);
 }
 
 /* ---- PushView ---- */
@@ -338,7 +258,8 @@ static bool target_open(struct target *t)
 
 	if (t->client)
 		return true;
-	if (!t->peer->identity || hostport_parse(t->address, 2378, host, sizeof(host), &config.port, NULL))
+	if (!t->peer->identity ||
+	    hostport_parse(t->address, PEER_PORT, host, sizeof(host), &config.port, NULL))
 		return false;
 	config.ip = host;
 	snprintf(config.cluster_id, sizeof(config.cluster_id), "%s", t->peer->cluster_id);

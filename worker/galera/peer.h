@@ -2,7 +2,7 @@
 /* Worker to worker on 2378 (service Peer): reachability, blobs by hash, pushed Galera views.
  *
  *   agent: peer_new, peer_register(server), peer_set_targets(...) whenever the nodes it knows change
- *   driver: peer_push on a change of its view, peer_doubt at each poll, blob_fetch for a genesis
+ *   driver: peer_push on a change of its view, peer_doubt at each poll
  * Views are kept in memory only; a member that is heard of no more is forgotten after a minute. */
 #pragma once
 #include <stdint.h>
@@ -27,18 +27,3 @@ void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_i
  * suspect_ms: how long a lower conf_id is normal. */
 enum view_doubt peer_doubt(struct peer *p, const char *galera_cluster_id, const char *slot_id,
 			   const char *own_address, const Gs__GaleraView *view, int64_t suspect_ms);
-
-/* Fetch a blob by hash from the first of `peers` ("ip:port") that has it, into blob_dir/<sha256>. At once
- * when it is there already. done fires exactly once, not from inside. */
-struct blob_fetch;
-struct blob_fetch_spec {
-	const char *sha256, *galera_cluster_id, *blob_dir;
-	char *const *peers;
-	size_t n_peers;
-	struct tls_identity *identity;
-	const char *node_id;
-	void (*done)(const struct err *e, void *arg); /* e NULL: it is there and its hash is right */
-	void *arg;
-};
-struct blob_fetch *blob_fetch_start(uv_loop_t *loop, const struct blob_fetch_spec *spec);
-void blob_fetch_cancel(struct blob_fetch *f); /* no done */

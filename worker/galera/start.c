@@ -14,6 +14,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/galera/blob.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/sst_program.h"
 

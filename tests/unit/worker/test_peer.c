@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Two workers' Peer services on loopback with real certificates. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,9 +17,11 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/galera/archive.h"
+#include "worker/galera/blob.h"
 #include "worker/galera/peer.h"
 
 #define PORT 23978
+#define BAD_PORT 23979
 
 struct fix {
 	uv_loop_t loop;
@@ -119,9 +122,9 @@ static void on_done(const struct err *e, void *arg)
 		f->err = *e;
 }
 
-static void fetch(struct fix *f, const char *sha)
+static void fetch_from(struct fix *f, const char *sha, const char *first, const char *second)
 {
-	char *peers[] = {(char *)"127.0.0.1:1", (char *)"127.0.0.1:23978"};
+	char *peers[] = {(char *)first, (char *)second};
 	struct blob_fetch_spec spec = {.sha256 = sha,
 				       .galera_cluster_id = "g",
 				       .blob_dir = f->to,
@@ -129,6 +132,7 @@ static void fetch(struct fix *f, const char *sha)
 				       .n_peers = 2,
 				       .identity = f->identity,
 				       .node_id = f->node,
+				       .stall_ms = 300,
 				       .done = on_done,
 				       .arg = f};
 
@@ -136,6 +140,11 @@ static void fetch(struct fix *f, const char *sha)
 	blob_fetch_start(&f->loop, &spec);
 	while (!f->done)
 		uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+static void fetch(struct fix *f, const char *sha)
+{
+	fetch_from(f, sha, "127.0.0.1:1", "127.0.0.1:23978");
 }
 
 /* 3 MiB that do not compress, named by their hash (or by another one). */
@@ -193,6 +202,106 @@ static void no_path_is_made_of_a_hash_that_is_none(void **state)
 	assert_int_equal(f->err.code, E_NOT_FOUND);
 }
 
+/* A peer that sends the first MiB of the blob and then fails, or sends nothing more. */
+struct bad_peer {
+	struct rpc_server *server;
+	struct fix *f;
+	const char *sha;
+	bool falls_silent;
+	unsigned asked;
+	uint64_t offset; /* that it was asked for last */
+};
+
+static void on_bad_cancel(struct rpc_call *call, void *arg)
+{
+}
+
+static void on_bad_blob(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	enum { HALF = 1 << 20 };
+	struct bad_peer *b = arg;
+	cleanup_free char *path = xasprintf("%s/%s", b->f->from, b->sha), *data = NULL;
+	Gs__BlobChunk chunk = GS__BLOB_CHUNK__INIT;
+	struct err e;
+	size_t len;
+
+	b->asked++;
+	b->offset = ((const Gs__BlobRequest *)req)->offset;
+	rpc_call_on_cancel(call, on_bad_cancel, b);
+	if (b->asked == 1) {
+		assert_int_equal(fs_read(path, 4 << 20, &data, &len, &e), 0);
+		chunk.data = (ProtobufCBinaryData){HALF, (uint8_t *)data};
+		chunk.total = len;
+		assert_int_equal(rpc_event(call, &chunk.base), 0);
+		if (b->falls_silent)
+			return;
+	}
+	err_set(&e, -EIO, "the disk is broken");
+	rpc_fail(call, &e);
+}
+
+static const rpc_handler bad_handlers[] = {[PEER_GET_BLOB] = on_bad_blob};
+
+static void bad_peer_start(struct bad_peer *b)
+{
+	struct rpc_server_config config = {.authorise = authorise};
+	struct err e;
+
+	assert_int_equal(rpc_server_new(&b->f->loop, &config, &b->server), 0);
+	rpc_server_add(b->server, RPC_PEER, bad_handlers, array_size(bad_handlers), b);
+	assert_int_equal(rpc_server_listen_tcp(b->server, "127.0.0.1", BAD_PORT, b->f->identity, &e), 0);
+}
+
+static void went_on_with_the_good_peer(struct bad_peer *b)
+{
+	cleanup_free char *path = xasprintf("%s/%s", b->f->to, b->sha);
+
+	bad_peer_start(b);
+	fetch_from(b->f, b->sha, "127.0.0.1:23979", "127.0.0.1:23978");
+	assert_int_equal(b->f->err.code, 0);
+	assert_true(fs_exists(path));
+	assert_int_equal(b->asked, 1);
+	rpc_server_close(b->server, NULL, NULL);
+}
+
+/* FINDINGS P4: what has come is kept; the next peer sends only the rest. */
+static void p4_a_failed_peer_is_continued_by_the_next(void **state)
+{
+	struct bad_peer b = {.f = *state};
+	char sha[SHA256_TEXT];
+
+	put_blob(b.f, sha, false);
+	b.sha = sha;
+	went_on_with_the_good_peer(&b);
+}
+
+/* FINDINGS P4: not two minutes for everything, but so long without a byte. */
+static void p4_a_silent_peer_is_left(void **state)
+{
+	struct bad_peer b = {.f = *state, .falls_silent = true};
+	char sha[SHA256_TEXT];
+
+	put_blob(b.f, sha, false);
+	b.sha = sha;
+	went_on_with_the_good_peer(&b);
+}
+
+/* FINDINGS P4: when nobody else has it, the one who failed is asked again, for the rest. It adds nothing. */
+static void p4_gives_up_when_nobody_adds_anything(void **state)
+{
+	struct bad_peer b = {.f = *state};
+	char sha[SHA256_TEXT];
+
+	put_blob(b.f, sha, false);
+	b.sha = sha;
+	bad_peer_start(&b);
+	fetch_from(b.f, sha, "127.0.0.1:1", "127.0.0.1:23979");
+	assert_int_equal(b.f->err.code, -EIO);
+	assert_int_equal(b.asked, 2);
+	assert_int_equal(b.offset, 1 << 20);
+	rpc_server_close(b.server, NULL, NULL);
+}
+
 static Gs__GaleraView *view_make(uint64_t conf_id, const char *member)
 {
 	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
@@ -235,6 +344,9 @@ int main(void)
 		T(blob_comes_from_the_second_peer),
 		T(other_bytes_are_refused),
 		T(no_path_is_made_of_a_hash_that_is_none),
+		T(p4_a_failed_peer_is_continued_by_the_next),
+		T(p4_a_silent_peer_is_left),
+		T(p4_gives_up_when_nobody_adds_anything),
 		T(a_fresher_view_without_us_counts_when_seen_twice),
 	};
 
