@@ -44,6 +44,11 @@ static void rotate(Gs__JoinToken *token, int64_t now_ms, int64_t ttl_ms)
 	token->ttl_ms = ttl_ms;
 }
 
+static int64_t token_until(const Gs__JoinToken *t)
+{
+	return t->ttl_ms ? t->issued_ms + t->ttl_ms : 0;
+}
+
 static Gs__JoinTokensResponse *tokens_response(struct manager *m, const Gs__Cluster *cluster, struct err *e)
 {
 	Gs__JoinTokensResponse *resp = obj_new(&gs__join_tokens_response__descriptor);
@@ -58,6 +63,8 @@ static Gs__JoinTokensResponse *tokens_response(struct manager *m, const Gs__Clus
 	ca_token_text(cluster, ROLE_MANAGER, text, e);
 	str_replace(&resp->manager, text);
 	str_replace(&resp->addr, self ? self->manager_addr : "");
+	resp->worker_until_ms = token_until(cluster->worker_token);
+	resp->manager_until_ms = token_until(cluster->manager_token);
 	return resp;
 }
 

@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "manager/allocate_internal.h"
 #include "manager/control_internal.h"
+
+#define USERS_NAMED 6u
 
 /* A network has its subnet from its first moment on. Of two creations at once the second looks again: each
  * relies on the cluster's row, so neither gets what the other one got (FINDINGS U7, M8). */
@@ -115,37 +118,55 @@ void on_inspect_network(struct rpc_call *call, const ProtobufCMessage *msg, void
 	rpc_reply(call, &resp.base);
 }
 
-/* Name of a service (also one that is going) or task on the network, or NULL. */
-static const char *network_user(const struct store *s, const char *network_id)
+static bool is_attached(const Gs__Service *svc, const char *network_id)
 {
+	for (size_t k = 0; svc->spec->task && k < svc->spec->task->n_networks; k++)
+		if (strcmp(svc->spec->task->networks[k]->network_id, network_id) == 0)
+			return true;
+	return false;
+}
+
+/* "web, db"; of more than USERS_NAMED only how many. */
+static void user_add(struct buf *b, size_t *n, const char *name)
+{
+	if (++*n <= USERS_NAMED)
+		buf_printf(b, "%s%s", *n > 1 ? ", " : "", name);
+}
+
+/* Services (also those that are going), and tasks of services that are gone. heap, or NULL: nobody. */
+static char *network_users(const struct store *s, const char *network_id)
+{
+	struct buf b = {0};
 	const Gs__Service *svc;
 	const Gs__Task *task;
+	size_t n = 0;
 
 	for (size_t i = 0; (svc = store_at(s, OBJ_SERVICE, i)); i++)
-		for (size_t k = 0; svc->spec->task && k < svc->spec->task->n_networks; k++)
-			if (strcmp(svc->spec->task->networks[k]->network_id, network_id) == 0)
-				return svc->spec->name;
-	for (size_t i = 0; (task = store_at(s, OBJ_TASK, i)); i++)
+		if (is_attached(svc, network_id))
+			user_add(&b, &n, svc->spec->name);
+	for (size_t i = 0; n == 0 && (task = store_at(s, OBJ_TASK, i)); i++)
 		for (size_t k = 0; k < task->n_addresses; k++)
 			if (!task_state_is_final(task->status ? task->status->state : 0) &&
 			    strcmp(task->addresses[k]->network_id, network_id) == 0)
-				return task->name;
-	return NULL;
+				user_add(&b, &n, task->name);
+	if (n > USERS_NAMED)
+		buf_printf(&b, " and %zu more", n - USERS_NAMED);
+	return n ? buf_text(&b) : NULL;
 }
 
 void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct manager *m = arg;
 	const Gs__Network *net;
-	const char *user;
+	cleanup_free char *users = NULL;
 	struct tx *tx;
 
 	if (manager_refuses(m, call) || !(net = find_network(m, call, ((const Gs__RefRequest *)msg)->ref)))
 		return;
-	user = network_user(m->store, net->meta->id);
-	if (user) {
+	users = network_users(m->store, net->meta->id);
+	if (users) {
 		manager_fail(call, E_IN_USE, "network %s is used by %s: remove that first", net->spec->name,
-			     user);
+			     users);
 		return;
 	}
 	tx = tx_new(m->store);

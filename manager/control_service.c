@@ -329,6 +329,7 @@ void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 		return;
 	changed = obj_dup(svc);
 	changed->meta->deleting = true;
+	changed->at_once = svc->at_once || ((const Gs__RefRequest *)msg)->force;
 	tx = tx_new(m->store);
 	tx_update(tx, changed);
 	manager_commit(m, call, tx, NULL, on_remove_service, msg);

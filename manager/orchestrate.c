@@ -301,8 +301,21 @@ static void remove_owned_secrets(struct pass *p, const Gs__Service *svc)
 	}
 }
 
+/* Its worker sends KILL then, also to a task that is within a longer grace already (FINDINGS U9). */
+static void drop_grace(struct pass *p, const struct unit *u)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		const Gs__Task *t = u->tasks[i];
+
+		if (!task_is_final(t) && t->spec->stop_grace_ms > 1)
+			((Gs__Task *)tx_edit(p->tx, OBJ_TASK, t->meta->id))->spec->stop_grace_ms = 1;
+	}
+}
+
 static void service_remove(struct pass *p, const struct view *v)
 {
+	for (size_t i = 0; v->svc->at_once && i < v->n; i++)
+		drop_grace(p, &v->units[i]);
 	for (size_t i = 0; i < v->n; i++)
 		unit_remove(p, v->svc, &v->units[i]);
 	if (v->n > 0 || v->n_tasks > 0)

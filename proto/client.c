@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "base/gap.h"
 #include "base/mem.h"
 #include "proto/conn.h"
 #include "proto/tls_impl.h"
@@ -48,7 +47,6 @@ static const struct conn_ops client_ops = {on_open, on_closed};
 
 static void on_connected(uv_connect_t *req, int status)
 {
-	LOOP_SCOPE();
 	struct rpc_client *c = req->data;
 	struct err e;
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading a task's log: records, lines, files.
  *
- * The happy path is: open log.1 and log, find where the wanted lines begin, read on in pieces, join parts, give lines.
- * What can fail is a file that is not there and the disk; a record that cannot be read is left out.
+ * The happy path is: open log.1 and log, find where the wanted lines begin, read on in pieces, join
+ * parts, give lines. What can fail is a file that is not there and the disk; a record that cannot be read
+ * is left out.
  *
  * Of two files the older one is read to its end first:
  *
  *   log.1 [.............] log [.......|  conmon writes here
  *          ^ at                       ^ end (not following)
  *
- * While following, "log" may become "log.1" at any time. conmon goes on writing to the renamed file until it has made
- * the new one; so the old one is read once more after the new one was seen, and only then left. */
+ * While following, "log" may become "log.1" at any time. conmon goes on writing to the renamed file until
+ * it has made the new one; so the old one is read once more after the new one was seen, and only then
+ * left. */
 #include "worker/conmon_log.h"
 
 #include <errno.h>
@@ -267,8 +269,8 @@ static void search_record(struct search *s, const char *text, size_t len, uint64
 	}
 }
 
-/* The piece [from, from + n) and what the piece behind it left over (its first record's end). Returns what is left
- * over of this one: bytes of its first, cut record. */
+/* The piece [from, from + n) and what the piece behind it left over (its first record's end). Returns
+ * what is left over of this one: bytes of its first, cut record. */
 static size_t search_piece(struct search *s, const char *data, size_t n, uint64_t from)
 {
 	size_t end = n;
@@ -348,7 +350,8 @@ static void wanted_line(const struct conmon_record *line, void *arg)
 		l->on_line(line, l->arg);
 }
 
-/* Up to where the first wanted line's last record begins, nothing is given; so no piece goes over that place. */
+/* Up to where the first wanted line's last record begins, nothing is given; so no piece goes over that
+ * place. */
 static size_t piece_len(const struct conmon_log *l, size_t limit)
 {
 	uint64_t n = limit < PIECE ? limit : PIECE;

@@ -38,8 +38,8 @@ struct conmon_join {
 		bool is_open;
 	} part[2]; /* stdout, stderr: parts of a line whose end is not read yet */
 };
-/* The log's next n bytes, cut anywhere. What is no record is left out. on_line is called for each line that is whole
- * now and borrows it. */
+/* The log's next n bytes, cut anywhere. What is no record is left out. on_line is called for each line
+ * that is whole now and borrows it. */
 void conmon_join_feed(struct conmon_join *j, const char *data, size_t n, conmon_line_cb on_line, void *arg);
 /* There is no more: lines that have no end (yet) are given as they are. */
 void conmon_join_end(struct conmon_join *j, conmon_line_cb on_line, void *arg);
@@ -47,16 +47,17 @@ void conmon_join_fini(struct conmon_join *j);
 
 /* ---- files; all of it blocks on the disk ---- */
 struct conmon_log;
-/* path: "log". tail: how many of the last lines, negative: all. follow: what is added later is read as well, through
- * rotations; otherwise reading ends where the log ended now. -ENOENT: neither log nor log.1 is there. */
+/* path: "log". tail: how many of the last lines, negative: all. follow: what is added later is read as
+ * well, through rotations; otherwise reading ends where the log ended now. -ENOENT: neither log nor
+ * log.1 is there. */
 int conmon_log_open(const char *path, int64_t tail, bool follow, struct conmon_log **ret, struct err *e);
-/* Reads at most `limit` bytes on and gives the lines that became whole. Returns how many bytes were read; 0: at the end
- * (for now, if following); negative: *e. */
+/* Reads at most `limit` bytes on and gives the lines that became whole. Returns how many bytes were
+ * read; 0: at the end (for now, if following); negative: *e. */
 int conmon_log_read(struct conmon_log *l, size_t limit, conmon_line_cb on_line, void *arg, struct err *e);
 /* The unfinished line at the end of a log that is not followed. */
 void conmon_log_end(struct conmon_log *l, conmon_line_cb on_line, void *arg);
 void conmon_log_free(struct conmon_log *l);
 
-/* The lines in the last `max` bytes of log.1 and log, each as one record with tag F and a line break. *ret_text is the
- * caller's, NUL-terminated. */
+/* The lines in the last `max` bytes of log.1 and log, each as one record with tag F and a line break.
+ * *ret_text is the caller's, NUL-terminated. */
 int conmon_log_tail(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err *e);

@@ -63,7 +63,7 @@ bool task_stop_wanted(const struct task *t)
 	return t->stop_all || !t->assigned || t->row->desired > TASK_RUNNING;
 }
 
-static uint32_t grace_ms(const struct task *t)
+uint32_t task_grace_ms(const struct task *t)
 {
 	uint32_t ms = t->row->spec->stop_grace_ms != 0 ? t->row->spec->stop_grace_ms : GRACE_DEFAULT_MS;
 
@@ -499,7 +499,13 @@ static void send_stop(struct task *t)
 	t->timer_due = false;
 	t->kill_sent = stop_is_in_vain(t, sig);
 	container_signal(t->container, t->kill_sent ? SIGKILL : sig);
-	loop_timer_set(&t->timer, grace_ms(t));
+	loop_timer_set(&t->timer, task_grace_ms(t));
+}
+
+void task_hurry(struct task *t)
+{
+	if (t->step == STEP_STOPPING || t->step == STEP_DRAINING)
+		loop_timer_set(&t->timer, task_grace_ms(t));
 }
 
 static void stopped(struct task *t)
@@ -523,7 +529,7 @@ static bool move_stopping(struct task *t)
 			t->step = STEP_DRAINING;
 			t->timer_due = false;
 			/* The drain has the grace for itself; a driver that hangs does not hold the stop up. */
-			loop_timer_set(&t->timer, grace_ms(t));
+			loop_timer_set(&t->timer, task_grace_ms(t));
 			t->driver->stopping(t->driver_state);
 			return true;
 		}
@@ -540,7 +546,7 @@ static bool move_stopping(struct task *t)
 			stopped(t);
 		else if (t->timer_due && !t->kill_sent) {
 			t->kill_sent = true;
-			log_warn("task %s: did not stop in %u ms, KILL id=%s", t->row->name, grace_ms(t),
+			log_warn("task %s: did not stop in %u ms, KILL id=%s", t->row->name, task_grace_ms(t),
 				 t->id);
 			container_signal(t->container, SIGKILL);
 		}

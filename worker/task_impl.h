@@ -120,6 +120,10 @@ void task_forget(struct task *t); /* remove its folder of the state */
 /* The one function that moves the step; call it after storing a result. */
 void task_move(struct task *t);
 bool task_stop_wanted(const struct task *t);
+/* Time between the stop signal and KILL. */
+uint32_t task_grace_ms(const struct task *t);
+/* The grace has become shorter: a task that is within it has only so much left. */
+void task_hurry(struct task *t);
 /* Sets the reported state and asks the agent to report. message may be NULL (kept empty). */
 void task_report(struct task *t, Gs__TaskState state, const char *message);
 void task_touch(struct task *t); /* status changed without a change of state */

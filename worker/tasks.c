@@ -106,6 +106,7 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 {
 	struct err bad = {0};
 	struct task *t;
+	uint32_t grace;
 
 	if (row->meta == NULL || !id_is_valid(row->meta->id) || ts->leaving || tasks_unread_assign(ts, row))
 		return;
@@ -132,8 +133,11 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 		task_move(t);
 		return;
 	}
+	grace = task_grace_ms(t);
 	obj_free(t->row);
 	t->row = obj_dup(row);
+	if (task_grace_ms(t) < grace)
+		task_hurry(t);
 	if (t->driver_state != NULL && t->driver->spec_changed != NULL)
 		t->driver->spec_changed(t->driver_state);
 	/* Our own status comes back with the row; only what changes how it runs is worth a write. */
