@@ -4,12 +4,14 @@
  * The happy path is one call on a unix socket. What can fail: no daemon (said with what to start), no
  * permission (said with the group), a node that is no manager (said with a manager's address), and whatever
  * the daemon answers. */
-#include "cli/cli.h"
+#include "cli/client.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
-#include "base/mem.h"
+#include "base/bug.h"
+#include "cli/json.h"
 
 /* A manager answers what it can at once; joining and leaving wait for a start of the manager. */
 #define CALL_DEADLINE_MS 60000
@@ -79,6 +81,7 @@ static int connect_manager(struct cmd *c, struct err *e)
 
 int client_call(struct cmd *c, enum daemon d, unsigned method, const void *req, void *ret_resp, struct err *e)
 {
+	bug_if(!req);
 	ProtobufCMessage *resp = NULL;
 	int r = d == DAEMON_WORKER ? connect_worker(c, e) : connect_manager(c, e);
 
@@ -107,13 +110,15 @@ int client_stream(struct cmd *c, unsigned method, const void *req,
 
 static bool is_refusal(int code)
 {
-	return code == E_NOT_FOUND || code == E_IN_USE || code == E_INVALID || code == E_EXISTS;
+	return code == E_NOT_FOUND || code == E_IN_USE || code == E_INVALID || code == E_EXISTS ||
+	       code == E_LIMIT || code == E_STALE_VERSION;
 }
 
 int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struct err *e), struct err *e)
 {
 	int rc = 0;
 
+	bug_if(!c->n_args);
 	for (size_t i = 0; i < c->n_args; i++) {
 		int r = one(c, c->args[i], e);
 
@@ -130,6 +135,34 @@ int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struc
 	return rc;
 }
 
+int inspect_args(struct cmd *c, int (*fetch)(struct cmd *c, const char *arg, const void **ret, struct err *e),
+		 void (*pretty)(const void *message), struct err *e)
+{
+	cleanup_free const void **found = xcalloc(c->n_args + 1, sizeof(void *));
+	bool is_pretty = pretty && opt_is_set(c, "pretty");
+	int rc = 0, r = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_args && (r >= 0 || is_refusal(r)); i++) {
+		r = fetch(c, c->args[i], &found[n], e);
+		if (r >= 0) {
+			bug_if(!found[n]);
+			n++;
+			continue;
+		}
+		if (is_refusal(r))
+			fprintf(stderr, "gswarm: %s\n", e->msg);
+		rc = 1;
+	}
+	for (size_t i = 0; i < n && is_pretty; i++)
+		pretty(found[i]);
+	if (!is_pretty && (r >= 0 || is_refusal(r)))
+		json_print_array(found, n);
+	for (size_t i = 0; i < n; i++)
+		message_free_p(&found[i]);
+	return r < 0 && !is_refusal(r) ? r : rc;
+}
+
 void client_close(struct cmd *c)
 {
 	if (c->worker)
@@ -137,4 +170,29 @@ void client_close(struct cmd *c)
 	if (c->manager)
 		rpc_sync_close(c->manager);
 	c->worker = c->manager = NULL;
+}
+
+/* ---- Ctrl-C ---- */
+
+static volatile sig_atomic_t pressed;
+
+static void on_interrupt(int sig)
+{
+	pressed = 1;
+}
+
+void interrupt_catch(void)
+{
+	pressed = 0;
+	signal(SIGINT, on_interrupt);
+}
+
+void interrupt_release(void)
+{
+	signal(SIGINT, SIG_DFL);
+}
+
+bool interrupted(void)
+{
+	return pressed != 0;
 }

@@ -2,11 +2,13 @@
 /* Completion: the shell hands over the words so far, the tables answer.
  *
  * The happy path is one candidate a line. Nothing is an error: a daemon that does not answer gives no names. */
-#include "cli/cli.h"
+#include "cli/complete.h"
 
 #include <string.h>
 
-#include "base/mem.h"
+#include "base/bug.h"
+#include "cli/client.h"
+#include "cli/nouns.h"
 
 static const char bash_script[] =
 	"# bash completion for gswarm, printed by 'gswarm completion bash'\n"
@@ -29,7 +31,7 @@ int completion_run(struct cmd *c, struct err *e)
 
 static void offer(FILE *out, const char *candidate, const char *typed)
 {
-	if (!strncmp(candidate, typed, strlen(typed)))
+	if (strncmp(candidate, typed, strlen(typed)) == 0)
 		fprintf(out, "%s\n", candidate);
 }
 
@@ -82,11 +84,11 @@ static void offer_networks(FILE *out, struct cmd *c, const char *typed)
 
 static void offer_names(FILE *out, struct cmd *c, const char *kind, const char *typed)
 {
-	if (!strcmp(kind, "service"))
+	if (strcmp(kind, "service") == 0)
 		offer_services(out, c, typed);
-	else if (!strcmp(kind, "node"))
+	else if (strcmp(kind, "node") == 0)
 		offer_nodes(out, c, typed);
-	else if (!strcmp(kind, "network"))
+	else if (strcmp(kind, "network") == 0)
 		offer_networks(out, c, typed);
 	else
 		offer_words(out, kind, typed);
@@ -96,7 +98,7 @@ static void offer_names(FILE *out, struct cmd *c, const char *kind, const char *
 static const struct opt *option_of(const struct verb *v, const char *word)
 {
 	for (const struct opt *o = v->options; o->name; o++)
-		if ((!strncmp(word, "--", 2) && !strcmp(word + 2, o->name)) ||
+		if ((strncmp(word, "--", 2) == 0 && strcmp(word + 2, o->name) == 0) ||
 		    (word[0] == '-' && word[1] && word[1] == o->letter && !word[2]))
 			return o;
 	return NULL;
@@ -110,7 +112,7 @@ static void complete_verb(FILE *out, struct cmd *c, const struct verb *v, int n,
 	if (before && before->type != OPT_FLAG) {
 		if (before->choices)
 			offer_words(out, before->choices, typed);
-		else if (!strcmp(before->name, "network"))
+		else if (strcmp(before->name, "network") == 0)
 			offer_names(out, c, "network", typed);
 		return;
 	}
@@ -132,6 +134,7 @@ void complete_words(FILE *out, const char *run_dir, int n, char *const *words)
 	const struct noun *noun;
 	const struct verb *v;
 
+	bug_if(n < 0);
 	if (n == 1) {
 		for (size_t i = 1; nouns[i]; i++)
 			offer(out, nouns[i]->name, words[0]);

@@ -3,12 +3,17 @@
  *
  * The happy path is one call: the cluster's phase above a row for each slot. What can fail: a service that is
  * no Galera cluster, and a bootstrap that the managers find unsafe (they say which slots are missing). */
-#include "cli/cli.h"
-
 #include <ctype.h>
 #include <string.h>
 
-#include "base/mem.h"
+#include "base/bug.h"
+#include "cli/client.h"
+#include "cli/json.h"
+#include "cli/nouns.h"
+#include "cli/table.h"
+#include "cli/task_table.h"
+#include "cli/text.h"
+#include "cli/wait.h"
 
 static const struct opt status_options[] = {
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
@@ -29,7 +34,7 @@ static const Gs__Task *current_task(const Gs__ServiceDetail *d, const char *slot
 	const Gs__Task *best = NULL;
 
 	for (size_t i = 0; i < d->n_tasks; i++)
-		if (!strcmp(d->tasks[i]->slot_id, slot_id) &&
+		if (strcmp(d->tasks[i]->slot_id, slot_id) == 0 &&
 		    (!best || d->tasks[i]->meta->created_ms > best->meta->created_ms))
 			best = d->tasks[i];
 	return best;
@@ -55,9 +60,12 @@ static void print_head(const Gs__ServiceDetail *d)
 	cleanup_free char *hwm = position_text(g->hwm);
 	char span[48];
 
+	bug_if(!d->galera);
 	text_span(wall_now_ms() - g->phase_since_ms, span, sizeof(span));
 	span[0] = (char)tolower((unsigned char)span[0]); /* "Less than a second" */
-	printf("Cluster:     %s\nPhase:       %s for %s\n", g->name, galera_phase_name(g->phase), span);
+	/* A cluster that was just made has had no phase before: no time to count from. */
+	printf("Cluster:     %s\nPhase:       %s%s%s\n", g->name, galera_phase_name(g->phase),
+	       g->phase_since_ms ? " for " : "", g->phase_since_ms ? span : "");
 	printf("Epoch:       %llu\nUUID:        %s\n", (unsigned long long)g->epoch,
 	       *g->cluster_uuid ? g->cluster_uuid : "-");
 	printf("Writer:      %s\nHighest:     %s (%s)\n", slot_title(d, g->writer_slot), hwm,
@@ -92,7 +100,7 @@ static char *view_text(const Gs__Task *t)
 static bool node_is_down(const Gs__ServiceDetail *d, const char *node_id)
 {
 	for (size_t i = 0; i < d->n_nodes; i++)
-		if (!strcmp(d->nodes[i]->meta->id, node_id))
+		if (strcmp(d->nodes[i]->meta->id, node_id) == 0)
 			return d->nodes[i]->status && d->nodes[i]->status->state == NODE_DOWN;
 	return false;
 }
@@ -117,7 +125,7 @@ static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot
 {
 	const Gs__Task *task = current_task(d, s->meta->id);
 	cleanup_free char *name = xasprintf("%s%s", task ? task->name : "-",
-					    !strcmp(d->galera->writer_slot, s->meta->id) ? " *" : "");
+					    strcmp(d->galera->writer_slot, s->meta->id) == 0 ? " *" : "");
 	cleanup_free char *galera = task ? text_galera(task) : xstrdup("");
 	cleanup_free char *seqno = seqno_text(task), *view = view_text(task), *error = error_text(task);
 	const Gs__TaskStatus *st = task ? task->status : NULL;
@@ -158,7 +166,7 @@ static int status_run(struct cmd *c, struct err *e)
 		return e->code;
 	if (!d->galera)
 		return err_set(e, E_INVALID, "service %s is no Galera cluster", c->args[0]);
-	if (!strcmp(opt_text(c, "format", "table"), "json")) {
+	if (strcmp(opt_text(c, "format", "table"), "json") == 0) {
 		json_print_line(d, NULL);
 		return 0;
 	}
@@ -177,13 +185,16 @@ static int status_run(struct cmd *c, struct err *e)
 static int recover(struct cmd *c, bool force, struct err *e)
 {
 	Gs__GaleraRecoverRequest req = GS__GALERA_RECOVER_REQUEST__INIT;
+	struct wait_options wait;
 
 	req.ref = (char *)c->args[0];
 	req.slot = (char *)opt_text(c, "slot", "");
 	req.force = force;
 	if (client_call(c, DAEMON_MANAGER, CONTROL_GALERA_RECOVER, &req, NULL, e) < 0)
 		return e->code;
-	return progress_wait(c, c->args[0], WAIT_CONVERGED, false, e);
+	wait = wait_options_of(c, WAIT_CONVERGED);
+	wait.is_quiet = false;
+	return service_wait(c, c->args[0], &wait, e);
 }
 
 static int recover_run(struct cmd *c, struct err *e)

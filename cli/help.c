@@ -2,20 +2,23 @@
 /* --help of gswarm, of a noun and of a verb, from the tables.
  *
  * The happy path is printing; nothing can fail. */
-#include "cli/cli.h"
+#include "cli/help.h"
 
 #include <string.h>
 
-static const char *type_word(const struct opt *o)
-{
-	static const char *const words[] = {"", "string", "list", "uint", "duration", "bytes", "decimal"};
+#include "base/bug.h"
+#include "cli/nouns.h"
 
-	return o->arg ? o->arg : words[o->type];
+void help_range(FILE *out, const struct opt *o)
+{
+	if (o->least || o->most)
+		fprintf(out, " (%s%s%s%s%s)", o->least ? "least " : "", o->least ? o->least : "",
+			o->least && o->most ? ", " : "", o->most ? "most " : "", o->most ? o->most : "");
 }
 
 static int left_width(const struct opt *o)
 {
-	return (int)(strlen(o->name) + (o->type == OPT_FLAG ? 0 : strlen(type_word(o)) + 1));
+	return (int)(strlen(o->name) + (o->type == OPT_FLAG ? 0 : strlen(opt_value_word(o)) + 1));
 }
 
 static void print_option(FILE *out, const struct opt *o, int width)
@@ -25,10 +28,11 @@ static void print_option(FILE *out, const struct opt *o, int width)
 	else
 		fprintf(out, "      ");
 	int n = fprintf(out, "--%s%s%s", o->name, o->type == OPT_FLAG ? "" : " ",
-			o->type == OPT_FLAG ? "" : type_word(o));
+			o->type == OPT_FLAG ? "" : opt_value_word(o));
 	fprintf(out, "%*s   %s", width + 2 - n, "", o->help);
 	if (o->choices)
 		fprintf(out, " (%s)", o->choices);
+	help_range(out, o);
 	fprintf(out, "\n");
 }
 
@@ -47,6 +51,7 @@ void help_verb(FILE *out, const struct noun *noun, const struct verb *v)
 {
 	int width = 6;
 
+	bug_if(!v->usage || !v->options);
 	fprintf(out, "Usage:  gswarm %s%s%s %s\n\n%s\n", noun->name, *noun->name ? " " : "", v->name,
 		v->usage, v->summary ? v->summary : "");
 	for (const struct opt *o = v->options; o->name; o++)

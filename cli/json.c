@@ -3,12 +3,14 @@
  *
  * The happy path is one JSON object a message. Nothing can fail but memory: strings that are no UTF-8 are
  * shown as hex. */
-#include "cli/cli.h"
+#include "cli/json.h"
 
 #include <jansson.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
+#include "proto/obj.h"
 
 static json_t *message_json(const ProtobufCMessage *m);
 
@@ -16,7 +18,7 @@ static bool ends_with(const char *text, const char *end)
 {
 	size_t a = strlen(text), b = strlen(end);
 
-	return a >= b && !strcmp(text + a - b, end);
+	return a >= b && strcmp(text + a - b, end) == 0;
 }
 
 static json_t *hex_json(const uint8_t *data, size_t len)
@@ -35,9 +37,9 @@ static json_t *bytes_json(const char *field, const ProtobufCBinaryData *b)
 {
 	char text[64];
 
-	if ((ends_with(field, "ip") || !strcmp(field, "gateway")) && (b->len == 4 || b->len == 16))
+	if ((ends_with(field, "ip") || strcmp(field, "gateway") == 0) && (b->len == 4 || b->len == 16))
 		return json_string(addr_format(b, text, sizeof(text)));
-	if (!strcmp(field, "mac") && b->len == 6)
+	if (strcmp(field, "mac") == 0 && b->len == 6)
 		return json_string(mac_format(b->data, text));
 	if (!b->len)
 		return json_string("");
@@ -138,6 +140,7 @@ static json_t *message_json(const ProtobufCMessage *m)
 {
 	char text[80];
 
+	bug_if(m->descriptor->magic != PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC);
 	if (!m)
 		return json_null();
 	if (m->descriptor == &gs__addr__descriptor)

@@ -11,8 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/mem.h"
-#include "cli/cli.h"
+#include "base/bug.h"
+#include "cli/client.h"
+#include "cli/complete.h"
+#include "cli/help.h"
+#include "cli/nouns.h"
 
 static int fail(const struct cmd *c, const struct err *e)
 {
@@ -41,14 +44,18 @@ static int global_options(struct cmd *c, int n, char **words, int *ret_rc)
 	for (; i < n && words[i][0] == '-'; i++) {
 		struct err e = {0};
 
-		if (!strcmp(words[i], "--run-dir") && i + 1 < n) {
+		if (strcmp(words[i], "--run-dir") == 0 && i + 1 < n) {
 			c->run_dir = words[++i];
-		} else if (!strncmp(words[i], "--run-dir=", 10)) {
+		} else if (strncmp(words[i], "--run-dir=", 10) == 0 && words[i][10]) {
 			c->run_dir = words[i] + 10;
-		} else if (!strcmp(words[i], "--help") || !strcmp(words[i], "-h")) {
+		} else if (strncmp(words[i], "--run-dir", 9) == 0 && (!words[i][9] || words[i][9] == '=')) {
+			err_set(&e, CLI_USAGE, "--run-dir needs a value (a folder)");
+			*ret_rc = fail(c, &e);
+			return -1;
+		} else if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) {
 			help_root(stdout);
 			return -1;
-		} else if (!strcmp(words[i], "--version") || !strcmp(words[i], "-v")) {
+		} else if (strcmp(words[i], "--version") == 0 || strcmp(words[i], "-v") == 0) {
 			printf("gswarm version %s\n", GSWARM_VERSION);
 			return -1;
 		} else {
@@ -89,6 +96,7 @@ static int run_verb(struct cmd *c, int n, char **words)
 	struct err e = {0};
 	int r = opt_parse(c, n, words, &e), rc;
 
+	bug_if(!c->verb || !c->noun);
 	if (!r)
 		r = c->verb->run(c, &e);
 	else if (r == 1)
@@ -107,12 +115,16 @@ static int dispatch(struct cmd *c, int n, char **words)
 		help_root(stderr);
 		return 2;
 	}
-	if (!strcmp(words[0], "__complete")) {
+	if (strcmp(words[0], "__complete") == 0) {
 		complete_words(stdout, c->run_dir, n - 1, words + 1);
 		return 0;
 	}
-	if (!strcmp(words[0], "__man")) {
+	if (strcmp(words[0], "__man") == 0) {
 		man_page(stdout);
+		return 0;
+	}
+	if (strcmp(words[0], "__markdown") == 0) {
+		markdown_page(stdout);
 		return 0;
 	}
 	c->verb = verb_find(nouns[0], words[0]);
@@ -125,7 +137,7 @@ static int dispatch(struct cmd *c, int n, char **words)
 		err_set(&e, CLI_USAGE, "unknown command '%s'", words[0]);
 		return fail(c, &e);
 	}
-	if (n > 1 && (!strcmp(words[1], "--help") || !strcmp(words[1], "-h"))) {
+	if (n > 1 && (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0)) {
 		help_noun(stdout, c->noun);
 		return 0;
 	}

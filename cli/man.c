@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* gswarm.1, from the same tables as --help: 'gswarm __man' prints it, the build installs it.
+/* The pages that are made from the same tables as --help: gswarm.1 ('gswarm __man', the build installs
+ * it) and the list of verbs and options in docs/cli.md ('gswarm __markdown').
  *
  * The happy path is printing; nothing can fail. */
-#include "cli/cli.h"
+#include "cli/help.h"
 
 #include <string.h>
+
+#include "base/bug.h"
+#include "cli/nouns.h"
 
 /* man(7) text: what roff would take for a request, an escape or a hyphen is none. */
 static void put(FILE *out, const char *text)
@@ -29,8 +33,6 @@ static void put_line(FILE *out, const char *text)
 
 static void print_option(FILE *out, const struct opt *o)
 {
-	static const char *const words[] = {"", "string", "list", "uint", "duration", "bytes", "decimal"};
-
 	fputs(".TP\n", out);
 	if (o->letter)
 		fprintf(out, "\\fB\\-%c\\fR, ", o->letter);
@@ -39,7 +41,7 @@ static void print_option(FILE *out, const struct opt *o)
 	fputs("\\fR", out);
 	if (o->type != OPT_FLAG) {
 		fputs(" \\fI", out);
-		put(out, o->arg ? o->arg : words[o->type]);
+		put(out, opt_value_word(o));
 		fputs("\\fR", out);
 	}
 	fputc('\n', out);
@@ -109,4 +111,54 @@ void man_page(FILE *out)
 	      "group gswarm, who are as powerful as root.\n"
 	      ".SH SEE ALSO\n.BR gswarm\\-worker (8),\n.BR gswarm\\-manager (8)\n",
 	      out);
+}
+
+/* ---- docs/cli.md's list: a lint compares the page with it ---- */
+
+/* A bar would end the cell. */
+static void markdown_cell(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		fprintf(out, *text == '|' ? "\\|" : "%c", *text);
+}
+
+static void markdown_option(FILE *out, const struct opt *o)
+{
+	fprintf(out, "| ");
+	if (o->letter)
+		fprintf(out, "`-%c`, ", o->letter);
+	fprintf(out, "`--%s", o->name);
+	if (o->type != OPT_FLAG)
+		fprintf(out, " %s", opt_value_word(o));
+	fprintf(out, "` | ");
+	markdown_cell(out, o->help);
+	if (o->choices) {
+		fprintf(out, " (");
+		markdown_cell(out, o->choices);
+		fprintf(out, ")");
+	}
+	help_range(out, o);
+	fprintf(out, " |\n");
+}
+
+static void markdown_verb(FILE *out, const struct noun *n, const struct verb *v)
+{
+	bug_if(!v->summary || !v->usage);
+	fprintf(out, "\n### gswarm %s%s%s\n`gswarm %s%s%s%s%s`: %s.\n", n->name, *n->name ? " " : "", v->name,
+		n->name, *n->name ? " " : "", v->name, *v->usage ? " " : "", v->usage, v->summary);
+	if (!v->options[0].name)
+		return;
+	fprintf(out, "\n| option | what it does |\n|---|---|\n");
+	for (const struct opt *o = v->options; o->name; o++)
+		markdown_option(out, o);
+}
+
+void markdown_page(FILE *out)
+{
+	for (size_t i = 0; nouns[i]; i++) {
+		if (nouns[i] == &swarm_noun) /* its verbs stand without it, too */
+			continue;
+		for (size_t k = 0; k < nouns[i]->n_verbs; k++)
+			markdown_verb(out, nouns[i], &nouns[i]->verbs[k]);
+	}
 }

@@ -3,11 +3,15 @@
  *
  * The happy path is one call to the manager. What can fail: a subnet that is no CIDR (said here), one that
  * overlaps, an unknown driver, a network in use (said by the manager). */
-#include "cli/cli.h"
-
 #include <string.h>
 
-#include "base/mem.h"
+#include "cli/client.h"
+#include "cli/filter.h"
+#include "cli/json.h"
+#include "cli/nouns.h"
+#include "cli/parse.h"
+#include "cli/table.h"
+#include "cli/text.h"
 
 static const struct opt create_network_options[] = {
 	{'d', "driver", OPT_STR, NULL, "Kind of network (default overlay)", NULL},
@@ -19,11 +23,14 @@ static const struct opt create_network_options[] = {
 	OPT_END,
 };
 static const struct opt ls_options[] = {
+	{'f', "filter", OPT_LIST, "key=value", "Show only networks with this id, name (its start) or driver",
+	 NULL},
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
 	{0, "no-trunc", OPT_FLAG, NULL, "Print whole ids", NULL},
 	{'q', "quiet", OPT_FLAG, NULL, "Print ids only", NULL},
 	OPT_END,
 };
+static const struct filter_key filters[] = {{"id", NULL}, {"name", NULL}, {"driver", "overlay"}, {0}};
 static const struct opt inspect_options[] = {
 	{'f', "format", OPT_STR, NULL, "How to print", "json"},
 	{'v', "verbose", OPT_FLAG, NULL,
@@ -74,21 +81,40 @@ static int create_network_run(struct cmd *c, struct err *e)
 	return 0;
 }
 
+static bool network_matches(const char *key, const char *value, const void *row)
+{
+	const Gs__Network *n = row;
+
+	if (strcmp(key, "id") == 0)
+		return filter_prefix(n->meta->id, value);
+	return filter_prefix(strcmp(key, "name") == 0 ? n->spec->name : n->spec->driver, value);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return text_order((*(Gs__Network *const *)a)->spec->name, (*(Gs__Network *const *)b)->spec->name);
+}
+
 static int ls_run(struct cmd *c, struct err *e)
 {
 	Gs__Empty req = GS__EMPTY__INIT;
 	cleanup_message Gs__ListNetworksResponse *r = NULL;
-	bool json = !strcmp(opt_text(c, "format", "table"), "json"), quiet = opt_is_set(c, "quiet");
+	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0, quiet = opt_is_set(c, "quiet");
 	struct table *t;
 
-	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_NETWORKS, &req, &r, e) < 0)
+	if (filters_check(c, filters, e) < 0 ||
+	    client_call(c, DAEMON_MANAGER, CONTROL_LIST_NETWORKS, &req, &r, e) < 0)
 		return e->code;
+	if (r->n_networks)
+		qsort(r->networks, r->n_networks, sizeof(*r->networks), by_name);
 	t = table_new((const char *[]){"NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNET", NULL});
 	for (size_t i = 0; i < r->n_networks; i++) {
 		const Gs__Network *n = r->networks[i];
 		char id[ID_SHORT_LEN + 1], subnet[80] = "";
 		const char *shown = opt_is_set(c, "no-trunc") ? n->meta->id : text_short_id(n->meta->id, id);
 
+		if (!filters_pass(c, network_matches, n))
+			continue;
 		if (n->subnet)
 			addr_format_cidr(n->subnet, subnet, sizeof(subnet));
 		if (quiet)
@@ -103,22 +129,17 @@ static int ls_run(struct cmd *c, struct err *e)
 	return 0;
 }
 
+static int inspect_fetch(struct cmd *c, const char *network, const void **ret, struct err *e)
+{
+	Gs__RefRequest req = GS__REF_REQUEST__INIT;
+
+	req.ref = (char *)network;
+	return client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NETWORK, &req, ret, e);
+}
+
 static int inspect_run(struct cmd *c, struct err *e)
 {
-	cleanup_free const void **found = xcalloc(c->n_args, sizeof(void *));
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < c->n_args; i++) {
-		Gs__RefRequest req = GS__REF_REQUEST__INIT;
-
-		req.ref = (char *)c->args[i];
-		rc = client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NETWORK, &req, &found[i], e);
-	}
-	if (!rc)
-		json_print_array(found, c->n_args);
-	for (size_t i = 0; i < c->n_args; i++)
-		message_free_p(&found[i]);
-	return rc;
+	return inspect_args(c, inspect_fetch, NULL, e);
 }
 
 static int rm_one(struct cmd *c, const char *network, struct err *e)

@@ -3,18 +3,26 @@
  *
  * The happy path is one call to the manager and a table. What can fail is what the manager refuses: an
  * unknown node, a node that still is Ready, a stale version. */
-#include "cli/cli.h"
-
 #include <string.h>
 
-#include "base/mem.h"
+#include "cli/client.h"
+#include "cli/filter.h"
+#include "cli/json.h"
+#include "cli/nouns.h"
+#include "cli/parse.h"
+#include "cli/table.h"
+#include "cli/task_table.h"
+#include "cli/text.h"
 
 static const struct opt ls_options[] = {
-	{'f', "filter", OPT_LIST, "key=value", "Show only nodes with this id, name or role", NULL},
+	{'f', "filter", OPT_LIST, "key=value",
+	 "Show only nodes with this id, name (its start), role or node.label", NULL},
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
 	{'q', "quiet", OPT_FLAG, NULL, "Print ids only", NULL},
 	OPT_END,
 };
+static const struct filter_key filters[] = {
+	{"id", NULL}, {"name", NULL}, {"role", "worker|manager"}, {"node.label", NULL}, {0}};
 static const struct opt inspect_options[] = {
 	{0, "pretty", OPT_FLAG, NULL, "Print for people instead of JSON", NULL},
 	{'f', "format", OPT_STR, NULL, "How to print", "json"},
@@ -36,45 +44,52 @@ static const char *manager_status(const Gs__Node *n, const char *leader_id)
 {
 	if (!n->spec || n->spec->role != ROLE_MANAGER)
 		return "";
-	if (!strcmp(n->meta->id, leader_id))
+	if (strcmp(n->meta->id, leader_id) == 0)
 		return "Leader";
 	return n->status && n->status->state == NODE_READY ? "Reachable" : "Unreachable";
 }
 
-static bool node_passes(const Gs__Node *n, const struct opt_value *filters)
+static const char *name_of(const Gs__Node *n)
 {
-	for (size_t i = 0; i < filters->n_list; i++) {
-		const char *f = filters->list[i], *v = strchr(f, '=');
-		bool is_manager = n->spec && n->spec->role == ROLE_MANAGER;
-
-		v = v ? v + 1 : "";
-		if (!strncmp(f, "id=", 3) && strncmp(n->meta->id, v, strlen(v)))
-			return false;
-		if (!strncmp(f, "name=", 5) &&
-		    strncmp(n->description ? n->description->hostname : "", v, strlen(v)))
-			return false;
-		if (!strncmp(f, "role=", 5) && strcmp(v, is_manager ? "manager" : "worker"))
-			return false;
-	}
-	return true;
+	return n->description ? n->description->hostname : "";
 }
 
-int check_filters(const struct opt_value *filters, const char *known, struct err *e)
+static bool label_matches(const Gs__NodeSpec *s, const char *value)
 {
-	for (size_t i = 0; i < filters->n_list; i++) {
-		size_t n = strcspn(filters->list[i], "=");
-		cleanup_free char *word = xasprintf(" %.*s ", (int)n, filters->list[i]);
+	size_t len = strcspn(value, "=");
 
-		if (!filters->list[i][n] || !strstr(known, word))
-			return err_set(e, CLI_USAGE, "--filter: '%s' is none of the keys%sas KEY=VALUE",
-				       filters->list[i], known);
-	}
-	return 0;
+	for (size_t i = 0; s && i < s->n_labels; i++)
+		if (strlen(s->labels[i]->key) == len && strncmp(s->labels[i]->key, value, len) == 0 &&
+		    (!value[len] || strcmp(s->labels[i]->value, value + len + 1) == 0))
+			return true;
+	return false;
+}
+
+static bool node_matches(const char *key, const char *value, const void *row)
+{
+	const Gs__Node *n = row;
+	bool is_manager = n->spec && n->spec->role == ROLE_MANAGER;
+
+	if (strcmp(key, "id") == 0)
+		return filter_prefix(n->meta->id, value);
+	if (strcmp(key, "name") == 0)
+		return filter_prefix(name_of(n), value);
+	if (strcmp(key, "role") == 0)
+		return strcasecmp(value, is_manager ? "manager" : "worker") == 0;
+	return label_matches(n->spec, value);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const Gs__Node *x = *(Gs__Node *const *)a, *y = *(Gs__Node *const *)b;
+	int r = text_order(name_of(x), name_of(y));
+
+	return r ? r : strcmp(x->meta->id, y->meta->id);
 }
 
 static void ls_row(struct table *t, const Gs__Node *n, const Gs__ListNodesResponse *r)
 {
-	bool is_self = !strcmp(n->meta->id, r->self_id);
+	bool is_self = strcmp(n->meta->id, r->self_id) == 0;
 	cleanup_free char *id = xasprintf("%s%s", n->meta->id, is_self ? " *" : "");
 	const Gs__NodeDescription *d = n->description;
 
@@ -88,17 +103,18 @@ static int ls_run(struct cmd *c, struct err *e)
 {
 	Gs__Empty req = GS__EMPTY__INIT;
 	cleanup_message Gs__ListNodesResponse *r = NULL;
-	const struct opt_value *filters = opt_list(c, "filter");
-	bool json = !strcmp(opt_text(c, "format", "table"), "json");
+	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0;
 	struct table *t;
 
-	if (check_filters(filters, " id name role ", e) < 0 ||
+	if (filters_check(c, filters, e) < 0 ||
 	    client_call(c, DAEMON_MANAGER, CONTROL_LIST_NODES, &req, &r, e) < 0)
 		return e->code;
+	if (r->n_nodes)
+		qsort(r->nodes, r->n_nodes, sizeof(*r->nodes), by_name);
 	t = table_new((const char *[]){"ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS",
 				       "ENGINE VERSION", NULL});
 	for (size_t i = 0; i < r->n_nodes; i++) {
-		if (!node_passes(r->nodes[i], filters))
+		if (!filters_pass(c, node_matches, r->nodes[i]))
 			continue;
 		if (opt_is_set(c, "quiet"))
 			puts(r->nodes[i]->meta->id);
@@ -113,8 +129,9 @@ static int ls_run(struct cmd *c, struct err *e)
 	return 0;
 }
 
-static void print_pretty(const Gs__Node *n)
+static void print_pretty(const void *node)
 {
+	const Gs__Node *n = node;
 	char addr[64], when[32], mem[32];
 	const Gs__NodeDescription *d = n->description;
 
@@ -158,27 +175,20 @@ static int resolve_self(struct cmd *c, const char *ref, char **ret, struct err *
 	return 0;
 }
 
+static int inspect_fetch(struct cmd *c, const char *node, const void **ret, struct err *e)
+{
+	Gs__RefRequest req = GS__REF_REQUEST__INIT;
+	cleanup_free char *ref = NULL;
+
+	if (resolve_self(c, node, &ref, e) < 0)
+		return e->code;
+	req.ref = ref;
+	return client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NODE, &req, ret, e);
+}
+
 static int inspect_run(struct cmd *c, struct err *e)
 {
-	cleanup_free const void **found = xcalloc(c->n_args, sizeof(void *));
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < c->n_args; i++) {
-		Gs__RefRequest req = GS__REF_REQUEST__INIT;
-		cleanup_free char *ref = NULL;
-
-		rc = resolve_self(c, c->args[i], &ref, e);
-		req.ref = ref;
-		if (!rc)
-			rc = client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_NODE, &req, &found[i], e);
-	}
-	for (size_t i = 0; !rc && i < c->n_args && opt_is_set(c, "pretty"); i++)
-		print_pretty(found[i]);
-	if (!rc && !opt_is_set(c, "pretty"))
-		json_print_array(found, c->n_args);
-	for (size_t i = 0; i < c->n_args; i++)
-		message_free_p(&found[i]);
-	return rc;
+	return inspect_args(c, inspect_fetch, print_pretty, e);
 }
 
 static int rm_one(struct cmd *c, const char *node, struct err *e)
@@ -198,25 +208,26 @@ static int rm_run(struct cmd *c, struct err *e)
 	return for_each_arg(c, rm_one, e);
 }
 
+static int ps_one(struct cmd *c, const char *node, struct err *e)
+{
+	Gs__ListTasksRequest req = GS__LIST_TASKS_REQUEST__INIT;
+	cleanup_message Gs__ServiceDetail *d = NULL;
+	cleanup_free char *ref = NULL;
+
+	if (resolve_self(c, node, &ref, e) < 0)
+		return e->code;
+	req.node_ref = ref;
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_TASKS, &req, &d, e) < 0)
+		return e->code;
+	tasks_print(c, d, false);
+	return 0;
+}
+
 static int ps_run(struct cmd *c, struct err *e)
 {
-	size_t n = c->n_args ? c->n_args : 1;
-
-	if (check_filters(opt_list(c, "filter"), TASK_FILTERS, e) < 0)
+	if (tasks_filters_check(c, e) < 0)
 		return e->code;
-	for (size_t i = 0; i < n; i++) {
-		Gs__ListTasksRequest req = GS__LIST_TASKS_REQUEST__INIT;
-		cleanup_message Gs__ServiceDetail *d = NULL;
-		cleanup_free char *ref = NULL;
-
-		if (resolve_self(c, c->n_args ? c->args[i] : "self", &ref, e) < 0)
-			return e->code;
-		req.node_ref = ref;
-		if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_TASKS, &req, &d, e) < 0)
-			return e->code;
-		tasks_print(c, d, false);
-	}
-	return 0;
+	return c->n_args ? for_each_arg(c, ps_one, e) : ps_one(c, "self", e);
 }
 
 static size_t label_at(const Gs__NodeSpec *s, const char *key)

@@ -2,11 +2,13 @@
 /* The tree of nouns, and the verbs that stand without one.
  *
  * The happy path is a look-up by name; a name that is not there gives NULL. */
-#include "cli/cli.h"
+#include "cli/nouns.h"
 
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
+#include "cli/complete.h"
 
 const struct opt no_options[] = {OPT_END};
 
@@ -37,7 +39,7 @@ const struct opt no_options[] = {OPT_END};
 
 static const struct verb root_verbs[] = {
 	SWARM_VERBS,
-	{"events", "[OPTIONS]", "List what has happened in the swarm", events_options, 0, 0, false, NULL,
+	{"events", "[OPTIONS]", "Show what happens in the swarm", events_options, 0, 0, false, NULL,
 	 events_run},
 	{"version", "", "Show the versions of this program and of the daemons", no_options, 0, 0, false, NULL,
 	 version_run},
@@ -56,7 +58,7 @@ const struct noun *const nouns[] = {&root_noun,    &swarm_noun,  &node_noun,   &
 const struct noun *noun_find(const char *name)
 {
 	for (size_t i = 1; nouns[i]; i++)
-		if (!strcmp(nouns[i]->name, name))
+		if (strcmp(nouns[i]->name, name) == 0)
 			return nouns[i];
 	return NULL;
 }
@@ -65,11 +67,12 @@ const struct verb *verb_find(const struct noun *n, const char *name)
 {
 	static const char *const aliases[][2] = {{"list", "ls"}, {"remove", "rm"}};
 
+	bug_if(!n || !name);
 	for (size_t i = 0; i < n->n_verbs; i++)
-		if (!strcmp(n->verbs[i].name, name))
+		if (strcmp(n->verbs[i].name, name) == 0)
 			return &n->verbs[i];
 	for (size_t i = 0; *n->name && i < 2; i++)
-		if (!strcmp(aliases[i][0], name))
+		if (strcmp(aliases[i][0], name) == 0)
 			return verb_find(n, aliases[i][1]);
 	return NULL;
 }

@@ -4,12 +4,15 @@
  * The happy path is: the words after a verb become values and plain arguments. What can fail is only the
  * user's words: an unknown option, a missing or senseless value, too few or too many arguments; each is one
  * line, CLI_USAGE. */
-#include "cli/cli.h"
+#include "cli/opt.h"
 
-#include <assert.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
+#include "base/text.h"
+#include "cli/help.h"
+#include "cli/parse.h"
 
 static size_t count(const struct opt *o)
 {
@@ -22,11 +25,29 @@ static size_t count(const struct opt *o)
 
 static struct opt_value *value_of(const struct cmd *c, const char *name)
 {
-	for (size_t i = 0; c->verb->options[i].name; i++)
-		if (!strcmp(c->verb->options[i].name, name))
-			return &c->values[i];
-	assert(!"option is not in the verb's table");
-	return NULL;
+	size_t i = 0;
+
+	while (c->verb->options[i].name && strcmp(c->verb->options[i].name, name))
+		i++;
+	bug_if(!c->verb->options[i].name); /* not in the verb's table */
+	bug_if(!c->values);
+	return &c->values[i];
+}
+
+bool opt_exists(const struct cmd *c, const char *name)
+{
+	for (const struct opt *o = c->verb->options; o->name; o++)
+		if (strcmp(o->name, name) == 0)
+			return true;
+	return false;
+}
+
+const char *opt_value_word(const struct opt *o)
+{
+	static const char *const words[] = {"", "string", "list", "uint", "duration", "bytes", "decimal"};
+
+	bug_if(o->type >= array_size(words));
+	return o->arg ? o->arg : words[o->type];
 }
 
 static bool choice_index(const char *choices, const char *text, int *ret)
@@ -37,7 +58,7 @@ static bool choice_index(const char *choices, const char *text, int *ret)
 	for (const char *p = choices; *p; i++) {
 		size_t n = strcspn(p, "|");
 
-		if (n == len && !strncmp(p, text, n)) {
+		if (n == len && strncmp(p, text, n) == 0) {
 			*ret = i;
 			return true;
 		}
@@ -46,12 +67,8 @@ static bool choice_index(const char *choices, const char *text, int *ret)
 	return false;
 }
 
-static int check_value(const struct opt *o, const char *text, uint64_t *ret, struct err *e)
+static int number_of(const struct opt *o, const char *text, uint64_t *ret, struct err *e)
 {
-	int unused;
-
-	if (o->choices && !choice_index(o->choices, text, &unused))
-		return err_set(e, CLI_USAGE, "'%s' is none of %s", text, o->choices);
 	switch (o->type) {
 	case OPT_UINT:
 		return parse_uint(text, UINT32_MAX, ret, e);
@@ -64,6 +81,33 @@ static int check_value(const struct opt *o, const char *text, uint64_t *ret, str
 	default:
 		return 0;
 	}
+}
+
+/* "'5s' is below the least, 100ms" */
+static int check_range(const struct opt *o, const char *text, uint64_t value, struct err *e)
+{
+	uint64_t least = 0, most = UINT64_MAX;
+
+	bug_if(o->least && number_of(o, o->least, &least, NULL) < 0);
+	bug_if(o->most && number_of(o, o->most, &most, NULL) < 0);
+	if (value < least)
+		return err_set(e, CLI_USAGE, "%s is below the least, %s", text, o->least);
+	if (value > most)
+		return err_set(e, CLI_USAGE, "%s is above the most, %s", text, o->most);
+	return 0;
+}
+
+static int check_value(const struct opt *o, const char *text, uint64_t *ret, struct err *e)
+{
+	int unused;
+
+	if (o->choices && !choice_index(o->choices, text, &unused))
+		return err_set(e, CLI_USAGE, "'%s' is none of %s", text, o->choices);
+	if (!text_is_utf8(text))
+		return err_set(e, CLI_USAGE, "'%s' is not UTF-8", text);
+	if (number_of(o, text, ret, e) < 0)
+		return e->code;
+	return check_range(o, text, *ret, e);
 }
 
 static int set_value(struct cmd *c, size_t i, const char *text, struct err *e)
@@ -90,7 +134,7 @@ static int set_flag(struct cmd *c, size_t i, const char *text, struct err *e)
 	if (text && strcmp(text, "true") && strcmp(text, "false"))
 		return err_set(e, CLI_USAGE, "--%s is a switch: it takes no value '%s'",
 			       c->verb->options[i].name, text);
-	c->values[i].is_set = !text || !strcmp(text, "true");
+	c->values[i].is_set = !text || strcmp(text, "true") == 0;
 	return 0;
 }
 
@@ -110,7 +154,8 @@ static int take_long(struct cmd *c, const char *word, const char *next, struct e
 		if (equals)
 			return set_value(c, i, equals + 1, e);
 		if (!next)
-			return err_set(e, CLI_USAGE, "--%s needs a value (%s)", o->name, o->arg);
+			return err_set(e, CLI_USAGE, "--%s needs a value (%s)", o->name,
+				       o->choices ? o->choices : opt_value_word(o));
 		int r = set_value(c, i, next, e);
 		return r < 0 ? r : 1;
 	}
@@ -134,7 +179,8 @@ static int take_short(struct cmd *c, const char *word, const char *next, struct 
 		if (p[1])
 			return set_value(c, i, p + 1 + (p[1] == '='), e);
 		if (!next)
-			return err_set(e, CLI_USAGE, "-%c needs a value (%s)", *p, c->verb->options[i].arg);
+			return err_set(e, CLI_USAGE, "-%c needs a value (%s)", *p,
+				       opt_value_word(&c->verb->options[i]));
 		int r = set_value(c, i, next, e);
 		return r < 0 ? r : 1;
 	}
@@ -143,7 +189,7 @@ static int take_short(struct cmd *c, const char *word, const char *next, struct 
 
 static bool is_help(const struct cmd *c, const char *word)
 {
-	if (!strcmp(word, "--help"))
+	if (strcmp(word, "--help") == 0)
 		return true;
 	if (strcmp(word, "-h"))
 		return false;
@@ -158,6 +204,9 @@ static int check_count(const struct cmd *c, struct err *e)
 	const struct verb *v = c->verb;
 	int n = (int)c->n_args;
 
+	for (int i = 0; i < n; i++)
+		if (!text_is_utf8(c->args[i]))
+			return err_set(e, CLI_USAGE, "'%s' is not UTF-8", c->args[i]);
 	if (n >= v->min_args && (v->max_args < 0 || n <= v->max_args))
 		return 0;
 	if (v->max_args == 0)
@@ -176,6 +225,7 @@ int opt_parse(struct cmd *c, int n, char *const *words, struct err *e)
 {
 	bool plain = false;
 
+	bug_if(c->values || !c->verb);
 	c->values = xcalloc(count(c->verb->options) + 1, sizeof(*c->values));
 	c->args = xcalloc((size_t)n + 1, sizeof(*c->args));
 	for (int i = 0; i < n; i++) {
@@ -187,7 +237,7 @@ int opt_parse(struct cmd *c, int n, char *const *words, struct err *e)
 			plain = plain || c->verb->options_first;
 			continue;
 		}
-		if (!strcmp(w, "--")) {
+		if (strcmp(w, "--") == 0) {
 			plain = true;
 			continue;
 		}
@@ -242,6 +292,7 @@ int opt_choice(const struct cmd *c, const char *name, int fallback)
 	const struct opt *o = &c->verb->options[value_of(c, name) - c->values];
 	int i = fallback;
 
+	bug_if(!o->choices);
 	if (opt_is_set(c, name))
 		choice_index(o->choices, opt_text(c, name, ""), &i);
 	return i;

@@ -3,7 +3,7 @@
  *
  * The happy path is a value in the unit that the messages carry. What can fail is the text: each function
  * says what it did not understand and leaves its output untouched. */
-#include "cli/cli.h"
+#include "cli/parse.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -13,8 +13,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/text.h"
+#include "cli/opt.h"
 
 #define ENV_FILE_MAX (1u << 20)
 
@@ -23,6 +26,7 @@ int parse_uint(const char *text, uint64_t limit, uint64_t *ret, struct err *e)
 	char *end;
 	unsigned long long v;
 
+	bug_if(!ret);
 	errno = 0;
 	v = strtoull(text, &end, 10);
 	if (!isdigit((unsigned char)*text) || *end)
@@ -46,7 +50,7 @@ static double duration_unit(const char *p, size_t *ret_len)
 		n++;
 	*ret_len = n;
 	for (size_t i = 0; i < array_size(units); i++)
-		if (strlen(units[i].name) == n && !strncmp(units[i].name, p, n))
+		if (strlen(units[i].name) == n && strncmp(units[i].name, p, n) == 0)
 			return units[i].ns;
 	return 0;
 }
@@ -61,9 +65,9 @@ static bool decimal(const char *p, double *ret, const char **ret_end)
 	size_t n = strspn(p, "0123456789."), dots = 0;
 	for (size_t i = 0; i < n; i++)
 		dots += p[i] == '.';
-	if (dots > 1 || n > 40)
+	if (dots > 1 || n > 400)
 		return false;
-	char copy[41];
+	char copy[401];
 	memcpy(copy, p, n);
 	copy[n] = '\0';
 	*ret = strtod(copy, &end);
@@ -76,7 +80,7 @@ int parse_duration(const char *text, uint64_t *ret_ns, struct err *e)
 	const char *p = text;
 	double total = 0, v;
 
-	if (!strcmp(text, "0")) {
+	if (strcmp(text, "0") == 0) {
 		*ret_ns = 0;
 		return 0;
 	}
@@ -112,7 +116,7 @@ static bool parse_offset(const char *text, struct tm *tm, int64_t *ret_s)
 		return true;
 	}
 	*ret_s = (int64_t)timegm(tm);
-	if (!strcmp(text, "Z") || !strcmp(text, "z"))
+	if (strcmp(text, "Z") == 0 || strcmp(text, "z") == 0)
 		return true;
 	if ((*text != '+' && *text != '-') || sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 ||
 	    text[1 + used] || hours > 23 || minutes > 59)
@@ -188,8 +192,10 @@ int parse_bytes(const char *text, uint64_t *ret, struct err *e)
 			p++;
 	}
 	v = ldexp(v, 10 * power);
-	if (*p || v > 9e18)
+	if (*p)
 		return err_set(e, CLI_USAGE, "'%s' is no size (like 512m or 2g)", text);
+	if (v > 9e18)
+		return err_set(e, CLI_USAGE, "size '%s' is too large", text);
 	*ret = (uint64_t)v;
 	return 0;
 }
@@ -199,8 +205,10 @@ int parse_cpus(const char *text, uint64_t *ret_nano, struct err *e)
 	const char *p;
 	double v;
 
-	if (!decimal(text, &v, &p) || *p || v > 1e6)
+	if (!decimal(text, &v, &p) || *p)
 		return err_set(e, CLI_USAGE, "'%s' is no number of CPUs (like 0.5 or 2)", text);
+	if (v > 1e6)
+		return err_set(e, CLI_USAGE, "'%s' is more CPUs than there can be", text);
 	*ret_nano = (uint64_t)llround(v * 1e9);
 	return 0;
 }
@@ -229,7 +237,7 @@ static bool csv_next(struct csv *c)
 
 static bool one_of(const char *key, const char *a, const char *b, const char *c)
 {
-	return !strcmp(key, a) || (b && !strcmp(key, b)) || (c && !strcmp(key, c));
+	return strcmp(key, a) == 0 || (b && strcmp(key, b) == 0) || (c && strcmp(key, c) == 0);
 }
 
 static int mount_field(Gs__Mount *m, const struct csv *c, struct err *e)
@@ -248,11 +256,11 @@ static int mount_field(Gs__Mount *m, const struct csv *c, struct err *e)
 		str_replace(&m->source, c->value);
 	} else if (one_of(c->key, "target", "dst", "destination")) {
 		str_replace(&m->target, c->value);
-	} else if (!strcmp(c->key, "tmpfs-size")) {
+	} else if (strcmp(c->key, "tmpfs-size") == 0) {
 		return parse_bytes(c->value, &m->tmpfs_bytes, e);
-	} else if (!strcmp(c->key, "type")) {
+	} else if (strcmp(c->key, "type") == 0) {
 		for (int i = 0; i < 3; i++)
-			if (!strcmp(c->value, types[i])) {
+			if (strcmp(c->value, types[i]) == 0) {
 				m->type = (Gs__MountType)i;
 				return 0;
 			}
@@ -266,10 +274,12 @@ static int mount_field(Gs__Mount *m, const struct csv *c, struct err *e)
 
 static int mount_check(const Gs__Mount *m, struct err *e)
 {
-	if (m->target[0] != '/')
+	if (!m->target[0])
 		return err_set(e, CLI_USAGE, "target=/an/absolute/path is missing");
-	if (m->type == MOUNT_BIND && m->source[0] != '/')
-		return err_set(e, CLI_USAGE, "a bind mount needs source=/an/absolute/path");
+	if (!text_is_path(m->target))
+		return err_set(e, CLI_USAGE, "target '%s' is no absolute path without '..'", m->target);
+	if (m->type == MOUNT_BIND && !text_is_path(m->source))
+		return err_set(e, CLI_USAGE, "a bind mount needs source=/an/absolute/path without '..'");
 	if (m->type == MOUNT_TMPFS && m->source[0])
 		return err_set(e, CLI_USAGE, "a tmpfs has no source");
 	if (m->type != MOUNT_TMPFS && m->tmpfs_bytes)
@@ -303,13 +313,13 @@ static int port_field(Gs__Port *p, const struct csv *c, struct err *e)
 
 	if (!c->value)
 		return err_set(e, CLI_USAGE, "'%s' needs a value", c->key);
-	if (!strcmp(c->key, "protocol"))
+	if (strcmp(c->key, "protocol") == 0)
 		str_replace(&p->protocol, c->value);
-	else if (!strcmp(c->key, "mode"))
+	else if (strcmp(c->key, "mode") == 0)
 		str_replace(&p->mode, c->value);
-	else if (!strcmp(c->key, "published") && !parse_uint(c->value, 65535, &v, e))
+	else if (strcmp(c->key, "published") == 0 && !parse_uint(c->value, 65535, &v, e))
 		p->published = (uint32_t)v;
-	else if (!strcmp(c->key, "target") && !parse_uint(c->value, 65535, &v, e))
+	else if (strcmp(c->key, "target") == 0 && !parse_uint(c->value, 65535, &v, e))
 		p->target = (uint32_t)v;
 	else
 		return err_set(e, CLI_USAGE, "'%s=%s' is no part of a port", c->key, c->value);
@@ -379,9 +389,9 @@ int parse_network(const char *text, Gs__NetworkAttach **ret, struct err *e)
 		str_replace(&a->network_id, text);
 	} else {
 		while (!r && csv_next(&c)) {
-			if (c.value && !strcmp(c.key, "name"))
+			if (c.value && strcmp(c.key, "name") == 0)
 				str_replace(&a->network_id, c.value);
-			else if (c.value && !strcmp(c.key, "alias"))
+			else if (c.value && strcmp(c.key, "alias") == 0)
 				obj_add_str(&a->n_aliases, &a->aliases, c.value);
 			else
 				r = err_set(e, CLI_USAGE, "'%s' is neither name=NETWORK nor alias=NAME",

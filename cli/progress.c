@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Waiting for a service: what each slot is at, whether the whole is done, whether it can still get there.
+/* Judging one detail of a service: what each slot is at, whether the whole is done, whether it can still
+ * get there.
  *
- * The happy path is a stream of ServiceDetail from the manager; each one is judged by progress_of() alone, so
- * that the wait ends with the very change that completes it. What can fail: a task that was rejected, a
- * cluster that waits for the operator, a connection that ends (the manager restarted: asked again for a
- * while). */
-#include "cli/cli.h"
+ * The happy path is that every slot has a task that runs. What can fail is told in the result: a task
+ * that was rejected, a cluster that waits for the operator. */
+#include "cli/progress.h"
 
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
-#include "base/clock.h"
+#include "base/bug.h"
 #include "base/mem.h"
+#include "cli/task_table.h"
+#include "cli/text.h"
 
-#define BLOCKED_MOMENT_S 5
-#define RETRY_MS 15000 /* a manager that was killed is back, or replaced, well within */
+#define FAILURES_MANY 3
+#define QUIET_MS 5000 /* the pauses between attempts grow: 0.1 s, 0.2 s ... (worker's back-off) */
 
-/* ---- judging ---- */
-static const Gs__Task *slot_task(const Gs__ServiceDetail *d, const Gs__Slot *s)
+const Gs__Task *progress_task(const Gs__ServiceDetail *d, const Gs__Slot *s)
 {
 	const Gs__Task *best = NULL;
 
@@ -37,7 +35,7 @@ static const Gs__Task *slot_task(const Gs__ServiceDetail *d, const Gs__Slot *s)
 static bool is_alive(const Gs__ServiceDetail *d, const Gs__Slot *s)
 {
 	for (size_t i = 0; i < d->n_tasks; i++)
-		if (!strcmp(d->tasks[i]->slot_id, s->meta->id) && d->tasks[i]->status &&
+		if (strcmp(d->tasks[i]->slot_id, s->meta->id) == 0 && d->tasks[i]->status &&
 		    !task_state_is_final(d->tasks[i]->status->state))
 			return true;
 	return false;
@@ -58,7 +56,7 @@ static char *describe(const Gs__Task *t)
 		why = t->pending_reason;
 	if (*why)
 		return xasprintf("%s: %s", text_state_word(state), why);
-	if (!strncmp(how, "held", 4))
+	if (strncmp(how, "held", 4) == 0)
 		return xstrdup(how);
 	return *how ? xasprintf("%s, %s", text_state_word(state), how) : xstrdup(text_state_word(state));
 }
@@ -80,10 +78,11 @@ static bool is_hopeless(const Gs__ServiceDetail *d, const Gs__Task *t)
 
 static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct progress *p)
 {
-	const Gs__Task *t = slot_task(d, s);
+	const Gs__Task *t = progress_task(d, s);
 	bool with_galera = d->service->spec->topology == TOPO_GALERA;
 	struct slot_line *l;
 
+	bug_if(!s->meta || !d->service);
 	if (s->removing && !is_alive(d, s))
 		return;
 	p->lines = xrealloc(p->lines, (p->n + 1) * sizeof(*p->lines));
@@ -128,7 +127,7 @@ static bool is_told(const struct progress *p, const char *error)
 	for (size_t i = 0; i < p->n; i++) {
 		size_t n = strlen(p->lines[i].name);
 
-		if (!strncmp(error, p->lines[i].name, n) && error[n] == ':' && error[n + 1] == ' ' &&
+		if (strncmp(error, p->lines[i].name, n) == 0 && error[n] == ':' && error[n + 1] == ' ' &&
 		    strstr(p->lines[i].text, error + n + 2))
 			return true;
 	}
@@ -140,6 +139,7 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 	const Gs__ServiceSpec *spec = d->service->spec;
 	size_t live = 0;
 
+	bug_if(!d->service || !spec->task);
 	memset(ret, 0, sizeof(*ret));
 	for (size_t i = 0; i < d->n_slots; i++) {
 		judge_slot(d, d->slots[i], ret);
@@ -164,6 +164,7 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 					 spec->name); /* below its first line is a table */
 		ret->is_blocked = true;
 	}
+	bug_if(ret->done > ret->n);
 	if (ret->is_converged) {
 		free(ret->failure);
 		ret->failure = NULL;
@@ -183,224 +184,104 @@ void progress_fini(struct progress *p)
 	memset(p, 0, sizeof(*p));
 }
 
-/* ---- showing ---- */
-struct wait {
-	enum wait_for what;
-	bool is_live, is_quiet, is_reached;
-	int drawn; /* lines on the screen that the next drawing goes over */
-	int64_t start_ms;
-	struct progress now;
-	char **said; /* in a pipe: "name|text" of what has been printed, one a slot */
-	size_t n_said;
-	char *noted;
-	char *name;
-};
+/* ---- one detail after the other ----
+ *
+ * A worker starts a task anew in place (its attempt counts up), a manager makes another task for the
+ * slot; both are the end of an attempt. */
 
-static double elapsed(const struct wait *w)
+static struct trail *trail_of(struct trails *t, const char *slot_id)
 {
-	return (double)(clock_mono_ms(&clock_real) - w->start_ms) / 1000;
+	for (size_t i = 0; i < t->n; i++)
+		if (strcmp(t->list[i].slot_id, slot_id) == 0)
+			return &t->list[i];
+	t->list = xrealloc(t->list, (t->n + 1) * sizeof(*t->list));
+	t->list[t->n] = (struct trail){.slot_id = xstrdup(slot_id)};
+	return &t->list[t->n++];
 }
 
-static struct winsize screen_size(void)
+/* Attempts that have ended since the last look. */
+static unsigned ended_since(const struct trail *l, const Gs__Task *now, bool counts)
 {
-	struct winsize s = {0};
+	uint32_t attempt = now->status ? now->status->attempt : 0;
 
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &s) < 0 || !s.ws_col || !s.ws_row)
-		s = (struct winsize){.ws_row = 24, .ws_col = 80};
-	return s;
+	if (!l->task_id)
+		return counts && attempt > 1 ? attempt - 1 : 0;
+	if (strcmp(l->task_id, now->meta->id) != 0)
+		return 1 + (attempt > 1 ? attempt - 1 : 0);
+	return attempt > l->attempt ? attempt - l->attempt : 0;
 }
 
-/* A line never wraps, or the next drawing would not find the way back up. */
-static void draw_text(const char *mark, const char *text, size_t columns)
+static void tell_why(struct trail *l, const Gs__ServiceDetail *d, const Gs__Task *t)
 {
-	cleanup_free char *cut = text_cut(text, columns > 12 ? columns - 4 : 8);
+	const char *err = t->status && *t->status->err ? t->status->err : t->status ? t->status->message : "";
+	const char *node = "";
 
-	printf("\r\x1b[K%s%s\n", mark, cut);
+	for (size_t i = 0; i < d->n_nodes; i++)
+		if (strcmp(d->nodes[i]->meta->id, t->node_id) == 0 && d->nodes[i]->description)
+			node = d->nodes[i]->description->hostname;
+	free(l->why);
+	l->why = xasprintf("%s%s%s failed %u times: %s", t->name, *node ? " on " : "", node, l->failures,
+			   *err ? err : "its program ended");
 }
 
-static void draw_line(const struct slot_line *l, int name_width, int node_width, size_t columns)
+/* true: an attempt of the slot has ended. */
+static bool trail_update(struct trail *l, const Gs__ServiceDetail *d, const Gs__Task *t, bool counts,
+			 int64_t now_ms, int64_t monitor_ms)
 {
-	cleanup_free char *text =
-		xasprintf("%-*s  %-*s  %s", name_width, l->name, node_width, l->node, l->text);
+	unsigned ended = ended_since(l, t, counts);
 
-	draw_text(l->is_done ? "✓ " : l->is_failed ? "✗ " : "· ", text, columns);
-}
-
-/* What the screen has no room for is counted; what is done goes first. Returns the lines drawn. */
-static int draw_slots(const struct progress *p, size_t room, size_t columns)
-{
-	int name_width = 4, node_width = 0;
-	bool is_crowded = p->n > room;
-	size_t shown = 0;
-
-	for (size_t i = 0; i < p->n; i++) {
-		int name = (int)strlen(p->lines[i].name), node = (int)strlen(p->lines[i].node);
-
-		name_width = name > name_width ? name : name_width;
-		node_width = node > node_width ? node : node_width;
+	if (!l->task_id || strcmp(l->task_id, t->meta->id) != 0) {
+		free(l->task_id);
+		l->task_id = xstrdup(t->meta->id);
 	}
-	for (size_t i = 0; i < p->n && shown + is_crowded < room; i++) {
-		if (is_crowded && p->lines[i].is_done)
-			continue;
-		draw_line(&p->lines[i], name_width, node_width, columns);
-		shown++;
-	}
-	if (is_crowded)
-		printf("\r\x1b[K  and %zu more\n", p->n - shown);
-	return (int)shown + is_crowded;
-}
-
-static void draw(struct wait *w)
-{
-	const struct progress *p = &w->now;
-	struct winsize s = screen_size();
-	size_t room = s.ws_row > 5 ? (size_t)s.ws_row - 4 : 1;
-	cleanup_free char *head =
-		xasprintf("overall progress: %zu out of %zu tasks, %.1f s", p->done, p->wanted, elapsed(w));
-
-	if (w->drawn)
-		printf("\x1b[%dA", w->drawn);
-	draw_text("", head, s.ws_col);
-	w->drawn = 1 + draw_slots(p, room, s.ws_col) + !!p->note;
-	if (p->note)
-		draw_text("", p->note, s.ws_col);
-	printf("\x1b[J");
-	fflush(stdout);
-}
-
-static bool is_news(struct wait *w, const struct slot_line *l)
-{
-	cleanup_free char *line = xasprintf("%s|%s|%s", l->name, l->node, l->text);
-	size_t len = strlen(l->name) + 1, i = 0;
-
-	while (i < w->n_said && strncmp(w->said[i], line, len))
-		i++;
-	if (i == w->n_said) {
-		w->said = xrealloc(w->said, (w->n_said + 1) * sizeof(*w->said));
-		w->said[w->n_said++] = NULL;
-	} else if (!strcmp(w->said[i], line)) {
+	l->attempt = t->status ? t->status->attempt : 0;
+	if (!ended)
 		return false;
+	if (l->failures == 0 || now_ms - l->last_ms > 2 * monitor_ms + QUIET_MS) {
+		l->failures = 0; /* the program had got over it */
+		l->failing_ms = now_ms;
 	}
-	free(w->said[i]);
-	w->said[i] = steal(line);
+	l->last_ms = now_ms;
+	l->failures += ended;
+	tell_why(l, d, t);
 	return true;
 }
 
-static void tell(struct wait *w)
+void trails_update(struct trails *t, const Gs__ServiceDetail *d, bool is_converged, bool is_new,
+		   int64_t now_ms, int64_t monitor_ms)
 {
-	const struct progress *p = &w->now;
+	bool ended = false;
 
-	for (size_t i = 0; i < p->n; i++)
-		if (is_news(w, &p->lines[i]))
-			printf("%7.2f s  %s%s%s  %s\n", elapsed(w), p->lines[i].name,
-			       *p->lines[i].node ? " " : "", p->lines[i].node, p->lines[i].text);
-	if (p->note && (!w->noted || strcmp(w->noted, p->note))) {
-		printf("%7.2f s  %s\n", elapsed(w), p->note);
-		free(w->noted);
-		w->noted = xstrdup(p->note);
+	bug_if(monitor_ms < 0 || now_ms <= 0);
+	for (size_t i = 0; i < d->n_slots; i++) {
+		const Gs__Task *task = progress_task(d, d->slots[i]);
+
+		if (task && !d->slots[i]->removing)
+			ended |= trail_update(trail_of(t, d->slots[i]->meta->id), d, task, is_new || t->begun,
+					      now_ms, monitor_ms);
 	}
-	fflush(stdout);
+	t->begun = true;
+	if (!is_converged)
+		t->steady_ms = 0;
+	else if (!t->steady_ms || ended)
+		t->steady_ms = now_ms;
 }
 
-/* What was just asked for may be what unblocks the cluster: it gets a moment to show. */
-static bool is_hopeless_now(const struct wait *w)
+const char *trails_failure(const struct trails *t, int64_t now_ms, int64_t monitor_ms)
 {
-	return w->now.failure && (!w->now.is_blocked || elapsed(w) > BLOCKED_MOMENT_S);
+	for (size_t i = 0; i < t->n; i++)
+		if (t->list[i].failures >= FAILURES_MANY && now_ms - t->list[i].failing_ms >= monitor_ms)
+			return t->list[i].why;
+	return NULL;
 }
 
-static bool on_detail(const ProtobufCMessage *event, void *arg)
+void trails_fini(struct trails *t)
 {
-	const Gs__ServiceDetail *d = (const Gs__ServiceDetail *)event;
-	struct wait *w = arg;
-
-	if (!d->service) {
-		w->is_reached = w->what == WAIT_GONE;
-		return !w->is_reached;
+	for (size_t i = 0; i < t->n; i++) {
+		free(t->list[i].slot_id);
+		free(t->list[i].task_id);
+		free(t->list[i].why);
 	}
-	free(w->name);
-	w->name = xstrdup(d->service->spec->name);
-	progress_fini(&w->now);
-	progress_of(d, &w->now);
-	if (!w->is_quiet && w->is_live)
-		draw(w);
-	else if (!w->is_quiet)
-		tell(w);
-	if (w->what == WAIT_GONE)
-		return !interrupted();
-	w->is_reached = w->now.is_converged;
-	return !w->is_reached && !is_hopeless_now(w) && !interrupted();
-}
-
-static bool on_tick(void *arg)
-{
-	struct wait *w = arg;
-
-	if (w->is_live && !w->is_quiet && w->drawn)
-		draw(w); /* the seconds go on */
-	return !interrupted() && (w->what == WAIT_GONE || !is_hopeless_now(w));
-}
-
-static int conclude(struct wait *w, const char *service)
-{
-	const char *name = w->name ? w->name : service;
-
-	if (w->is_reached) {
-		if (!w->is_quiet && w->what == WAIT_CONVERGED)
-			printf("service %s converged: %zu of %zu in %.2f s\n", name, w->now.done,
-			       w->now.wanted, elapsed(w));
-		return 0;
-	}
-	if (interrupted()) {
-		fprintf(stderr,
-			"\ngswarm: detached; it goes on in the background, 'gswarm service ps %s' shows how "
-			"far it is\n",
-			name);
-		return CLI_INTERRUPTED;
-	}
-	fprintf(stderr, "gswarm: service %s: %s\n", name,
-		w->now.failure ? w->now.failure
-			       : "it was removed meanwhile" /* a lost manager is another error */);
-	return 1;
-}
-
-static bool may_try_again(const struct wait *w, int code, int64_t failing_since)
-{
-	bool lost = code == E_CLOSED || code == E_UNAVAILABLE || code == E_NOT_LEADER || code == E_DEADLINE;
-
-	return lost && !interrupted() && clock_mono_ms(&clock_real) - failing_since < RETRY_MS;
-}
-
-int progress_wait(struct cmd *c, const char *service, enum wait_for what, bool quiet, struct err *e)
-{
-	struct wait w = {.what = what, .is_live = isatty(STDOUT_FILENO), .is_quiet = quiet};
-	Gs__WatchServiceRequest req = GS__WATCH_SERVICE_REQUEST__INIT;
-	int64_t failing_since = 0;
-	int r, rc;
-
-	w.start_ms = clock_mono_ms(&clock_real);
-	req.ref = (char *)service;
-	interrupt_catch();
-	for (;;) {
-		err_clear(e);
-		r = client_stream(c, CONTROL_WATCH_SERVICE, &req, on_detail, on_tick, &w, e);
-		if (what == WAIT_GONE && !interrupted() && (r == E_NOT_FOUND || r == 0))
-			w.is_reached = true;
-		if (r >= 0 || w.is_reached || interrupted())
-			break;
-		failing_since =
-			failing_since && r == E_UNAVAILABLE ? failing_since : clock_mono_ms(&clock_real);
-		if (!may_try_again(&w, r, failing_since))
-			break;
-		client_close(c);
-		usleep(100000);
-	}
-	interrupt_release();
-	rc = r < 0 && !w.is_reached && !interrupted() ? r : conclude(&w, service);
-	progress_fini(&w.now);
-	for (size_t i = 0; i < w.n_said; i++)
-		free(w.said[i]);
-	free(w.said);
-	free(w.noted);
-	free(w.name);
-	return rc;
+	free(t->list);
+	*t = (struct trails){0};
 }

@@ -3,27 +3,42 @@
  *
  * The happy path is one call to the manager, then a table or a wait. What can fail is what the manager
  * refuses. */
-#include "cli/cli.h"
-
 #include <string.h>
 #include <unistd.h>
 
-#include "base/mem.h"
+#include "base/buf.h"
+#include "cli/client.h"
+#include "cli/filter.h"
+#include "cli/json.h"
+#include "cli/nouns.h"
+#include "cli/parse.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "cli/wait.h"
 
 static const struct opt ls_options[] = {
-	{'f', "filter", OPT_LIST, "key=value", "Show only services with this id, name (its start) or mode",
-	 NULL},
+	{'f', "filter", OPT_LIST, "key=value",
+	 "Show only services with this id, name (its start), mode or label", NULL},
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
 	{'q', "quiet", OPT_FLAG, NULL, "Print ids only", NULL},
 	OPT_END,
 };
+static const struct filter_key filters[] = {
+	{"id", NULL}, {"name", NULL}, {"mode", "replicated|global"}, {"label", NULL}, {0}};
 static const struct opt scale_options[] = {
 	{'d', "detach", OPT_FLAG, NULL, "Return at once instead of waiting until it runs", NULL},
 	{'q', "quiet", OPT_FLAG, NULL, "No progress", NULL},
+	{0, "update-monitor", OPT_DURATION, NULL,
+	 "How long it must run before it counts as converged (default 5s, galera 0s)", NULL, .most = "24h"},
+	{0, "wait-timeout", OPT_DURATION, NULL, "Wait no longer than this (default 0s: for ever)", NULL,
+	 .most = "8760h"},
 	OPT_END,
 };
 static const struct opt rm_options[] = {
 	{'d', "detach", OPT_FLAG, NULL, "Return at once instead of waiting until its tasks are gone", NULL},
+	{'f', "force", OPT_FLAG, NULL, "Kill its tasks at once: no stop signal, no grace period", NULL},
+	{0, "wait-timeout", OPT_DURATION, NULL, "Wait no longer than this (default 0s: for ever)", NULL,
+	 .most = "8760h"},
 	OPT_END,
 };
 
@@ -61,19 +76,33 @@ static char *ports_text(const Gs__Service *s)
 	return buf_text(&b);
 }
 
-static bool service_passes(const Gs__Service *s, const struct opt_value *filters)
+static bool label_matches(const Gs__ServiceSpec *s, const char *value)
 {
-	for (size_t i = 0; i < filters->n_list; i++) {
-		const char *f = filters->list[i], *v = strchr(f, '=') ? strchr(f, '=') + 1 : "";
+	size_t len = strcspn(value, "=");
 
-		if (!strncmp(f, "id=", 3) && strncmp(s->meta->id, v, strlen(v)))
-			return false;
-		if (!strncmp(f, "name=", 5) && strncmp(s->spec->name, v, strlen(v)))
-			return false;
-		if (!strncmp(f, "mode=", 5) && strcmp(mode_word(s->spec), v))
-			return false;
-	}
-	return true;
+	for (size_t i = 0; i < s->n_labels; i++)
+		if (strlen(s->labels[i]->key) == len && strncmp(s->labels[i]->key, value, len) == 0 &&
+		    (!value[len] || strcmp(s->labels[i]->value, value + len + 1) == 0))
+			return true;
+	return false;
+}
+
+static bool service_matches(const char *key, const char *value, const void *row)
+{
+	const Gs__Service *s = row;
+
+	if (strcmp(key, "id") == 0)
+		return filter_prefix(s->meta->id, value);
+	if (strcmp(key, "name") == 0)
+		return filter_prefix(s->spec->name, value);
+	if (strcmp(key, "mode") == 0)
+		return strcasecmp(mode_word(s->spec), value) == 0;
+	return label_matches(s->spec, value);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return text_order((*(Gs__Service *const *)a)->spec->name, (*(Gs__Service *const *)b)->spec->name);
 }
 
 static void ls_row(struct table *t, const Gs__Service *s, const char *replicas)
@@ -89,18 +118,20 @@ static int ls_run(struct cmd *c, struct err *e)
 {
 	Gs__Empty req = GS__EMPTY__INIT;
 	cleanup_message Gs__ListServicesResponse *r = NULL;
-	bool json = !strcmp(opt_text(c, "format", "table"), "json"), quiet = opt_is_set(c, "quiet");
+	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0, quiet = opt_is_set(c, "quiet");
 	struct table *t;
 
-	if (check_filters(opt_list(c, "filter"), " id name mode ", e) < 0 ||
+	if (filters_check(c, filters, e) < 0 ||
 	    client_call(c, DAEMON_MANAGER, CONTROL_LIST_SERVICES, &req, &r, e) < 0)
 		return e->code;
+	if (r->n_services)
+		qsort(r->services, r->n_services, sizeof(*r->services), by_name);
 	t = table_new((const char *[]){"ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS", NULL});
 	for (size_t i = 0; i < r->n_services; i++) {
 		const Gs__Service *s = r->services[i];
 		cleanup_free char *replicas = replicas_text(s, r);
 
-		if (!service_passes(s, opt_list(c, "filter")))
+		if (!filters_pass(c, service_matches, s))
 			continue;
 		if (quiet)
 			printf("%.*s\n", ID_SHORT_LEN, s->meta->id);
@@ -140,6 +171,7 @@ static int scale_one(struct cmd *c, char *word, struct err *e)
 
 static int scale_run(struct cmd *c, struct err *e)
 {
+	const struct wait_options wait = wait_options_of(c, WAIT_CONVERGED);
 	int rc = 0;
 
 	for (size_t i = 0; i < c->n_args; i++) {
@@ -147,7 +179,7 @@ static int scale_run(struct cmd *c, struct err *e)
 		int r = scale_one(c, word, e);
 
 		if (!r && !opt_is_set(c, "detach"))
-			r = progress_wait(c, word, WAIT_CONVERGED, opt_is_set(c, "quiet"), e);
+			r = service_wait(c, word, &wait, e);
 		if (r < 0 || r == CLI_INTERRUPTED)
 			return r;
 		rc = rc || r;
@@ -159,16 +191,18 @@ static int rm_one(struct cmd *c, const char *service, struct err *e)
 {
 	Gs__RefRequest req = GS__REF_REQUEST__INIT;
 	cleanup_message Gs__ServiceDetail *d = NULL;
+	const struct wait_options wait = wait_options_of(c, WAIT_GONE);
 
 	req.ref = (char *)service;
 	if (client_call(c, DAEMON_MANAGER, CONTROL_INSPECT_SERVICE, &req, &d, e) < 0)
 		return e->code;
 	req.ref = d->service->meta->id; /* its name may be taken again at once */
+	req.force = opt_is_set(c, "force");
 	if (client_call(c, DAEMON_MANAGER, CONTROL_REMOVE_SERVICE, &req, NULL, e) < 0)
 		return e->code;
 	puts(service);
 	fflush(stdout);
-	return opt_is_set(c, "detach") ? 0 : progress_wait(c, req.ref, WAIT_GONE, !isatty(1), e);
+	return opt_is_set(c, "detach") ? 0 : service_wait(c, req.ref, &wait, e);
 }
 
 static int rm_run(struct cmd *c, struct err *e)

@@ -4,11 +4,14 @@
  * The happy path is one CreateService and a wait. What can fail: an option's value (here, before anything is
  * sent), what the manager refuses (too few nodes, unknown network, name taken), and a start that cannot
  * succeed (progress.c). */
-#include "cli/cli.h"
-
 #include <string.h>
 
-#include "base/mem.h"
+#include "base/bug.h"
+#include "base/text.h"
+#include "cli/client.h"
+#include "cli/nouns.h"
+#include "cli/parse.h"
+#include "cli/wait.h"
 
 #define KV "key=value"
 
@@ -28,7 +31,8 @@ const struct opt create_options[] = {
 	{'l', "label", OPT_LIST, KV, "Label of the service", NULL},
 	{0, "limit-cpu", OPT_CPUS, NULL, "Most CPUs a task may use", NULL},
 	{0, "limit-memory", OPT_BYTES, NULL, "Most memory a task may use", NULL},
-	{0, "limit-pids", OPT_UINT, NULL, "Most processes a task may have (default 0: no limit)", NULL},
+	{0, "limit-pids", OPT_UINT, NULL, "Most processes a task may have (default 0: no limit)", NULL,
+	 .most = "4194304"},
 	{0, "mode", OPT_STR, NULL, "N tasks, or one on each node", "replicated|global"},
 	{0, "mount", OPT_LIST, "mount",
 	 "type=volume|bind|tmpfs,source=...,target=...[,readonly][,tmpfs-size=...]", NULL},
@@ -46,27 +50,19 @@ const struct opt create_options[] = {
 	 "any|on-failure|none"},
 	{0, "sst-method", OPT_STR, NULL, "How a member without data gets it", "mariabackup|rsync"},
 	{0, "stop-grace-period", OPT_DURATION, NULL,
-	 "Time between the stop signal and KILL (default 10s, galera 10m)", NULL},
+	 "Time between the stop signal and KILL (default 10s, galera 10m)", NULL, .least = "1ms",
+	 .most = "24h"},
 	{0, "stop-signal", OPT_STR, NULL, "Signal that asks a task to end (default SIGTERM)", NULL},
 	{0, "topology", OPT_STR, NULL, "What the tasks are to each other; primary-replica comes later",
 	 "none|galera|primary-replica"},
+	{0, "update-monitor", OPT_DURATION, NULL,
+	 "How long it must run before it counts as converged (default 5s, galera 0s)", NULL, .most = "24h"},
 	{'u', "user", OPT_STR, "name|uid[:gid]", "User of the tasks", NULL},
+	{0, "wait-timeout", OPT_DURATION, NULL, "Wait no longer than this (default 0s: for ever)", NULL,
+	 .most = "8760h"},
 	{'w', "workdir", OPT_STR, "dir", "Working folder of the tasks", NULL},
 	OPT_END,
 };
-
-/* For a service that was given no name, as Docker does: "calm_heron42". */
-static char *invent_name(void)
-{
-	static const char *const how[] = {"brave", "calm",  "eager", "gentle",
-					  "keen",  "merry", "quiet", "sturdy"};
-	static const char *const who[] = {"badger", "falcon", "heron", "lynx",
-					  "otter",  "raven",  "seal",  "wren"};
-	uint8_t dice[3];
-
-	random_bytes(dice, sizeof(dice));
-	return xasprintf("%s_%s%u", how[dice[0] % array_size(how)], who[dice[1] % array_size(who)], dice[2]);
-}
 
 static bool is_galera(const Gs__ServiceSpec *s)
 {
@@ -132,8 +128,23 @@ static Gs__Resources *resources(struct cmd *c, const char *cpu, const char *memo
 	return r;
 }
 
-static void fill_process(struct cmd *c, Gs__TaskSpec *t)
+/* The managers judge all of it; what needs no cluster to be judged is told as wrong words. */
+static int check_process(const Gs__TaskSpec *t, struct err *e)
 {
+	if (*t->hostname && !text_is_hostname(t->hostname))
+		return err_set(e, CLI_USAGE,
+			       "--hostname: '%.70s' is none: up to 64 letters, digits and '-', joined by '.'",
+			       t->hostname);
+	if (*t->dir && !text_is_path(t->dir))
+		return err_set(e, CLI_USAGE, "--workdir: '%.80s' is no absolute path without '..'", t->dir);
+	if (t->n_args && !*t->args[0])
+		return err_set(e, CLI_USAGE, "the command is empty");
+	return 0;
+}
+
+static int fill_process(struct cmd *c, Gs__TaskSpec *t, struct err *e)
+{
+	bug_if(c->n_args < 1);
 	str_replace(&t->image, c->args[0]);
 	for (size_t i = 1; i < c->n_args; i++)
 		obj_add_str(&t->n_args, &t->args, c->args[i]);
@@ -147,13 +158,14 @@ static void fill_process(struct cmd *c, Gs__TaskSpec *t)
 	t->restart = (Gs__RestartCondition)opt_choice(c, "restart-condition", 0);
 	t->limits = resources(c, "limit-cpu", "limit-memory");
 	t->reservations = resources(c, "reserve-cpu", "reserve-memory");
+	return check_process(t, e);
 }
 
 static int fill_galera(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 {
 	static const char *const only[] = {"galera-profile", "sst-method", "cluster"};
 	const char *mode = opt_text(c, "endpoint-mode", "");
-	bool galera_mode = !strcmp(mode, "writer") || !strcmp(mode, "any");
+	bool galera_mode = strcmp(mode, "writer") == 0 || strcmp(mode, "any") == 0;
 
 	if (!is_galera(s)) {
 		for (size_t i = 0; i < array_size(only); i++)
@@ -175,9 +187,8 @@ static int fill_galera(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 static int fill_spec(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 {
 	const struct opt_value *labels = opt_list(c, "label"), *constraints = opt_list(c, "constraint");
-	cleanup_free char *name = invent_name();
 
-	str_replace(&s->name, opt_text(c, "name", name));
+	str_replace(&s->name, opt_text(c, "name", "")); /* the manager invents one */
 	s->mode = (Gs__Mode)opt_choice(c, "mode", 0);
 	if (s->mode == MODE_GLOBAL && opt_is_set(c, "replicas"))
 		return err_set(e, CLI_USAGE, "--replicas and --mode global exclude each other");
@@ -185,7 +196,8 @@ static int fill_spec(struct cmd *c, Gs__ServiceSpec *s, struct err *e)
 	s->max_per_node = (uint32_t)opt_number(c, "replicas-max-per-node", 0);
 	s->topology = (Gs__Topology)opt_choice(c, "topology", 0);
 	s->task = obj_new(&gs__task_spec__descriptor);
-	fill_process(c, s->task);
+	if (fill_process(c, s->task, e) < 0)
+		return e->code;
 	for (size_t i = 0; i < constraints->n_list; i++)
 		obj_add_str(&s->n_constraints, &s->constraints, constraints->list[i]);
 	for (size_t i = 0; i < labels->n_list; i++) {
@@ -205,6 +217,7 @@ int service_create_run(struct cmd *c, struct err *e)
 	cleanup(obj_free_p) Gs__ServiceSpec *spec = obj_new(&gs__service_spec__descriptor);
 	Gs__ServiceCreateRequest req = GS__SERVICE_CREATE_REQUEST__INIT;
 	cleanup_message Gs__CreatedResponse *r = NULL;
+	struct wait_options wait = wait_options_of(c, WAIT_CONVERGED);
 
 	if (fill_spec(c, spec, e) < 0)
 		return e->code;
@@ -215,6 +228,6 @@ int service_create_run(struct cmd *c, struct err *e)
 		fprintf(stderr, "gswarm: %s\n", r->warning);
 	puts(r->id);
 	fflush(stdout);
-	return opt_is_set(c, "detach") ? 0
-				       : progress_wait(c, r->id, WAIT_CONVERGED, opt_is_set(c, "quiet"), e);
+	wait.is_new = true;
+	return opt_is_set(c, "detach") ? 0 : service_wait(c, r->id, &wait, e);
 }

@@ -3,13 +3,14 @@
  *
  * The happy path is one stream of lines, stdout's to stdout and stderr's to stderr. What can fail: an unknown
  * service; a node that does not answer for its logs is a line among the others and never stops them. */
-#include "cli/cli.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 
-#include "base/mem.h"
+#include "cli/client.h"
+#include "cli/nouns.h"
+#include "cli/parse.h"
+#include "cli/text.h"
 
 const struct opt logs_options[] = {
 	{0, "details", OPT_FLAG, NULL, "With the ids of node, service and task before each line", NULL},

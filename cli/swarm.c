@@ -4,13 +4,13 @@
  * The happy path is one call to this host's worker, which owns the node's identity (join-token: to the
  * manager). What can fail is what the worker refuses: a member already, a bad token, an address that is not
  * this host's. */
-#include "cli/cli.h"
-
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <string.h>
 
-#include "base/mem.h"
+#include "cli/client.h"
+#include "cli/nouns.h"
+#include "cli/text.h"
 
 #define AVAILABILITY_HELP "Whether the node takes tasks"
 
@@ -18,15 +18,21 @@ const struct opt init_options[] = {
 	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
 	{0, "data-path-addr", OPT_STR, "ip", "Address for the tasks' traffic (default: the advertised one)",
 	 NULL},
-	{0, "data-path-port", OPT_UINT, "port", "UDP port of the tasks' traffic (default 4789)", NULL},
+	{0, "data-path-port", OPT_UINT, "port", "UDP port of the tasks' traffic (default 4789)", NULL,
+	 .least = "1024", .most = "49151"},
 	{0, "availability", OPT_STR, NULL, AVAILABILITY_HELP, "active|pause|drain"},
 	{0, "default-addr-pool", OPT_STR, "cidr", "Where networks' subnets come from (default 10.0.0.0/8)",
 	 NULL},
-	{0, "default-addr-pool-mask-length", OPT_UINT, "bits", "Size of such a subnet (default 24)", NULL},
-	{0, "cert-expiry", OPT_DURATION, NULL, "Life of node certificates (default 2160h)", NULL},
-	{0, "dispatcher-heartbeat", OPT_DURATION, NULL, "Heartbeat of the nodes (default 1s)", NULL},
-	{0, "snapshot-interval", OPT_UINT, "n", "Log entries between snapshots (default 10000)", NULL},
-	{0, "task-history-limit", OPT_UINT, "n", "Old tasks kept per slot (default 5)", NULL},
+	{0, "default-addr-pool-mask-length", OPT_UINT, "bits", "Size of such a subnet (default 24)", NULL,
+	 .least = "8", .most = "29"},
+	{0, "cert-expiry", OPT_DURATION, NULL, "Life of node certificates (default 2160h)", NULL,
+	 .least = "1h", .most = "87600h"},
+	{0, "dispatcher-heartbeat", OPT_DURATION, NULL, "Heartbeat of the nodes (default 1s)", NULL,
+	 .least = "100ms", .most = "60s"},
+	{0, "snapshot-interval", OPT_UINT, "n", "Log entries between snapshots (default 10000)", NULL,
+	 .least = "100", .most = "10000000"},
+	{0, "task-history-limit", OPT_UINT, "n", "Old tasks kept per slot (default 5)", NULL, .least = "1",
+	 .most = "1000"},
 	OPT_END,
 };
 const struct opt join_options[] = {
@@ -44,7 +50,8 @@ const struct opt leave_options[] = {
 const struct opt token_options[] = {
 	{'q', "quiet", OPT_FLAG, NULL, "Print the token only", NULL},
 	{0, "rotate", OPT_FLAG, NULL, "Make a new token; the old one is void from then on", NULL},
-	{0, "ttl", OPT_DURATION, NULL, "How long the new token is good for", NULL},
+	{0, "ttl", OPT_DURATION, NULL, "How long the new token is good for", NULL, .least = "1s",
+	 .most = "87600h"},
 	OPT_END,
 };
 
@@ -61,19 +68,15 @@ static void spec_from_options(struct cmd *c, Gs__ClusterSpec *s)
 
 static int check_init(struct cmd *c, struct err *e)
 {
-	uint64_t port = opt_number(c, "data-path-port", 4789),
-		 mask = opt_number(c, "default-addr-pool-mask-length", 24);
+	uint64_t mask = opt_number(c, "default-addr-pool-mask-length", 24);
 	cleanup(obj_free_p) Gs__Addr *pool = NULL;
 
-	if (port < 1024 || port > 49151)
-		return err_set(e, CLI_USAGE, "--data-path-port: %u is not between 1024 and 49151",
-			       (unsigned)port);
 	if (opt_is_set(c, "default-addr-pool") &&
 	    addr_parse_cidr(opt_text(c, "default-addr-pool", ""), &pool, e) < 0) {
 		err_wrap(e, "--default-addr-pool");
 		return e->code = CLI_USAGE;
 	}
-	if (mask < 8 || mask > 29 || (pool && mask < pool->prefix))
+	if (pool && mask < pool->prefix)
 		return err_set(e, CLI_USAGE, "--default-addr-pool-mask-length: %u does not fit the pool",
 			       (unsigned)mask);
 	return 0;
@@ -169,7 +172,9 @@ int join_token_run(struct cmd *c, struct err *e)
 	Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;
 	cleanup_message Gs__JoinTokensResponse *r = NULL;
 	const char *role = c->args[0];
-	bool is_manager = !strcmp(role, "manager");
+	bool is_manager = strcmp(role, "manager") == 0;
+	int64_t until_ms;
+	char when[32];
 
 	if (!is_manager && strcmp(role, "worker"))
 		return err_set(e, CLI_USAGE, "'%s' is none of worker|manager", role);
@@ -180,6 +185,13 @@ int join_token_run(struct cmd *c, struct err *e)
 	req.ttl_ms = (int64_t)(opt_number(c, "ttl", 0) / 1000000);
 	if (client_call(c, DAEMON_MANAGER, CONTROL_JOIN_TOKENS, &req, &r, e) < 0)
 		return e->code;
+	until_ms = is_manager ? r->manager_until_ms : r->worker_until_ms;
+	if (until_ms && until_ms <= wall_now_ms()) { /* it would be refused at the other node */
+		text_time(until_ms, when, sizeof(when));
+		return err_set(e, E_TOKEN,
+			       "the %s token expired on %s: 'gswarm join-token --rotate %s' makes a new one",
+			       role, when, role);
+	}
 	if (opt_is_set(c, "quiet")) {
 		puts(is_manager ? r->manager : r->worker);
 		return 0;

@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* system check, system dump, system info, events, version.
+/* system check, system dump, system info, version.
  *
  * The happy path is a call to this host's worker, and to its manager where there is one. What can fail: a
  * daemon that does not run; dump and version then say so and go on with the other. */
-#include "cli/cli.h"
-
 #include <string.h>
 
-#include "base/mem.h"
+#include "cli/client.h"
+#include "cli/json.h"
+#include "cli/nouns.h"
+#include "cli/text.h"
 
-const struct opt events_options[] = {
-	{'f', "filter", OPT_LIST, "type=kind", "Show only events whose kind starts like this", NULL},
-	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
-	{0, "since", OPT_DURATION, NULL, "Only what is younger than this", NULL},
-	OPT_END,
-};
 const struct opt dump_options[] = {OPT_END};
 static const struct opt check_options[] = {
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
@@ -25,7 +20,7 @@ static int check_run(struct cmd *c, struct err *e)
 {
 	Gs__Empty req = GS__EMPTY__INIT;
 	cleanup_message Gs__CheckResponse *r = NULL;
-	bool json = !strcmp(opt_text(c, "format", "table"), "json");
+	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0;
 	size_t bad = 0;
 
 	if (client_call(c, DAEMON_WORKER, NODE_LOCAL_CHECK, &req, &r, e) < 0)
@@ -108,51 +103,12 @@ int version_run(struct cmd *c, struct err *e)
 	return 0;
 }
 
-static bool event_passes(struct cmd *c, const Gs__Event *ev)
-{
-	const struct opt_value *f = opt_list(c, "filter");
-	uint64_t since = opt_number(c, "since", 0);
-
-	if (since && ev->meta->created_ms < wall_now_ms() - (int64_t)(since / 1000000))
-		return false;
-	for (size_t i = 0; i < f->n_list; i++) {
-		const char *v = strchr(f->list[i], '=') ? strchr(f->list[i], '=') + 1 : f->list[i];
-
-		if (strncmp(ev->kind, v, strlen(v)))
-			return false;
-	}
-	return true;
-}
-
-int events_run(struct cmd *c, struct err *e)
-{
-	Gs__Empty req = GS__EMPTY__INIT;
-	cleanup_message Gs__ListEventsResponse *r = NULL;
-	bool json = !strcmp(opt_text(c, "format", "table"), "json");
-
-	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_EVENTS, &req, &r, e) < 0)
-		return e->code;
-	for (size_t i = 0; i < r->n_events; i++) {
-		const Gs__Event *ev = r->events[i];
-		char when[32];
-
-		if (!event_passes(c, ev))
-			continue;
-		text_time(ev->meta->created_ms, when, sizeof(when));
-		if (json)
-			json_print_line(ev, NULL);
-		else
-			printf("%s  %-22s %s\n", when, ev->kind, ev->text);
-	}
-	return 0;
-}
-
 static const struct verb verbs[] = {
 	{"check", "[OPTIONS]", "Test whether this host can be a node", check_options, 0, 0, false, NULL,
 	 check_run},
 	{"dump", "", "Print all that the daemons of this host know", dump_options, 0, 0, false, NULL,
 	 dump_run},
-	{"events", "[OPTIONS]", "List what has happened in the swarm", events_options, 0, 0, false, NULL,
+	{"events", "[OPTIONS]", "Show what happens in the swarm", events_options, 0, 0, false, NULL,
 	 events_run},
 	{"info", "", "Show what this node is", no_options, 0, 0, false, NULL, info_run},
 };

@@ -3,11 +3,12 @@
  * width of the terminal.
  *
  * The happy path is rows in, text out; what can fail is memory alone, and that aborts. */
-#include "cli/cli.h"
+#include "cli/table.h"
 
 #include <libsmartcols/libsmartcols.h>
 #include <stdlib.h>
 
+#include "base/bug.h"
 struct table {
 	struct libscols_table *cols;
 	size_t n;
@@ -24,6 +25,7 @@ struct table *table_new(const char *const *headers)
 {
 	struct table *t = need(calloc(1, sizeof(*t)));
 
+	bug_if(!headers[0]);
 	t->cols = need(scols_new_table());
 	scols_table_set_termforce(t->cols, SCOLS_TERMFORCE_NEVER);
 	scols_table_set_column_separator(t->cols, "   ");
@@ -36,6 +38,7 @@ void table_row(struct table *t, const char *const *cells)
 {
 	struct libscols_line *line = need(scols_table_new_line(t->cols, NULL));
 
+	bug_if(!t->cols);
 	for (size_t i = 0; i < t->n; i++)
 		if (scols_line_set_data(line, i, cells[i] ? cells[i] : "") < 0)
 			abort();

@@ -2,12 +2,14 @@
 /* How times, sizes, ids and states read on the screen.
  *
  * The happy path is formatting into the caller's buffer; nothing can fail. */
-#include "cli/cli.h"
+#include "cli/text.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -72,8 +74,14 @@ const char *text_bytes(uint64_t bytes, char *buf, size_t n)
 	return buf;
 }
 
+int text_order(const char *a, const char *b)
+{
+	return strverscmp(a, b);
+}
+
 const char *text_short_id(const char *id, char buf[ID_SHORT_LEN + 1])
 {
+	bug_if(!id);
 	snprintf(buf, ID_SHORT_LEN + 1, "%s", id);
 	return buf;
 }
@@ -83,6 +91,7 @@ char *text_cut(const char *text, size_t limit)
 	char *s = xstrdup(text);
 	size_t len;
 
+	bug_if(!text);
 	for (char *p = s; *p; p++)
 		if ((unsigned char)*p < ' ')
 			*p = ' ';
@@ -121,7 +130,7 @@ bool galera_is_ready(const Gs__Task *t)
 {
 	const Gs__GaleraView *v = t->status ? t->status->view : NULL;
 
-	return v && v->ready && v->local_state == 4 && !strcmp(v->status, "Primary");
+	return v && v->ready && v->local_state == 4 && strcmp(v->status, "Primary") == 0;
 }
 
 static char *text_view(const Gs__GaleraView *v)
@@ -130,13 +139,13 @@ static char *text_view(const Gs__GaleraView *v)
 					     "Joined",  "Synced",  "Inconsistent"};
 	const char *state = v->local_state < array_size(states) ? states[v->local_state] : "?";
 
-	if (!v->connected || !strcmp(v->status, "Disconnected"))
+	if (!v->connected || strcmp(v->status, "Disconnected") == 0)
 		return xstrdup("Disconnected");
 	if (strcmp(v->status, "Primary"))
 		return xasprintf("%s (sees %u)", v->status[0] ? v->status : "non-Primary", v->cluster_size);
 	if (v->local_state == 4 && !v->ready)
 		return xstrdup("Synced, not ready");
-	if (!strcmp(v->health, "LAGGING"))
+	if (strcmp(v->health, "LAGGING") == 0)
 		return xasprintf("%s, lagging", state);
 	return xstrdup(state);
 }

@@ -141,7 +141,7 @@ class Cluster:
 
     def events(self, kind):
         try:
-            rows = self.swarm.lines("events", "--filter", kind)
+            rows = self.swarm.lines("events", "--filter", f"type={kind}")
         except HostError:
             return []
         mine = self.galera().get("meta", {}).get("id")

@@ -229,7 +229,7 @@ class Host:
         return subprocess.Popen(self.command(argv), env=self.environment(), text=True, **kw)
 
     def gswarm(self, *argv, **kw):
-        return self.run(os.path.join(self.bed.build, "gswarm"), *argv, **kw)
+        return self.run(os.path.join(self.bed.build, "gswarm"), *unhurried(argv), **kw)
 
     def start_worker(self, *options, wait=True, env=None):
         program = os.path.join(self.bed.build, "gswarm-worker")
@@ -426,6 +426,16 @@ def remove_cgroups(ids):
             os.rmdir(base)
         except OSError:
             pass
+
+
+def unhurried(argv):
+    """Tests look for themselves whether what runs goes on running, and want the events that there are."""
+    if argv[:1] == ("service",) and argv[1:2] in (("create",), ("scale",)) and "--update-monitor" not in argv:
+        return (*argv[:2], "--update-monitor", "0s", *argv[2:])
+    for verb in (("events",), ("system", "events")):
+        if argv[:len(verb)] == verb:
+            return (*verb, "--no-follow", *argv[len(verb):])
+    return argv
 
 
 class Testbed:

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "base/mem.h"
-#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/nouns.h"
+#include "cli/wait.h"
 
 static char run_dir[] = "cli-daemon-test.XXXXXX";
 
@@ -49,6 +50,28 @@ static void send_detail(struct rpc_call *call, Gs__TaskState s, const char *err)
 	rpc_event(call, &d->base);
 }
 
+/* It runs, and its attempts before this one have failed. */
+static void send_attempt(struct rpc_call *call, uint32_t attempt)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(TASK_RUNNING);
+
+	str_replace(&d->tasks[0]->status->err, "exit code 3");
+	d->tasks[0]->status->attempt = attempt;
+	rpc_event(call, &d->base);
+}
+
+static void on_attempt(uv_timer_t *t)
+{
+	static uint32_t attempt;
+
+	send_attempt(t->data, ++attempt);
+}
+
+static void on_nobody_waits(struct rpc_call *call, void *arg)
+{
+	uv_timer_stop(arg);
+}
+
 static void on_end(uv_timer_t *t)
 {
 	rpc_end(t->data);
@@ -72,6 +95,14 @@ static void on_watch(struct rpc_call *call, const ProtobufCMessage *req, void *a
 	if (!strcmp(ref, "web")) {
 		send_detail(call, TASK_STARTING, "");
 		send_detail(call, TASK_RUNNING, "");
+	}
+	if (!strcmp(ref, "slow"))
+		return;
+	if (!strcmp(ref, "flapping")) {
+		timer.data = call;
+		uv_timer_init(arg, &timer);
+		uv_timer_start(&timer, on_attempt, 0, 50);
+		rpc_call_on_cancel(call, on_nobody_waits, &timer);
 	}
 	if (!strcmp(ref, "going")) {
 		timer.data = call;
@@ -205,7 +236,9 @@ static int run(const char *noun, const char *verb, int n, const char **words, st
 static int wait_for_service(const char *ref, enum wait_for what, struct err *e)
 {
 	struct cmd c = {.noun = nouns[0], .verb = &nouns[0]->verbs[0], .run_dir = run_dir};
-	int rc = progress_wait(&c, ref, what, true, e);
+	const struct wait_options o = {
+		.what = what, .is_quiet = true, .monitor_ms = 200, .timeout_ms = 5000, .patience_ms = 200};
+	int rc = service_wait(&c, ref, &o, e);
 
 	client_close(&c);
 	return rc;
@@ -214,7 +247,7 @@ static int wait_for_service(const char *ref, enum wait_for what, struct err *e)
 static void create_sends_what_was_written_and_waits(void **state)
 {
 	pid_t pid = start("manager", RPC_CONTROL);
-	struct err e;
+	struct err e = {0};
 
 	/* The id that is answered is watched; this daemon plays nothing for it, so do not wait here. */
 	assert_int_equal(RUN("service", "create", &e, "-d", "--name", "web", "--replicas", "3", "--topology",
@@ -235,9 +268,24 @@ static void a_wait_ends_with_the_change_that_completes_it(void **state)
 
 	assert_int_equal(wait_for_service("web", WAIT_CONVERGED, &e), 0);
 	assert_int_equal(wait_for_service("rejected", WAIT_CONVERGED, &e), 1);
+	assert_int_equal(wait_for_service("flapping", WAIT_CONVERGED, &e), 1); /* U5 */
 	assert_int_equal(wait_for_service("unknown", WAIT_CONVERGED, &e), E_NOT_FOUND);
 	assert_int_equal(wait_for_service("unknown", WAIT_GONE, &e), 0);
 	assert_int_equal(wait_for_service("going", WAIT_GONE, &e), 0);
+	stop(pid);
+}
+
+/* U5: it waited for ever. */
+static void a_wait_has_an_end(void **state)
+{
+	pid_t pid = start("manager", RPC_CONTROL);
+	struct cmd c = {.noun = nouns[0], .verb = &nouns[0]->verbs[0], .run_dir = run_dir};
+	const struct wait_options o = {
+		.what = WAIT_CONVERGED, .is_quiet = true, .monitor_ms = 200, .timeout_ms = 300};
+	struct err e = {0};
+
+	assert_int_equal(service_wait(&c, "slow", &o, &e), 1);
+	client_close(&c);
 	stop(pid);
 }
 
@@ -245,7 +293,7 @@ static void a_worker_names_a_manager(void **state)
 {
 	pid_t pid = start("worker", RPC_NODE_LOCAL);
 	cleanup_free char *path = xasprintf("%s/manager.sock", run_dir);
-	struct err e;
+	struct err e = {0};
 
 	fs_unlink(path, &e);
 	assert_int_equal(RUN("node", "ls", &e, "-q"), E_NOT_MANAGER);
@@ -255,7 +303,7 @@ static void a_worker_names_a_manager(void **state)
 
 static void no_daemon_is_one_clear_line(void **state)
 {
-	struct err e;
+	struct err e = {0};
 
 	assert_true(RUN("node", "ls", &e, "-q") < 0);
 	assert_non_null(strstr(e.msg, "gswarm-worker is not running"));
@@ -269,7 +317,7 @@ static int make_dir(void **state)
 
 static int remove_dir(void **state)
 {
-	struct err e;
+	struct err e = {0};
 
 	return fs_remove_all(run_dir, &e);
 }
@@ -279,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(create_sends_what_was_written_and_waits),
 		cmocka_unit_test(a_wait_ends_with_the_change_that_completes_it),
+		cmocka_unit_test(a_wait_has_an_end),
 		cmocka_unit_test(a_worker_names_a_manager),
 		cmocka_unit_test(no_daemon_is_one_clear_line),
 	};

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/cli.h"
+#include "cli/json.h"
+#include "proto/obj.h"
 
 static json_t *parsed(const void *m)
 {

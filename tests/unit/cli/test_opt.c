@@ -9,13 +9,19 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/cli.h"
+#include "cli/complete.h"
+#include "cli/help.h"
+#include "cli/nouns.h"
 
 static const struct opt options[] = {
-	{'d', "detach", OPT_FLAG, NULL, "", NULL}, {'q', "quiet", OPT_FLAG, NULL, "", NULL},
-	{'e', "env", OPT_LIST, NULL, "", NULL},    {0, "name", OPT_STR, NULL, "", NULL},
-	{0, "count", OPT_UINT, NULL, "", NULL},    {0, "mode", OPT_STR, NULL, "", "one|two|three"},
-	{0, "wait", OPT_DURATION, NULL, "", NULL}, OPT_END,
+	{'d', "detach", OPT_FLAG, NULL, "", NULL},
+	{'q', "quiet", OPT_FLAG, NULL, "", NULL},
+	{'e', "env", OPT_LIST, NULL, "", NULL},
+	{0, "name", OPT_STR, NULL, "", NULL},
+	{0, "count", OPT_UINT, NULL, "", NULL},
+	{0, "mode", OPT_STR, NULL, "", "one|two|three"},
+	{0, "wait", OPT_DURATION, NULL, "", NULL, .least = "10ms", .most = "24h"},
+	OPT_END,
 };
 static const struct verb verb = {"do", "", "", options, 0, 2, false, NULL, NULL};
 static const struct verb verb_command = {"run", "", "", options, 1, -1, true, NULL, NULL};
@@ -78,6 +84,13 @@ static void refused(void **state)
 		{{"--count", "x"}, "--count"},
 		{{"--mode", "four"}, "one|two|three"},
 		{{"--detach=7"}, "switch"},
+		{{"--mode"}, "needs a value (one|two|three)"}, /* U12: "(null)" */
+		{{"--wait"}, "needs a value (duration)"},
+		{{"--wait", "0s"},
+		 "0s is below the least, 10ms"}, /* U12: it meant the default without a word */
+		{{"--wait", "99999h"}, "99999h is above the most, 24h"}, /* U9: it overflowed */
+		{{"--name", "\xff"}, "is not UTF-8"},
+		{{"\xff"}, "is not UTF-8"},
 		{{"a", "b", "c"}, "at most 2"},
 		{{"--nam", "x"}, "unknown option"},
 	};

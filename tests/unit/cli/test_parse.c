@@ -12,7 +12,8 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "cli/cli.h"
+#include "cli/opt.h"
+#include "cli/parse.h"
 
 static void durations(void **state)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/cli.h"
+#include "cli/progress.h"
 
 /* A service "db" with n slots, each with a task in this state. */
 static Gs__ServiceDetail *detail(unsigned n, Gs__TaskState s, Gs__Topology topology)
@@ -205,9 +205,92 @@ static void a_blocked_cluster_names_the_way_out(void **state)
 	progress_fini(&p);
 }
 
+/* ---- U5: one detail after the other ---- */
+
+static void attempt(Gs__ServiceDetail *d, size_t i, uint32_t number, const char *err)
+{
+	d->tasks[i]->status->attempt = number;
+	str_replace(&d->tasks[i]->status->err, err);
+}
+
+/* "sleep 0.3; exit 3" was called converged the moment it ran. */
+static void what_is_reached_must_last(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_RUNNING, TOPO_NONE);
+	struct trails t = {0};
+
+	attempt(d, 0, 1, "");
+	attempt(d, 1, 1, "");
+	trails_update(&t, d, true, true, 1000, 5000);
+	assert_true(t.steady_ms == 1000);
+	trails_update(&t, d, true, true, 1200, 5000);
+	assert_true(t.steady_ms == 1000);
+	attempt(d, 1, 2, "exit code 3"); /* started anew so quickly that it was never seen down */
+	trails_update(&t, d, true, true, 1400, 5000);
+	assert_true(t.steady_ms == 1400);
+	trails_update(&t, d, false, true, 1500, 5000);
+	assert_true(t.steady_ms == 0);
+	trails_fini(&t);
+}
+
+/* 'host nosuchprog' was waited for without end. */
+static void a_start_that_fails_again_and_again_is_told(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_STARTING, TOPO_NONE);
+	struct trails t = {0};
+
+	for (uint32_t i = 1; i <= 3; i++) {
+		attempt(d, 1, i, "start nosuchprog: No such file or directory");
+		trails_update(&t, d, false, true, 100 * i, 500);
+	}
+	assert_null(trails_failure(&t, 5000, 500)); /* two have failed, the third runs */
+	attempt(d, 1, 4, "start nosuchprog: No such file or directory");
+	trails_update(&t, d, false, true, 450, 500);
+	assert_null(trails_failure(&t, 450, 500));
+	assert_string_equal(trails_failure(&t, 700, 500),
+			    "db.2 failed 3 times: start nosuchprog: No such file or directory");
+	trails_fini(&t);
+}
+
+/* Attempts of before the wait, and failures long ago, count for nothing. */
+static void old_failures_do_not_count(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_RUNNING, TOPO_NONE);
+	struct trails t = {0};
+
+	attempt(d, 0, 9, "exit code 1");
+	trails_update(&t, d, true, false, 1000, 100);
+	assert_null(trails_failure(&t, 9000, 100));
+	for (uint32_t i = 10; i < 20; i++) { /* one a minute */
+		attempt(d, 0, i, "exit code 1");
+		trails_update(&t, d, true, false, 60000 * i, 100);
+	}
+	assert_null(trails_failure(&t, 60000 * 20, 100));
+	trails_fini(&t);
+}
+
+static void another_task_for_the_slot_is_a_failure_too(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_STARTING, TOPO_NONE);
+	struct trails t = {0};
+
+	for (int i = 0; i < 4; i++) {
+		cleanup_free char *id = xasprintf("try%d", i);
+
+		str_replace(&d->tasks[0]->meta->id, id);
+		trails_update(&t, d, false, true, 100 + i, 0);
+	}
+	assert_string_equal(trails_failure(&t, 200, 0), "db.1 failed 3 times: its program ended");
+	trails_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_reached_must_last),
+		cmocka_unit_test(a_start_that_fails_again_and_again_is_told),
+		cmocka_unit_test(old_failures_do_not_count),
+		cmocka_unit_test(another_task_for_the_slot_is_a_failure_too),
 		cmocka_unit_test(running_is_enough_for_a_plain_service),
 		cmocka_unit_test(galera_must_be_synced),
 		cmocka_unit_test(slots_that_are_missing_or_too_many),

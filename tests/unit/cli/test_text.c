@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/cli.h"
+#include "cli/table.h"
+#include "cli/text.h"
 
 static void spans(void **state)
 {

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs/cli.md lists the verbs and options that the program has, word for word.
+
+  tests/lint/cli_page.py BUILD [--write]     BUILD: a folder with gswarm; --write: put the list into the page
+
+The list stands between two marks in the page and is what `gswarm __markdown` prints from its option tables, from which
+--help is printed, too. Exit 1 when they differ.
+"""
+import difflib
+import os
+import re
+import subprocess
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PAGE = os.path.join(TOP, "docs", "cli.md")
+LIST = re.compile(r"(?<=<!-- made by tests/lint/cli_page.py -->\n).*?(?=<!-- end -->)", re.S)
+
+
+def main(args):
+    made = subprocess.run([os.path.join(args[0], "gswarm"), "__markdown"], capture_output=True, text=True, check=True).stdout
+    with open(PAGE, encoding="utf-8") as f:
+        page = f.read()
+    listed = LIST.search(page)
+    if not listed:
+        print("docs/cli.md: the marks of the list are gone")
+        return 1
+    if "--write" in args:
+        with open(PAGE, "w", encoding="utf-8") as f:
+            f.write(page[:listed.start()] + made + page[listed.end():])
+        return 0
+    diff = list(difflib.unified_diff(listed.group(0).split("\n"), made.split("\n"), "docs/cli.md", "gswarm --help", lineterm="", n=0))
+    print("\n".join(diff[:40]))
+    print(f"cli page: {'differs: tests/lint/cli_page.py BUILD --write' if diff else 'as --help'}")
+    return 1 if diff else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
