@@ -14,6 +14,7 @@ void bug_die(const char *expression, const char *file, int line, const char *fun
 {
 	log_error("bug: %s at %s:%d in %s", expression, file, line, function);
 	sm_trace_log(LOG_ERROR, 32);
+	log_flush(200);
 	abort();
 }
 

@@ -4,22 +4,28 @@
 #include "base/loop.h"
 
 #include "base/bug.h"
+#include "base/gap.h"
 #include "base/mem.h"
 
 static void on_timer(uv_timer_t *uv)
 {
 	struct loop_timer *t = uv->data;
 
+	struct gap_scope scope = gap_scope_begin(t->name);
+
 	t->fire(t->arg);
+	gap_scope_end(&scope);
 }
 
-void loop_timer_init(struct loop_timer *t, uv_loop_t *loop, void (*fire)(void *arg), void *arg)
+void loop_timer_init_named(struct loop_timer *t, uv_loop_t *loop, void (*fire)(void *arg), void *arg,
+			   const char *name)
 {
 	int rc = uv_timer_init(loop, &t->uv);
 
 	bug_if(rc != 0);
 	t->uv.data = t;
 	t->fire = fire;
+	t->name = name;
 	t->closed = NULL;
 	t->arg = arg;
 }
@@ -64,6 +70,7 @@ struct work {
 	void (*work)(void *arg);
 	void (*done)(void *arg);
 	void *arg;
+	const char *name;
 };
 
 static void on_work(uv_work_t *uv)
@@ -78,13 +85,15 @@ static void on_work(uv_work_t *uv)
 static void on_work_done(uv_work_t *uv, int status)
 {
 	struct work *w = uv->data;
+	struct gap_scope scope = gap_scope_begin(w->name);
 
-	(void)status;
 	w->done(w->arg);
+	gap_scope_end(&scope);
 	free(w);
 }
 
-void loop_work(uv_loop_t *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg)
+void loop_work_named(uv_loop_t *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg,
+		     const char *name)
 {
 	struct work *w = xcalloc(1, sizeof(*w));
 	int rc;
@@ -92,6 +101,7 @@ void loop_work(uv_loop_t *loop, void (*work)(void *arg), void (*done)(void *arg)
 	w->uv.data = w;
 	w->work = work;
 	w->done = done;
+	w->name = name;
 	w->arg = arg;
 	rc = uv_queue_work(loop, &w->uv, on_work, on_work_done);
 	bug_if(rc != 0);

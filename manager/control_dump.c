@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/gap.h"
 #include "base/mem.h"
 #include "manager/control_internal.h"
 
@@ -154,6 +155,7 @@ void on_dump(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 		return;
 	buf_printf(&b, "index=%" PRIu64 " term=%" PRIu64 " leader=%d\n", store_index(m->store),
 		   m->engine->ops->term(m->engine), m->is_leader);
+	gap_dump(&b);
 	for (int kind = OBJ_NONE + 1; kind < OBJ_KINDS; kind++) {
 		buf_printf(&b, "\n[%s] %zu\n", obj_kind_name(kind), store_count(m->store, kind));
 		for (size_t i = 0; (row = store_at(m->store, kind, i)) && b.len < DUMP_MAX; i++) {

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settle.h"
@@ -87,6 +88,7 @@ static void on_stopped(void *arg)
 	struct daemon *d = arg;
 
 	settle_free(d->settle);
+	gap_end();
 	for (size_t i = 0; i < array_size(d->signals); i++)
 		uv_close((uv_handle_t *)&d->signals[i], on_signal_closed);
 }
@@ -124,7 +126,9 @@ int main(int argc, char **argv)
 		return rc;
 	umask(0007);
 	log_init("manager", d.level, STDERR_FILENO);
+	log_start_writer();
 	uv_loop_init(&loop);
+	gap_watch(&loop);
 	d.manager.loop = &loop;
 	handle_signals(&d);
 	if (manager_start(&d.manager, &e)) {

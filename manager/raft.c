@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/raft_internal.h"
@@ -55,6 +56,7 @@ static void on_guard_fatal(void *arg, const struct err *e)
 
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
+	LOOP_SCOPE();
 	struct engine *en = ((struct instance *)fsm->data)->engine;
 	struct raft_buffer *b = raft_malloc(sizeof(*b));
 	uint8_t *data;
@@ -71,6 +73,7 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
+	LOOP_SCOPE();
 	struct engine *en = ((struct instance *)fsm->data)->engine;
 	struct err e = {0};
 
@@ -263,6 +266,7 @@ static void check_leadership(struct engine *en)
 
 static void on_check(uv_check_t *h)
 {
+	LOOP_SCOPE();
 	check_leadership(h->data);
 }
 
@@ -301,6 +305,7 @@ static void run_deferred(struct engine *en)
 
 static void on_idle(uv_idle_t *h)
 {
+	LOOP_SCOPE();
 	struct engine *en = h->data;
 
 	run_deferred(en);

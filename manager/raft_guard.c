@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/gap.h"
 #include "base/mem.h"
 
 #define WATCH_MS 250
@@ -55,6 +56,7 @@ static int guard_set_vote(struct raft_io *io, raft_id id)
 
 static void on_append(struct raft_io_append *req, int status)
 {
+	LOOP_SCOPE();
 	struct append *a = container_of(req, struct append, req);
 	struct raft_guard *g = a->guard;
 
@@ -87,6 +89,7 @@ static int guard_append(struct raft_io *io, struct raft_io_append *req, const st
 
 static void on_put(struct raft_io_snapshot_put *req, int status)
 {
+	LOOP_SCOPE();
 	struct put *p = container_of(req, struct put, req);
 
 	p->guard->putting = false;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/gap.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -296,6 +297,7 @@ static void apply_failed(struct engine *en, const struct err *e)
 
 int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
+	LOOP_SCOPE();
 	struct instance *in = fsm->data;
 	struct engine *en = in->engine;
 	uint64_t index = raft_last_applied(&in->raft) + 1;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/gap.h"
 #include "base/mem.h"
 #include "proto/conn.h"
 
@@ -202,6 +203,7 @@ void call_request(struct rpc_conn *c, const struct frame *f)
 {
 	const ProtobufCServiceDescriptor *d = rpc_service_descriptor(f->header->service);
 	rpc_handler handler = NULL;
+	struct gap_scope scope;
 	ProtobufCMessage *req;
 	struct err e;
 
@@ -222,7 +224,9 @@ void call_request(struct rpc_conn *c, const struct frame *f)
 		send_error(c, f->header->call, &e);
 		return;
 	}
+	scope = gap_scope_begin(d->methods[f->header->method].name);
 	handler(call_new(c, f, req), req, c->services->entries[f->header->service].arg);
+	gap_scope_end(&scope);
 }
 
 void call_cancel(struct rpc_conn *c, uint64_t id)

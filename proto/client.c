@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/gap.h"
 #include "base/mem.h"
 #include "proto/conn.h"
 #include "proto/tls_impl.h"
@@ -47,6 +48,7 @@ static const struct conn_ops client_ops = {on_open, on_closed};
 
 static void on_connected(uv_connect_t *req, int status)
 {
+	LOOP_SCOPE();
 	struct rpc_client *c = req->data;
 	struct err e;
 

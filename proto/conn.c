@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
+#include "base/gap.h"
 #include "base/mem.h"
 #include "proto/tls_impl.h"
 
@@ -78,6 +79,7 @@ static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
 
 static void on_timer(uv_timer_t *t)
 {
+	LOOP_SCOPE();
 	struct rpc_conn *c = t->data;
 	uint64_t now = uv_now(c->loop);
 	struct err e;
@@ -350,6 +352,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
 
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 {
+	LOOP_SCOPE();
 	struct rpc_conn *c = s->data;
 
 	c->has_spoken |= n > 0;
@@ -404,6 +407,7 @@ static void on_shutdown(uv_shutdown_t *req, int status)
 
 static void on_written(uv_write_t *req, int status)
 {
+	LOOP_SCOPE();
 	struct rpc_conn *c = req->data;
 
 	c->is_writing = false;

@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #include "base/bug.h"
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/admit.h"
@@ -321,11 +322,13 @@ static void accept_waiting(struct rpc_server *s)
 
 static void on_again(uv_timer_t *t)
 {
+	LOOP_SCOPE();
 	accept_waiting(t->data);
 }
 
 static void on_connection(uv_stream_t *stream, int status)
 {
+	LOOP_SCOPE();
 	struct listener *l = stream->data;
 
 	if (status < 0)

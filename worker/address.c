@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -184,6 +185,7 @@ static void on_look(void *arg)
 
 static void on_change(uv_poll_t *poll, int status, int events)
 {
+	LOOP_SCOPE();
 	struct address *a = poll->data;
 	char buf[8192];
 

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/bug.h"
+#include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/spawner.h"
@@ -95,6 +96,7 @@ static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf)
 
 static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
 {
+	LOOP_SCOPE();
 	struct stream *s = container_of(h, struct stream, pipe);
 	struct capture *c = s->owner;
 
@@ -152,6 +154,7 @@ static void on_started(pid_t pid, int pidfd, const struct err *e, void *arg)
 
 static void on_written(uv_write_t *req, int status)
 {
+	LOOP_SCOPE();
 	struct capture *c = req->data;
 
 	if (!uv_is_closing((uv_handle_t *)&c->in))

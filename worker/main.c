@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settle.h"
@@ -151,8 +152,10 @@ static void on_signal(uv_signal_t *h, int signum)
 	s->w->stopping = true;
 	log_info("stopping; tasks go on");
 	/* A job on the pool still holds our tables. Its end now is what every start copes with. */
-	if (s->w->tasks != NULL && tasks_busy(s->w->tasks))
+	if (s->w->tasks != NULL && tasks_busy(s->w->tasks)) {
+		log_flush(500);
 		_exit(0);
+	}
 	run_folder_free(s->run_folder);
 	node_free(s->w->node);
 	worker_member_stop(s->w);
@@ -160,6 +163,7 @@ static void on_signal(uv_signal_t *h, int signum)
 	spawner_free(s->w->spawner);
 	s->w->spawner = NULL;
 	settle_free(s->settle);
+	gap_end();
 	uv_close((uv_handle_t *)&s->term, NULL);
 	uv_close((uv_handle_t *)&s->interrupt, NULL);
 }
@@ -218,7 +222,9 @@ int main(int argc, char **argv)
 	}
 	process_limits();
 	log_init("worker", level, STDERR_FILENO);
+	log_start_writer();
 	uv_loop_init(&loop);
+	gap_watch(&loop);
 	w.loop = &loop;
 	if (worker_init(&w, &o, &e) < 0 || worker_run(&w, &e) < 0) {
 		log_error("start: %s", e.msg);

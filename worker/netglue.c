@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "base/bug.h"
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -195,6 +196,7 @@ static void on_pass(void *arg)
 
 static void on_events(uv_poll_t *poll, int status, int events)
 {
+	LOOP_SCOPE();
 	struct netglue *n = magic_of(struct netglue, NET_MAGIC, poll->data);
 
 	if (overlay_events_drain(n->overlay))

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/node.pb-c.h"
@@ -245,6 +246,7 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 	buf_printf(&d->out, "worker %s node=%s cluster=%s boot=%s\nmanager pid=%d error=%s\n", GSWARM_VERSION,
 		   w->state.node_id, w->state.cluster_id, w->boot_id, manager_proc_pid(w->manager),
 		   manager_proc_error(w->manager));
+	gap_dump(&d->out);
 	if (w->agent != NULL)
 		agent_dump(w->agent, &d->out);
 	if (w->tasks != NULL)

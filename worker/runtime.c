@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
 
@@ -178,6 +179,7 @@ static void on_process_ended(int wait_status, void *arg)
 
 static void on_inotify(uv_poll_t *poll, int status, int events)
 {
+	LOOP_SCOPE();
 	struct runtime *r = poll->data;
 	char data[8192] __attribute__((aligned(8)));
 	ssize_t n;
@@ -317,6 +319,7 @@ static void sync_parse(struct container *c)
 
 static void on_sync(uv_poll_t *poll, int status, int events)
 {
+	LOOP_SCOPE();
 	struct container *c = poll->data;
 	char chunk[1024];
 	ssize_t n = read(c->sync_fd, chunk, sizeof(chunk));

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/gap.h"
 #include "base/mem.h"
 
 struct job {
@@ -246,6 +247,7 @@ static void *spawner_main(void *arg)
 
 static void on_async(uv_async_t *async)
 {
+	LOOP_SCOPE();
 	struct spawner *s = async->data;
 	struct job *j;
 
@@ -433,6 +435,7 @@ static int reap(struct pid_watch *w)
 
 static void on_pidfd(uv_poll_t *poll, int status, int events)
 {
+	LOOP_SCOPE();
 	struct pid_watch *w = container_of(poll, struct pid_watch, poll);
 	void (*ended)(int, void *) = w->ended;
 	void *arg = w->arg;

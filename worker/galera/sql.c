@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/foreign.h"
@@ -165,6 +166,7 @@ static void fail(struct sql *s)
 
 static void on_poll(uv_poll_t *h, int status, int events)
 {
+	LOOP_SCOPE();
 	struct sql *s = h->data;
 	int ready = 0;
 
