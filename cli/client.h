@@ -7,8 +7,8 @@
 
 #include "base/mem.h"
 #include "cli/opt.h"
-#include "proto/control.pb-c.h"
-#include "proto/node.pb-c.h"
+#include "proto/schema/control.pb-c.h"
+#include "proto/schema/node.pb-c.h"
 #include "proto/obj.h"
 #include "proto/rpc.h"
 

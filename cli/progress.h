@@ -3,7 +3,7 @@
  * Pure: tested without a daemon. Waiting for it is wait.h's. */
 #pragma once
 #include "cli/opt.h"
-#include "proto/control.pb-c.h"
+#include "proto/schema/control.pb-c.h"
 #include "proto/obj.h"
 
 struct slot_line {

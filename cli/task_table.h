@@ -2,7 +2,7 @@
 /* The table of tasks that `service ps` and `node ps` share. Their verbs have the options of ps_options. */
 #pragma once
 #include "cli/opt.h"
-#include "proto/control.pb-c.h"
+#include "proto/schema/control.pb-c.h"
 #include "proto/obj.h"
 
 /* The filters that tasks know are used rightly. CLI_USAGE. */

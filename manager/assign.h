@@ -6,7 +6,7 @@
  * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks. */
 #pragma once
 #include "manager/store.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 
 struct assign_set; /* what a worker has been sent: key -> version */
 struct assign_set *assign_set_new(void);

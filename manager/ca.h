@@ -2,7 +2,7 @@
 /* Certificates and who may call (docs/manager.md, "Certificates"). */
 #pragma once
 #include "manager/manager.h"
-#include "proto/ca.pb-c.h"
+#include "proto/schema/ca.pb-c.h"
 
 void ca_register(struct manager *m);
 /* For the RPC server: the role the store holds for the peer's certificate. */

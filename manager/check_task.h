@@ -4,7 +4,7 @@
  * UTF-8 ended one worker after the other). Pure. */
 #pragma once
 #include "base/err.h"
-#include "proto/objects.pb-c.h"
+#include "proto/schema/objects.pb-c.h"
 
 #define STOP_GRACE_MAX_MS (24u * 3600 * 1000)
 #define TMPFS_MAX_BYTES (1ull << 40)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The cluster verbs (proto/control.proto), called from the CLI over the local unix socket.
+/* The cluster verbs (proto/schema/control.proto), called from the CLI over the local unix socket.
  *
  *   control.c          cluster, join tokens, nodes       control_init.c    InitCluster
  *   control_network.c  networks                          control_check.c   what is valid input
@@ -8,7 +8,7 @@
  * Logs is in logbroker.c. */
 #pragma once
 #include "manager/manager.h"
-#include "proto/control.pb-c.h"
+#include "proto/schema/control.pb-c.h"
 
 void control_register(struct manager *m);
 

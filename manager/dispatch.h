@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Sessions with workers: assignments down, reports up (proto/dispatch.proto; docs/manager.md, "Dispatcher").
+/* Sessions with workers: assignments down, reports up (proto/schema/dispatch.proto; docs/manager.md, "Dispatcher").
  *
  * What is remembered here is leader memory: who was heard when, and the seqno each member last sent. It is
  * rebuilt from the workers after a change of leader. */

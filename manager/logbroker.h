@@ -4,7 +4,7 @@
  * slows the worker's reading of the log file and nothing else. */
 #pragma once
 #include "manager/manager.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 
 struct log_broker *log_broker_new(struct manager *m);
 void log_broker_register(struct log_broker *b);

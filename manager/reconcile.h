@@ -14,7 +14,7 @@
 #include "base/id.h"
 #include "manager/hearing.h"
 #include "manager/store.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 
 /* How the Galera controller may behave; NULL in the environment means the defaults. */
 struct galera_rules {

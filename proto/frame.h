@@ -13,8 +13,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "proto/names.h"
-#include "proto/rpc.pb-c.h"
+#include "proto/schema/names.h"
+#include "proto/schema/rpc.pb-c.h"
 
 #define FRAME_MAX (64u << 10)   /* header + payload of one that comes in */
 #define FRAME_HEADER_MAX 256u   /* bytes of a packed header */

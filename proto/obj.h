@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "proto/names.h"
-#include "proto/objects.pb-c.h"
+#include "proto/schema/names.h"
+#include "proto/schema/objects.pb-c.h"
 
 /* TCP. Where managers listen unless they say otherwise, and where workers talk to each other. */
 #define MANAGER_PORT 2377

@@ -23,18 +23,18 @@
 
 #include "base/err.h"
 #include "base/id.h"
-#include "proto/methods.h"
-#include "proto/names.h"
-#include "proto/rpc.pb-c.h"
+#include "proto/schema/methods.h"
+#include "proto/schema/names.h"
+#include "proto/schema/rpc.pb-c.h"
 #include "proto/tls.h"
 
-/* Services and methods are numbers on the wire (generated proto/methods.h): a method's is its index in the
+/* Services and methods are numbers on the wire (generated proto/schema/methods.h): a method's is its index in the
  * .proto, so methods are only added at the end of a service. */
 const ProtobufCServiceDescriptor *rpc_service_descriptor(unsigned service);
 /* "Control.CreateService"; "?" when unknown. */
 const char *rpc_method_name(unsigned service, unsigned method, char *buf, size_t n);
 
-/* Who may call a method, from the @role comments (generated proto/roles.h). */
+/* Who may call a method, from the @role comments (generated proto/schema/roles.h). */
 enum rpc_role { ROLE_BIT_NONE = 1, ROLE_BIT_WORKER = 2, ROLE_BIT_MANAGER = 4, ROLE_BIT_LOCAL = 8 };
 unsigned rpc_method_roles(unsigned service, unsigned method); /* bit set; 0 for an unknown method */
 

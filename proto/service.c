@@ -4,13 +4,13 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "proto/ca.pb-c.h"
-#include "proto/control.pb-c.h"
-#include "proto/dispatch.pb-c.h"
-#include "proto/node.pb-c.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/ca.pb-c.h"
+#include "proto/schema/control.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
+#include "proto/schema/node.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 #include "proto/rpc.h"
-#include "proto/roles.h"
+#include "proto/schema/roles.h"
 
 const ProtobufCServiceDescriptor *rpc_service_descriptor(unsigned service)
 {

@@ -16,7 +16,7 @@
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "proto/node.pb-c.h"
+#include "proto/schema/node.pb-c.h"
 #include "worker/advertise.h"
 #include "worker/cgroup.h"
 #include "worker/netglue.h"

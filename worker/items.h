@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Assignment items to the parts that want them. Keys are in dispatch.proto. */
 #pragma once
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 #include "worker/worker.h"
 
 void items_set_begin(struct worker *w);

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 #include "worker/conmon_log.h"
 #include "worker/tasks.h"
 

@@ -11,7 +11,7 @@
 #include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "proto/node.pb-c.h"
+#include "proto/schema/node.pb-c.h"
 #include "worker/address.h"
 #include "worker/advertise.h"
 #include "worker/agent.h"

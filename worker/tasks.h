@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 #include "base/buf.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 #include "proto/obj.h"
 #include "worker/worker.h"
 

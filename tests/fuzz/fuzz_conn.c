@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "proto/conn.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 #include "tests/fuzz/fuzz.h"
 
 static void on_ping(struct rpc_call *call, const ProtobufCMessage *req, void *arg)

@@ -5,7 +5,7 @@
 #include <uv.h>
 
 #include "base/err.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 #include "proto/rpc.h"
 
 /* ---- serving ---- */

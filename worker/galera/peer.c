@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 #include "worker/galera/blob.h"
 
 #define MAX_TARGETS 64

@@ -18,9 +18,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/manager.h"
-#include "proto/ca.pb-c.h"
-#include "proto/control.pb-c.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/ca.pb-c.h"
+#include "proto/schema/control.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 
 struct rig {
 	uv_loop_t loop;

@@ -12,10 +12,10 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "proto/ca.pb-c.h"
-#include "proto/control.pb-c.h"
-#include "proto/dispatch.pb-c.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/ca.pb-c.h"
+#include "proto/schema/control.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 
 void pki_init(struct pki *p, const char *cluster_id)
 {

@@ -10,8 +10,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "proto/conn.h"
-#include "proto/control.pb-c.h"
-#include "proto/node.pb-c.h"
+#include "proto/schema/control.pb-c.h"
+#include "proto/schema/node.pb-c.h"
 #include "proto/obj.h"
 
 static struct buf sample(void)

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/ca.pb-c.h"
+#include "proto/schema/ca.pb-c.h"
 #include "proto/conn.h"
-#include "proto/control.pb-c.h"
-#include "proto/dispatch.pb-c.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/control.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 
 static Gs__PingRequest ping(const char *text)
 {

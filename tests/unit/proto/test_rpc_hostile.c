@@ -19,10 +19,10 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "proto/ca.pb-c.h"
+#include "proto/schema/ca.pb-c.h"
 #include "proto/conn.h"
-#include "proto/dispatch.pb-c.h"
-#include "proto/peer.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
+#include "proto/schema/peer.pb-c.h"
 
 static void ping_ok(struct client *c)
 {

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "proto/dispatch.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 #include "worker/task_impl.h"
 
 static struct worker no_worker; /* without an agent */
