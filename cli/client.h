@@ -9,8 +9,8 @@
 #include "cli/opt.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/node.pb-c.h"
-#include "proto/obj.h"
-#include "proto/rpc.h"
+#include "proto/value/obj.h"
+#include "proto/rpc/rpc.h"
 
 enum daemon { DAEMON_WORKER, DAEMON_MANAGER };
 /* method: its number from the .proto (CONTROL_LIST_NODES). *ret_resp (may be NULL) is the caller's, by

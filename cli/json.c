@@ -10,7 +10,7 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 static json_t *message_json(const ProtobufCMessage *m);
 

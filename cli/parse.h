@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 /* "1m30s", "500ms"; a bare 0. */
 int parse_duration(const char *text, uint64_t *ret_ns, struct err *e);

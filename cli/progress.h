@@ -4,7 +4,7 @@
 #pragma once
 #include "cli/opt.h"
 #include "proto/schema/control.pb-c.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 struct slot_line {
 	char *name;   /* "db.1" */

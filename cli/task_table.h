@@ -3,7 +3,7 @@
 #pragma once
 #include "cli/opt.h"
 #include "proto/schema/control.pb-c.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 /* The filters that tasks know are used rightly. CLI_USAGE. */
 int tasks_filters_check(const struct cmd *c, struct err *e);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/id.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 /* "3 minutes", "About an hour"; returns buf. */
 const char *text_span(int64_t ms, char *buf, size_t n);

@@ -16,8 +16,8 @@
 #include "manager/store.h"
 #include "base/bucket.h"
 #include "base/loop.h"
-#include "proto/rpc.h"
-#include "proto/tls.h"
+#include "proto/rpc/rpc.h"
+#include "proto/tls/tls.h"
 
 enum manager_state {
 	MANAGER_EMPTY,

@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "manager/consensus.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 struct store;
 struct store *store_new(const struct clock *clock);

@@ -17,7 +17,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 static bool address_usable(const struct ifaddrs *i, char *ip, size_t n)
 {

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 struct bundle_mount {
 	char *source, *target, *type, *options; /* options: comma separated, as in mount(8) */

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "base/loop.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 struct task;
 struct capture_result; /* worker/spawner.h */

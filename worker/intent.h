@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 /* Durable when they return 0; the folder is made. -errno of the disk. */
 int intent_save_task(const char *task_dir, const Gs__Task *task, struct err *e);

@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 struct worker;
 struct netglue;

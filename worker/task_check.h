@@ -3,7 +3,7 @@
  * nothing behind has to fear it. */
 #pragma once
 #include "base/err.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 /* E_INVALID with the field's name when the row has no spec, an id or a name that could leave the folder it names, or
  * any text that is not UTF-8 (the container's config.json could not hold it). Such a task is rejected, and a folder

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "proto/schema/dispatch.pb-c.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 #include "worker/worker.h"
 
 struct tasks;

@@ -15,8 +15,8 @@
 
 #include "base/err.h"
 #include "base/id.h"
-#include "proto/obj.h"
-#include "proto/rpc.h"
+#include "proto/value/obj.h"
+#include "proto/rpc/rpc.h"
 #include "worker/state.h"
 
 struct address;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 #include "tests/fuzz/fuzz.h"
 
 static void try_addr(const char *text)

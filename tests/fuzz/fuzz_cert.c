@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 #include "tests/fuzz/fuzz.h"
 
 static void try_issue(const char *text)

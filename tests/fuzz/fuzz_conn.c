@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 #include "proto/schema/peer.pb-c.h"
 #include "tests/fuzz/fuzz.h"
 

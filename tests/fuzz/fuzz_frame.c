@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The frame decoder: what it accepts lies within the input, and comes back when encoded. */
-#include "proto/frame.h"
+#include "proto/rpc/frame.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

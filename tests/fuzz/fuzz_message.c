@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MEMORY_MAX (8u << 20)

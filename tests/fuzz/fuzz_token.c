@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -23,7 +23,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/sm.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/blob.h"
 

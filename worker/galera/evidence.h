@@ -6,7 +6,7 @@
  * evidence_recovered() Classes: EMPTY nothing; GENESIS packed or unpacked, never started; CLEAN grastate has
  * a seqno; CRASHED seqno from InnoDB; TORN never a source; FOREIGN somebody else's, never touched. */
 #pragma once
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 #include "worker/galera/datadir.h"
 
 struct evidence_input {

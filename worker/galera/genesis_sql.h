@@ -2,7 +2,7 @@
 /* The statements that give a new cluster its accounts; pure. */
 #pragma once
 #include "base/buf.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 struct genesis_accounts {
 	const char *root, *health, *sst, *admin; /* passwords; root "" means an empty one was asked for */

@@ -4,7 +4,7 @@
  * the file, and no password is ever on argv. */
 #pragma once
 #include "base/buf.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 #include "worker/galera/parse.h"
 
 #define TASK_RUN "/run/task" /* where the task sees its run folder */

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "proto/obj.h"
-#include "proto/rpc.h"
+#include "proto/value/obj.h"
+#include "proto/rpc/rpc.h"
 #include "worker/galera/view.h"
 
 struct peer;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 #include "worker/galera/view.h"
 
 struct probe;

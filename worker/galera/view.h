@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* From the server's wsrep_% status to a GaleraView and its health (docs/galera-worker.md). Pure. */
 #pragma once
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 /* One status variable. Unknown names are ignored. */
 void view_set(Gs__GaleraView *v, const char *name, const char *value);

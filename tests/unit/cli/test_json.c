@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 #include "cli/json.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 static json_t *parsed(const void *m)
 {

@@ -9,7 +9,7 @@
 #include <arpa/inet.h>
 
 #include "base/mem.h"
-#include "proto/admit.h"
+#include "proto/rpc/admit.h"
 
 static struct sockaddr *v4(uint32_t n)
 {

@@ -9,10 +9,10 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/node.pb-c.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 static struct buf sample(void)
 {

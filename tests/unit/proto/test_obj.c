@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 static void test_rows(void **state)
 {

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "proto/schema/ca.pb-c.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "proto/schema/peer.pb-c.h"

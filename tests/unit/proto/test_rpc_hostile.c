@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/schema/ca.pb-c.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "proto/schema/peer.pb-c.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 
 #define NOW_MS 1795000000000
 

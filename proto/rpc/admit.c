@@ -3,7 +3,7 @@
  *
  * The happy path is a bucket with tokens. What can fail is only that somebody has used his up. A source is
  * forgotten when it has nobody here and its bucket is full again, or when 4,096 others came after it. */
-#include "proto/admit.h"
+#include "proto/rpc/admit.h"
 
 #include <netinet/in.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * when the socket has room and written with one write in flight at a time. What can fail is the peer: no
  * TLS, a foreign certificate, garbage, silence, a full queue. Each ends in conn_fail, which closes the
  * handles; the rest happens in their last close callback. */
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -17,7 +17,7 @@
 
 #include "base/gap.h"
 #include "base/mem.h"
-#include "proto/tls_impl.h"
+#include "proto/tls/tls_impl.h"
 
 #define READ_CHUNK (32u << 10)
 /* What stands before an urgent frame: no more than this encrypted ahead of the socket, a piece beyond it, and

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Who is at the other end of a unix socket, and whether we talk to them. */
 #pragma once
-#include "proto/rpc.h"
+#include "proto/rpc/rpc.h"
 
 /* Fills uid, gid and pid. */
 int peercred_get(int fd, struct rpc_peer *peer, struct err *e);

@@ -15,11 +15,11 @@
 #include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "proto/admit.h"
-#include "proto/conn.h"
-#include "proto/peercred.h"
-#include "proto/sockfile.h"
-#include "proto/tls_impl.h"
+#include "proto/rpc/admit.h"
+#include "proto/rpc/conn.h"
+#include "proto/rpc/peercred.h"
+#include "proto/rpc/sockfile.h"
+#include "proto/tls/tls_impl.h"
 
 #define HELLO_MS 3000
 #define STRANGER_MS 60000

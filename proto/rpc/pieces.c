@@ -9,7 +9,7 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
-#include "proto/frame.h"
+#include "proto/rpc/frame.h"
 
 /* ---- coming in ---- */
 

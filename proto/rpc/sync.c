@@ -6,7 +6,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 
 #define TICK_MS 100
 

@@ -26,7 +26,7 @@
 #include "proto/schema/methods.h"
 #include "proto/schema/names.h"
 #include "proto/schema/rpc.pb-c.h"
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 
 /* Services and methods are numbers on the wire (generated proto/schema/methods.h): a method's is its index in the
  * .proto, so methods are only added at the end of a service. */
@@ -77,7 +77,7 @@ void rpc_server_add(struct rpc_server *s, unsigned service, const rpc_handler *h
 int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, struct tls_identity *identity,
 			  struct err *e);
 /* Replaces a stale socket, and our own of before at this path (its file may be gone; connections live on); mode 0660.
- * E_IN_USE when another live server has the path (proto/sockfile.h). */
+ * E_IN_USE when another live server has the path (proto/rpc/sockfile.h). */
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
 void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
 /* Who leads, "ip:port": errors E_NOT_LEADER name it from now on. NULL or "": nobody knows. */

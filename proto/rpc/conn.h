@@ -15,8 +15,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "proto/frame.h"
-#include "proto/rpc.h"
+#include "proto/rpc/frame.h"
+#include "proto/rpc/rpc.h"
 
 enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_HELLO, CONN_OPEN, CONN_FINISHING };
 

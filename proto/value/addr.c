@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 int addr_parse(const char *text, ProtobufCBinaryData *ret_ip, struct err *e)
 {

@@ -9,7 +9,7 @@
 #include "proto/schema/dispatch.pb-c.h"
 #include "proto/schema/node.pb-c.h"
 #include "proto/schema/peer.pb-c.h"
-#include "proto/rpc.h"
+#include "proto/rpc/rpc.h"
 #include "proto/schema/roles.h"
 
 const ProtobufCServiceDescriptor *rpc_service_descriptor(unsigned service)

@@ -4,7 +4,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 
 /* "<what>: <OpenSSL's reason>"; empties OpenSSL's error queue. */
 int tls_fail(struct err *e, int code, const char *what);

@@ -16,7 +16,7 @@
 
 #include "base/gap.h"
 #include "base/mem.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 
 #define UNPACK_MAX (64u << 20)
 #define UNPACK_MAX_UNAUTHENTICATED (1u << 20)

@@ -5,7 +5,7 @@
  * with a certificate that carries its own idea of who the node is. What can fail is what others sent: PEM
  * that is no PEM, a key of another kind, a signature that does not hold. OpenSSL running out of memory is
  * reported like bad input. */
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -16,7 +16,7 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "proto/tls_impl.h"
+#include "proto/tls/tls_impl.h"
 
 #define PEM_MAX (64u << 10)
 #define BACKDATE_S 3600 /* clocks of two hosts may differ by that much */

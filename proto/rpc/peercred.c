@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is root, who is never looked up anywhere. What can fail is everybody else: no such group on
  * this host, a uid without a name, a user who is not in the group. */
-#include "proto/peercred.h"
+#include "proto/rpc/peercred.h"
 
 #include <errno.h>
 #include <grp.h>

@@ -2,7 +2,7 @@
 /* The happy path is: lock, remove what a crash left, bind, chown. What can fail: another daemon has the lock
  * or answers on the socket, something that is no socket lies there, the folder cannot be written. The lock
  * file stays behind: to remove it would be the very race that it prevents. */
-#include "proto/sockfile.h"
+#include "proto/rpc/sockfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "proto/peercred.h"
+#include "proto/rpc/peercred.h"
 
 #define TRIES 25
 #define PAUSE_NS (20 * 1000 * 1000)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is: a user pastes GSWMTKN-1-<50 digits>-<25 digits> and both halves come out.
  * What can fail is the text: cut by the terminal, of another version, or no token at all. */
-#include "proto/tls.h"
+#include "proto/tls/tls.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * fail: no common version, another cluster, or no Hello at all; the server says why in an ERROR frame. */
 #include <string.h>
 
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 
 void hello_send(struct rpc_conn *c)
 {

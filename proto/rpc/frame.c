@@ -3,7 +3,7 @@
  *
  * The happy path is: the bytes hold one whole frame and its header unpacks. What can fail is everything
  * a stranger may send; the declared lengths are checked before anything is allocated. */
-#include "proto/frame.h"
+#include "proto/rpc/frame.h"
 
 #include "base/bug.h"
 

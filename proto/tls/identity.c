@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "proto/tls_impl.h"
+#include "proto/tls/tls_impl.h"
 
 struct tls_identity {
 	unsigned refs;

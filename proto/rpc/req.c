@@ -11,7 +11,7 @@
 #include <utlist.h>
 
 #include "base/mem.h"
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 
 #define UNPACK_MAX (64u << 20)
 

@@ -2,7 +2,7 @@
 /* The happy path is generic work over protobuf-c descriptors: a message is malloc'ed, its strings too, and
  * protobuf_c_message_free_unpacked frees it whole. Out of memory aborts; packing cannot fail for a message
  * that obj_new or unpack made. */
-#include "proto/obj.h"
+#include "proto/value/obj.h"
 
 #include <assert.h>
 #include <string.h>

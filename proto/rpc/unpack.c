@@ -10,7 +10,7 @@
  * that it refuses to unpack, so that a copy of a stranger's message could fail where a copy never may. */
 #include <stdlib.h>
 
-#include "proto/conn.h"
+#include "proto/rpc/conn.h"
 
 struct budget {
 	size_t left;

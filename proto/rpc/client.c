@@ -9,8 +9,8 @@
 
 #include "base/gap.h"
 #include "base/mem.h"
-#include "proto/conn.h"
-#include "proto/tls_impl.h"
+#include "proto/rpc/conn.h"
+#include "proto/tls/tls_impl.h"
 
 #define TCP_CONNECT_MS 3000
 #define UNIX_CONNECT_MS 1000
