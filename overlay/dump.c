@@ -3,10 +3,10 @@
  * What can fail is: a namespace that goes away meanwhile; its part then says so. */
 #include <string.h>
 
-#include "overlay/fdb.h"
+#include "overlay/kernel/fdb.h"
 #include "overlay/internal.h"
-#include "overlay/links.h"
-#include "overlay/routes.h"
+#include "overlay/kernel/links.h"
+#include "overlay/kernel/routes.h"
 
 static void print_link(struct buf *b, const struct link *l)
 {

@@ -19,9 +19,9 @@
 
 #include "base/mem.h"
 #include "overlay/internal.h"
-#include "overlay/links.h"
+#include "overlay/kernel/links.h"
 #include "overlay/reap.h"
-#include "overlay/routes.h"
+#include "overlay/kernel/routes.h"
 
 #define EGRESS_MTU 1500
 #define CONF "/proc/sys/net/ipv4/conf/"

@@ -7,9 +7,9 @@
 #include <uthash.h>
 
 #include "base/buf.h"
-#include "overlay/fdb.h"
+#include "overlay/kernel/fdb.h"
 #include "overlay/names.h"
-#include "overlay/nl.h"
+#include "overlay/kernel/nl.h"
 #include "overlay/overlay.h"
 #include "overlay/work.h"
 

@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "overlay/internal.h"
-#include "overlay/links.h"
+#include "overlay/kernel/links.h"
 #include "overlay/reap.h"
-#include "overlay/routes.h"
+#include "overlay/kernel/routes.h"
 
 struct pair {
 	struct network *n;

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "overlay/links.h"
+#include "overlay/kernel/links.h"
 
 struct job {
 	int fd; /* of the namespace; owned */

@@ -13,7 +13,7 @@
 #include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
-#include "overlay/links.h"
+#include "overlay/kernel/links.h"
 #include "overlay/reap.h"
 
 static bool is_vxlan_right(struct overlay *o, const struct network *n, const struct link *vx)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "overlay/fdb.h"
+#include "overlay/kernel/fdb.h"
 
 static struct fdb_entry entry(enum fdb_kind kind, uint8_t mac, const char *ip)
 {

@@ -2,7 +2,7 @@
 /* Links as the kernel shows them, and the requests that make them. */
 #pragma once
 #include "overlay/names.h"
-#include "overlay/nl.h"
+#include "overlay/kernel/nl.h"
 
 struct link {
 	int index, master, peer; /* peer: ifindex of the other end, in its own namespace */

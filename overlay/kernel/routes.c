@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is: RTM_NEWADDR and RTM_NEWROUTE with REPLACE; the connected route comes with the address.
  * What can fail is: the link is gone. */
-#include "overlay/routes.h"
+#include "overlay/kernel/routes.h"
 
 #include <errno.h>
 #include <linux/if_addr.h>

@@ -7,7 +7,7 @@
  *   FDB_NEIGH   IP  -> MAC on br0       (permanent neighbour, the source of the answers) */
 #pragma once
 #include "overlay/names.h"
-#include "overlay/nl.h"
+#include "overlay/kernel/nl.h"
 
 enum fdb_kind { FDB_SELF, FDB_MASTER, FDB_NEIGH };
 

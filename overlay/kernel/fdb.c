@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is: entries are written with REPLACE, without looking first; reconcile dumps and diffs.
  * What can fail is: the device is gone (reconcile makes the whole network anew). */
-#include "overlay/fdb.h"
+#include "overlay/kernel/fdb.h"
 
 #include <errno.h>
 #include <linux/neighbour.h>

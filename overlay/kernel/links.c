@@ -2,7 +2,7 @@
 /* The happy path is: one RTM_NEWLINK that creates, enslaves and starts a link; RTM_GETLINK parsed into struct
  * link. What can fail is: the name exists (the caller looks whose it is), or an attribute an older kernel
  * does not know. */
-#include "overlay/links.h"
+#include "overlay/kernel/links.h"
 
 #include <errno.h>
 #include <linux/if.h>

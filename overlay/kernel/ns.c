@@ -22,7 +22,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
-#include "overlay/links.h"
+#include "overlay/kernel/links.h"
 
 #define NSFS_MAGIC 0x6e736673
 #define HALF_MADE_MODE (S_ISVTX | 0400) /* `ip netns` makes its files with mode 0 */

@@ -2,7 +2,7 @@
 /* Addresses and routes. */
 #pragma once
 #include "overlay/names.h"
-#include "overlay/nl.h"
+#include "overlay/kernel/nl.h"
 
 void addr_add(struct nl_batch *b, int index, const struct overlay_ip *ip);
 void route_add_default(struct nl_batch *b, int index, const struct overlay_ip *gateway);

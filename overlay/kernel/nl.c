@@ -2,7 +2,7 @@
 /* The happy path is: gather messages into one iovec, send, read as many acknowledgements as were asked for.
  * What can fail is: a single request (kept per request, the first hard one reported), a dump that the kernel
  * marks as interrupted (repeated), and a socket without room (the caller sees ENOBUFS and tries again). */
-#include "overlay/nl.h"
+#include "overlay/kernel/nl.h"
 
 #include <assert.h>
 #include <errno.h>
