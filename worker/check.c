@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/advertise.h"
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 #include "worker/netglue.h"
 #include "worker/node.h"
 #include "worker/runtime.h"

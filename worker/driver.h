@@ -21,7 +21,7 @@
 #include "proto/value/obj.h"
 
 struct task;
-struct capture_result; /* worker/spawner.h */
+struct capture_result; /* worker/host/spawner.h */
 
 struct task_driver_ops {
 	void *(*attach)(struct task *t); /* driver state of this task, once, before the first hold */

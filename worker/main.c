@@ -23,7 +23,7 @@
 #include "worker/manager_proc.h"
 #include "worker/node.h"
 #include "worker/run_folder.h"
-#include "worker/spawner.h"
+#include "worker/host/spawner.h"
 #include "worker/tasks.h"
 
 struct options {

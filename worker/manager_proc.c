@@ -31,8 +31,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/cgroup.h"
-#include "worker/spawner.h"
+#include "worker/host/cgroup.h"
+#include "worker/host/spawner.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000

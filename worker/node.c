@@ -15,7 +15,7 @@
 #include "worker/address.h"
 #include "worker/advertise.h"
 #include "worker/agent.h"
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 #include "worker/manager_proc.h"
 #include "worker/netglue.h"
 #include "worker/peers.h"

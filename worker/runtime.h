@@ -16,7 +16,7 @@
 
 #include "base/err.h"
 #include "worker/bundle.h"
-#include "worker/spawner.h"
+#include "worker/host/spawner.h"
 
 /* Debian packages; `gswarm system check` says when one is missing. */
 #define CRUN "/usr/bin/crun"

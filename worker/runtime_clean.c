@@ -13,7 +13,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 #include "worker/runtime.h"
 
 extern char **environ;

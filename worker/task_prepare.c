@@ -14,7 +14,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 #include "worker/intent.h"
 #include "worker/task_impl.h"
 

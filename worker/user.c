@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "worker/foreign.h"
+#include "worker/host/foreign.h"
 #include "worker/bundle.h"
 
 #define NOBODY_ID "65534"

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "worker/foreign.h"
+#include "worker/host/foreign.h"
 #include "worker/galera/archive.h"
 
 #define CHUNK (256u << 10)

@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/genesis_sql.h"
-#include "worker/spawner.h"
+#include "worker/host/spawner.h"
 
 #define TOOL_DEADLINE_MS 60000
 #define SQL_NAME "genesis.sql"

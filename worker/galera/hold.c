@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/server_log.h"
-#include "worker/spawner.h"
+#include "worker/host/spawner.h"
 
 #define RECOVER_DEADLINE_MS (60 * 60 * 1000) /* InnoDB may have gigabytes of redo log to apply */
 

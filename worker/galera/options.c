@@ -14,7 +14,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/foreign.h"
+#include "worker/host/foreign.h"
 
 struct profile {
 	const char *name;

@@ -15,7 +15,7 @@
 #include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/foreign.h"
+#include "worker/host/foreign.h"
 
 enum sql_state { SQL_IDLE, SQL_CONNECT, SQL_SETUP, SQL_QUERY, SQL_STORE };
 

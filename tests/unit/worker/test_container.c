@@ -19,7 +19,7 @@
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 #include "worker/runtime.h"
 
 #define CGROUP "/gswarm-unit"

@@ -19,7 +19,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle.h"
-#include "worker/foreign.h"
+#include "worker/host/foreign.h"
 
 #define SECRET "of the host"
 

@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 #include "worker/driver.h"
 #include "worker/intent.h"
 #include "worker/runtime.h"

@@ -3,7 +3,7 @@
  * posix_spawn (vfork semantics: no copy of the worker's memory), hands pid and pidfd back through a uv_async.
  * What can fail is the private mount namespace (fatal at start), a mount or the exec of one job (told to its
  * owner). */
-#include "worker/spawner.h"
+#include "worker/host/spawner.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 /* The happy path is rmdir in each hierarchy. crun makes the groups and their limits; here they are only found
  * and removed. A group stays busy for some milliseconds after its last process: tried again for half a
  * second. */
-#include "worker/cgroup.h"
+#include "worker/host/cgroup.h"
 
 #include <dirent.h>
 #include <errno.h>

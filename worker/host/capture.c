@@ -15,7 +15,7 @@
 #include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/spawner.h"
+#include "worker/host/spawner.h"
 
 struct stream {
 	uv_pipe_t pipe;
