@@ -15,7 +15,7 @@
 #include <uv.h>
 
 #include "base/err.h"
-#include "worker/bundle.h"
+#include "worker/bundle/bundle.h"
 #include "worker/host/spawner.h"
 
 /* Debian packages; `gswarm system check` says when one is missing. */

@@ -4,7 +4,7 @@
 #pragma once
 #include "base/backoff.h"
 #include "base/loop.h"
-#include "worker/bundle.h"
+#include "worker/bundle/bundle.h"
 #include "worker/driver.h"
 #include "worker/netglue.h"
 #include "worker/runtime.h"

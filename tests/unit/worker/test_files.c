@@ -12,7 +12,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle.h"
+#include "worker/bundle/bundle.h"
 #include "worker/intent.h"
 #include "worker/state.h"
 

@@ -10,7 +10,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle.h"
+#include "worker/bundle/bundle.h"
 
 static bool folder_is_empty(const char *path)
 {

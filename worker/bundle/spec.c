@@ -10,8 +10,8 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
-#include "worker/bundle.h"
-#include "worker/seccomp.h"
+#include "worker/bundle/bundle.h"
+#include "worker/bundle/seccomp.h"
 
 static const char *const capabilities[] = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",
 					   "CAP_FSETID", "CAP_KILL",         "CAP_SETGID",

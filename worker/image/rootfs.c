@@ -14,7 +14,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle.h"
+#include "worker/bundle/bundle.h"
 
 /* Secrets under /etc. A path whose parent is not on the host is skipped. */
 static const char *const etc_hidden[] = {

@@ -4,7 +4,7 @@
  * namespaces, loading code into the kernel, its clocks and accounting, keys, raw tracing interfaces, io_uring
  * (servers fall back to libaio). clone3 answers ENOSYS, because a filter cannot look into its argument
  * structure: libc then uses clone. */
-#include "worker/seccomp.h"
+#include "worker/bundle/seccomp.h"
 
 #include <errno.h>
 

@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 #include "worker/host/foreign.h"
-#include "worker/bundle.h"
+#include "worker/bundle/bundle.h"
 
 #define NOBODY_ID "65534"
 
