@@ -21,7 +21,7 @@
 #include "worker/host/cgroup.h"
 #include "worker/netglue.h"
 #include "worker/node.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 
 struct check {
 	struct node *n;

@@ -17,7 +17,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "proto/schema/dispatch.pb-c.h"
-#include "worker/conmon_log.h"
+#include "worker/runtime/conmon_log.h"
 #include "worker/tasks.h"
 
 #define ROTATE_BYTES (10l << 20)

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "worker/manager_proc.h"
 #include "worker/node.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 
 #define LOOK_MS 1000
 #define MANAGER_MISSES 5 /* looks; a manager that starts makes its socket within the first */

@@ -7,7 +7,7 @@
 #include "worker/bundle/bundle.h"
 #include "worker/driver.h"
 #include "worker/netglue.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 #include "worker/tasks.h"
 
 enum task_step {

@@ -20,7 +20,7 @@
 #include "worker/manager_proc.h"
 #include "worker/netglue.h"
 #include "worker/peers.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 #include "worker/tasks.h"
 
 int worker_member_start(struct worker *w, struct err *e)

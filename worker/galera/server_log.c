@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "worker/conmon_log.h"
+#include "worker/runtime/conmon_log.h"
 
 #define TAIL_MAX (4u << 20) /* a start and hundreds of views */
 

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/conmon_log.h"
+#include "worker/runtime/conmon_log.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/progress.h"
 #include "worker/galera/server_log.h"

@@ -13,7 +13,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/conmon_log.h"
+#include "worker/runtime/conmon_log.h"
 #include "worker/galera/server_log.h"
 
 #define T "2026-11-20T14:47:33.123456789+00:00 "

@@ -20,7 +20,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/host/cgroup.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 
 #define CGROUP "/gswarm-unit"
 

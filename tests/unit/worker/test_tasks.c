@@ -21,7 +21,7 @@
 #include "worker/host/cgroup.h"
 #include "worker/driver.h"
 #include "worker/intent.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 #include "worker/tasks.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -3,7 +3,7 @@
  * into crun's exec fifo (what `crun start` does, without a process), and much later a file in the exit
  * folder. What can fail: the start of conmon, crun's refusal (its text comes over the sync pipe), a conmon
  * that dies (the task's exit is then unknown), and a create that takes longer than half a minute. */
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,7 +14,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/host/cgroup.h"
-#include "worker/runtime.h"
+#include "worker/runtime/container.h"
 
 extern char **environ;
 

@@ -13,7 +13,7 @@
  * While following, "log" may become "log.1" at any time. conmon goes on writing to the renamed file until
  * it has made the new one; so the old one is read once more after the new one was seen, and only then
  * left. */
-#include "worker/conmon_log.h"
+#include "worker/runtime/conmon_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
