@@ -19,7 +19,7 @@
 #include "worker/items.h"
 #include "worker/logs.h"
 #include "worker/netglue.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 #define BACKOFF_FIRST_MS 100
 /* In heartbeats, which is at most two: a leader that comes back gives three before it calls anybody Down. */

@@ -8,7 +8,7 @@
 
 #include "worker/netglue.h"
 #include "worker/peers.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 static bool key_is(const Gs__AssignmentItem *item, const char *prefix, const char **ret_id)
 {

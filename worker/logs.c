@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "worker/runtime/conmon_log.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 #define ROTATE_BYTES (10l << 20)
 #define ROTATE_LOOK_MS 10000

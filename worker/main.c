@@ -24,7 +24,7 @@
 #include "worker/node.h"
 #include "worker/run_folder.h"
 #include "worker/host/spawner.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 struct options {
 	const char *state_dir, *run_dir, *log_level;

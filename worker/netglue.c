@@ -20,7 +20,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "overlay/overlay.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 #include "worker/worker.h"
 
 #define EVENT_WAIT_MS 250 /* a change brings several events: look once they are over */

@@ -19,7 +19,7 @@
 #include "worker/manager_proc.h"
 #include "worker/netglue.h"
 #include "worker/peers.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 #define AGAIN_MS 5000
 

@@ -21,7 +21,7 @@
 #include "worker/manager_proc.h"
 #include "worker/netglue.h"
 #include "worker/node.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 #define GRACE_MS 10000
 #define WITH_MANAGER "with its manager"

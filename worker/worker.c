@@ -21,7 +21,7 @@
 #include "worker/netglue.h"
 #include "worker/peers.h"
 #include "worker/runtime/container.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 int worker_member_start(struct worker *w, struct err *e)
 {

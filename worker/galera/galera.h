@@ -9,7 +9,7 @@
  * back. The structure outlives detach() until its last job is back. */
 #pragma once
 #include "base/loop.h"
-#include "worker/driver.h"
+#include "worker/task/driver.h"
 #include "worker/host/foreign.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/evidence.h"

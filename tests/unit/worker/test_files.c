@@ -13,7 +13,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
-#include "worker/intent.h"
+#include "worker/task/intent.h"
 #include "worker/state.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "proto/schema/dispatch.pb-c.h"
-#include "worker/task_impl.h"
+#include "worker/task/impl.h"
 
 static struct worker no_worker; /* without an agent */
 

@@ -19,10 +19,10 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/host/cgroup.h"
-#include "worker/driver.h"
-#include "worker/intent.h"
+#include "worker/task/driver.h"
+#include "worker/task/intent.h"
 #include "worker/runtime/container.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B "bbbbbbbbbbbbbbbbbbbbbbbbb"

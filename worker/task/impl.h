@@ -5,10 +5,10 @@
 #include "base/backoff.h"
 #include "base/loop.h"
 #include "worker/bundle/bundle.h"
-#include "worker/driver.h"
+#include "worker/task/driver.h"
 #include "worker/netglue.h"
 #include "worker/runtime/container.h"
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 enum task_step {
 	STEP_NEW,       /* waits for the slot, its networks and secrets */

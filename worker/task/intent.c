@@ -2,7 +2,7 @@
 /* The happy path is one durable file a change. What can fail is the disk: a file that cannot be read now may be read
  * later and says nothing about what it holds, so it is never taken for damage. Damaged is only what was read and makes
  * no sense. */
-#include "worker/intent.h"
+#include "worker/task/intent.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/task_check.h"
+#include "worker/task/check.h"
 
 #define TASK_MAX (1 << 20)
 

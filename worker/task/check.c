@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is a walk over all text fields of the row by its descriptor. What can fail is the row: the managers
  * refuse such a service, but a worker must outlive what an older manager or a damaged disk hands it. */
-#include "worker/task_check.h"
+#include "worker/task/check.h"
 
 #include <jansson.h>
 #include <limits.h>

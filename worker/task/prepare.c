@@ -15,8 +15,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/host/cgroup.h"
-#include "worker/intent.h"
-#include "worker/task_impl.h"
+#include "worker/task/intent.h"
+#include "worker/task/impl.h"
 
 struct prepare {
 	struct task *t;

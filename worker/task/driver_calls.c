@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a driver may ask of its task and tell it (worker/driver.h). The happy path is a field stored and the
+/* What a driver may ask of its task and tell it (worker/task/driver.h). The happy path is a field stored and the
  * machine moved; an answer for an older attempt is dropped. */
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "worker/agent.h"
 #include "worker/peers.h"
-#include "worker/task_impl.h"
+#include "worker/task/impl.h"
 
 const Gs__Task *task_row(const struct task *t)
 {

@@ -2,15 +2,15 @@
 /* The happy path is a list of tasks that follows the assignments. At start the list is made from disk (task_load.c), so
  * that running tasks are adopted before any manager was heard. What can fail is an assignment that no host could run:
  * it is reported as REJECTED and nothing is made of it. */
-#include "worker/tasks.h"
+#include "worker/task/table.h"
 
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/agent.h"
-#include "worker/task_check.h"
-#include "worker/task_impl.h"
+#include "worker/task/check.h"
+#include "worker/task/impl.h"
 
 static void on_kick(void *arg)
 {

@@ -17,8 +17,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/intent.h"
-#include "worker/task_impl.h"
+#include "worker/task/intent.h"
+#include "worker/task/impl.h"
 
 #define READ_FIRST_MS 1000
 #define READ_LAST_MS 30000

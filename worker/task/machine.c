@@ -23,7 +23,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/agent.h"
-#include "worker/task_impl.h"
+#include "worker/task/impl.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
