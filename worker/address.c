@@ -21,7 +21,7 @@
 #include "worker/advertise.h"
 #include "worker/agent.h"
 #include "worker/manager_proc.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/peers.h"
 
 #define SOON_MS 200   /* changes come in bursts: link, address, route */

@@ -18,7 +18,7 @@
 #include "proto/schema/dispatch.pb-c.h"
 #include "worker/items.h"
 #include "worker/logs.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/task/table.h"
 
 #define BACKOFF_FIRST_MS 100

@@ -19,7 +19,7 @@
 #include "proto/schema/node.pb-c.h"
 #include "worker/advertise.h"
 #include "worker/host/cgroup.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/node.h"
 #include "worker/runtime/container.h"
 

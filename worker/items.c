@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/peers.h"
 #include "worker/task/table.h"
 

@@ -17,7 +17,7 @@
 #include "worker/agent.h"
 #include "worker/host/cgroup.h"
 #include "worker/manager_proc.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/peers.h"
 #include "worker/task/table.h"
 

@@ -19,7 +19,7 @@
 #include "proto/schema/node.pb-c.h"
 #include "proto/schema/rpc.pb-c.h"
 #include "worker/manager_proc.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/node.h"
 #include "worker/task/table.h"
 

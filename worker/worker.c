@@ -18,7 +18,7 @@
 #include "worker/agent.h"
 #include "worker/logs.h"
 #include "worker/manager_proc.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/peers.h"
 #include "worker/runtime/container.h"
 #include "worker/task/table.h"

@@ -6,7 +6,7 @@
 #include "base/loop.h"
 #include "worker/bundle/bundle.h"
 #include "worker/task/driver.h"
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 #include "worker/runtime/container.h"
 #include "worker/task/table.h"
 

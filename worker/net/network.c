@@ -2,7 +2,7 @@
 /* The happy path is: a row becomes a declaration, and one pool job at a time brings the kernel to it. What can
  * fail is the kernel: the overlay remembers what it did not take and says when to try again; here it is only
  * logged. Rows are kept as far as names and readiness need them. */
-#include "worker/netglue.h"
+#include "worker/net/network.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
