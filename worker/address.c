@@ -19,10 +19,10 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/advertise.h"
-#include "worker/agent.h"
+#include "worker/session/agent.h"
 #include "worker/manager_proc.h"
 #include "worker/net/network.h"
-#include "worker/peers.h"
+#include "worker/session/peers.h"
 
 #define SOON_MS 200   /* changes come in bursts: link, address, route */
 #define LOOK_MS 500   /* while something is wrong */

@@ -14,11 +14,11 @@
 #include "proto/schema/node.pb-c.h"
 #include "worker/address.h"
 #include "worker/advertise.h"
-#include "worker/agent.h"
+#include "worker/session/agent.h"
 #include "worker/host/cgroup.h"
 #include "worker/manager_proc.h"
 #include "worker/net/network.h"
-#include "worker/peers.h"
+#include "worker/session/peers.h"
 #include "worker/task/table.h"
 
 #define AGAIN_MS 5000

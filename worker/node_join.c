@@ -16,7 +16,7 @@
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/advertise.h"
-#include "worker/agent.h"
+#include "worker/session/agent.h"
 #include "worker/node.h"
 
 #define CALL_DEADLINE_MS 10000

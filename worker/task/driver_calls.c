@@ -10,8 +10,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/agent.h"
-#include "worker/peers.h"
+#include "worker/session/agent.h"
+#include "worker/session/peers.h"
 #include "worker/task/impl.h"
 
 const Gs__Task *task_row(const struct task *t)

@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/agent.h"
+#include "worker/session/agent.h"
 #include "worker/task/impl.h"
 
 #define BACKOFF_FIRST_MS 100

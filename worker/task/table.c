@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/agent.h"
+#include "worker/session/agent.h"
 #include "worker/task/check.h"
 #include "worker/task/impl.h"
 

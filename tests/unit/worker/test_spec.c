@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "worker/advertise.h"
 #include "worker/bundle/bundle.h"
-#include "worker/logs.h"
+#include "worker/session/logs.h"
 
 static json_t *spec_with(uid_t uid, const char *netns, uint64_t nano_cpus)
 {

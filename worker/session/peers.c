@@ -2,7 +2,7 @@
 /* The happy path is a listener on the advertised address and a list of the others' addresses. What can fail
  * is the port. Any node with a certificate of the swarm's root may ask: what is served is by hash or by
  * cluster id. */
-#include "worker/peers.h"
+#include "worker/session/peers.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
  * then what is added, in pushes of about 64 KiB. Files are read on the pool. What can fail is the connection
  * (demands are dropped; the manager asks again) and a log that is not there (told in the push).
  * Rotation: a log over 10 MiB becomes log.1 and conmon opens a new one. */
-#include "worker/logs.h"
+#include "worker/session/logs.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,12 +2,12 @@
 /* The happy path is one call per item. Networks and secrets go before tasks within an event, so that a task
  * that arrives together with its network starts at once. An item of an unknown kind is ignored: a newer
  * manager may send more than this worker knows. */
-#include "worker/items.h"
+#include "worker/session/assignments.h"
 
 #include <string.h>
 
 #include "worker/net/network.h"
-#include "worker/peers.h"
+#include "worker/session/peers.h"
 #include "worker/task/table.h"
 
 static bool key_is(const Gs__AssignmentItem *item, const char *prefix, const char **ret_id)

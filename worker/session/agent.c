@@ -3,7 +3,7 @@
  * report whenever something changed. What can fail is the connection, the leader's mood and the sequence:
  * each closes the session and the next manager of the list is dialled after a jittered back-off. Tasks do not
  * notice. */
-#include "worker/agent.h"
+#include "worker/session/agent.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,8 +16,8 @@
 #include "base/mem.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
-#include "worker/items.h"
-#include "worker/logs.h"
+#include "worker/session/assignments.h"
+#include "worker/session/logs.h"
 #include "worker/net/network.h"
 #include "worker/task/table.h"
 
