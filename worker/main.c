@@ -20,9 +20,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settle.h"
-#include "worker/manager_proc.h"
-#include "worker/node.h"
-#include "worker/run_folder.h"
+#include "worker/node/manager_process.h"
+#include "worker/node/node.h"
+#include "worker/node/run_folder.h"
 #include "worker/host/spawner.h"
 #include "worker/task/table.h"
 

@@ -17,7 +17,7 @@
 #include "base/id.h"
 #include "proto/value/obj.h"
 #include "proto/rpc/rpc.h"
-#include "worker/state.h"
+#include "worker/node/membership.h"
 
 struct address;
 struct agent;

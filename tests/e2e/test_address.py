@@ -6,7 +6,7 @@ from conftest import end_swarm, make_swarm
 from hosts import HostError, wait_for
 from swarm import is_alive
 
-TAKEN_AFTER = 10  # s, of worker/address.c; 2 where the host had the address before
+TAKEN_AFTER = 10  # s, of worker/node/address.c; 2 where the host had the address before
 
 
 @pytest.fixture

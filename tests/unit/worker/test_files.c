@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
 #include "worker/task/intent.h"
-#include "worker/state.h"
+#include "worker/node/membership.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B "bbbbbbbbbbbbbbbbbbbbbbbbb"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "worker/advertise.h"
+#include "worker/node/advertise.h"
 #include "worker/bundle/bundle.h"
 #include "worker/session/logs.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is one global address on one interface. What can fail is too much choice (the user must say
  * which), an address that is not ours, and a port that somebody else has (named by way of /proc). */
-#include "worker/advertise.h"
+#include "worker/node/advertise.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

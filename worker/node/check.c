@@ -17,10 +17,10 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "proto/schema/node.pb-c.h"
-#include "worker/advertise.h"
+#include "worker/node/advertise.h"
 #include "worker/host/cgroup.h"
 #include "worker/net/network.h"
-#include "worker/node.h"
+#include "worker/node/node.h"
 #include "worker/runtime/container.h"
 
 struct check {

@@ -17,9 +17,9 @@
 #include "base/mem.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/node.pb-c.h"
-#include "worker/advertise.h"
-#include "worker/manager_proc.h"
-#include "worker/node.h"
+#include "worker/node/advertise.h"
+#include "worker/node/manager_process.h"
+#include "worker/node/node.h"
 
 #define CONNECT_RETRY_MS 15
 #define CONNECT_GIVE_UP_MS 10000

@@ -2,7 +2,7 @@
 /* The happy path is four files written one after the other, each with fsync and rename, state.json last. What
  * can fail is the disk (the node is then no member) and files damaged by hand (told by name, never guessed
  * around). */
-#include "worker/state.h"
+#include "worker/node/membership.h"
 
 #include <dirent.h>
 #include <errno.h>

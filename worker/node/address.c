@@ -3,7 +3,7 @@
  *
  * The happy path is a socket that says nothing for months. What can fail is netlink (then only the look that comes every
  * half minute is left), and the choice of another address where the host has none: told, tried on. */
-#include "worker/address.h"
+#include "worker/node/address.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -18,9 +18,9 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/advertise.h"
+#include "worker/node/advertise.h"
 #include "worker/session/agent.h"
-#include "worker/manager_proc.h"
+#include "worker/node/manager_process.h"
 #include "worker/net/network.h"
 #include "worker/session/peers.h"
 

@@ -4,7 +4,7 @@
  *
  * A manager cannot know that its socket is gone; it is asked to end and started again, which takes a moment less than an
  * election would and loses nothing. Tasks are watched by their processes, not by their folders: they go on. */
-#include "worker/run_folder.h"
+#include "worker/node/run_folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/manager_proc.h"
-#include "worker/node.h"
+#include "worker/node/manager_process.h"
+#include "worker/node/node.h"
 #include "worker/runtime/container.h"
 
 #define LOOK_MS 1000

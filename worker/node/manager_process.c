@@ -7,7 +7,7 @@
  * it. So it holds a lock from before it is born: we lock <state>/worker/manager.lock and hand the descriptor
  * down, and the kernel keeps the lock until the last process that has it ends. A worker that cannot take the
  * lock looks for the one that holds it, whatever its predecessor did or did not write down. */
-#include "worker/manager_proc.h"
+#include "worker/node/manager_process.h"
 
 #include <dirent.h>
 #include <errno.h>

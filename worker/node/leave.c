@@ -18,9 +18,9 @@
 #include "base/mem.h"
 #include "proto/schema/node.pb-c.h"
 #include "proto/schema/rpc.pb-c.h"
-#include "worker/manager_proc.h"
+#include "worker/node/manager_process.h"
 #include "worker/net/network.h"
-#include "worker/node.h"
+#include "worker/node/node.h"
 #include "worker/task/table.h"
 
 #define GRACE_MS 10000

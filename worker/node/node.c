@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is one call at a time on a unix socket that root and group gswarm may open. What can fail is
  * told to the caller in one line and changes nothing. */
-#include "worker/node.h"
+#include "worker/node/node.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,11 +12,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/schema/node.pb-c.h"
-#include "worker/address.h"
-#include "worker/advertise.h"
+#include "worker/node/address.h"
+#include "worker/node/advertise.h"
 #include "worker/session/agent.h"
 #include "worker/host/cgroup.h"
-#include "worker/manager_proc.h"
+#include "worker/node/manager_process.h"
 #include "worker/net/network.h"
 #include "worker/session/peers.h"
 #include "worker/task/table.h"

@@ -15,9 +15,9 @@
 #include "base/mem.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/node.pb-c.h"
-#include "worker/advertise.h"
+#include "worker/node/advertise.h"
 #include "worker/session/agent.h"
-#include "worker/node.h"
+#include "worker/node/node.h"
 
 #define CALL_DEADLINE_MS 10000
 #define SESSION_WAIT_MS 5000
