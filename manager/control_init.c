@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "manager/ca.h"
 #include "manager/control_internal.h"
-#include "manager/raft_engine.h"
+#include "manager/raft/engine.h"
 
 #define MANAGER_TOKEN_TTL_MS (24ll * 3600 * 1000)
 #define LINGER_MS 100 /* for the answer to leave before the process ends */

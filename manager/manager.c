@@ -23,7 +23,7 @@
 #include "manager/control.h"
 #include "manager/dispatch.h"
 #include "manager/logbroker.h"
-#include "manager/raft_engine.h"
+#include "manager/raft/engine.h"
 
 #define RETRY_MS 500
 #define LAG_PERIOD_MS 1000

@@ -19,7 +19,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "manager/consensus.h"
+#include "manager/raft/consensus.h"
 #include "proto/value/obj.h"
 
 struct store;

@@ -10,7 +10,7 @@
 #include <uthash.h>
 
 #include "base/mem.h"
-#include "manager/envelope.h"
+#include "manager/raft/envelope.h"
 #include "manager/store_internal.h"
 
 #define PART_BYTES (1536 * 1024) /* well below a raft entry's limit */

@@ -7,7 +7,7 @@
 
 #include "manager/ca.h"
 #include "manager/control_check.h"
-#include "manager/raft_engine.h"
+#include "manager/raft/engine.h"
 
 #define REQUEST_A "0123456789abcdef-a"
 #define REQUEST_B "0123456789abcdef-b"

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "manager/raft_engine.h"
+#include "manager/raft/engine.h"
 
 #define NUMBERS 200000u
 #define REFUSED 77u /* apply answers E_EXISTS for it */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/envelope.h"
+#include "manager/raft/envelope.h"
 #include "manager/store.h"
 
 struct fix {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is that libraft, being a lone voter, never asks. If it does ask, it hears "no connection"
  * and tries again after its own delay. */
-#include "manager/raft_transport.h"
+#include "manager/raft/transport.h"
 
 #include <string.h>
 

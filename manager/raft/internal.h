@@ -5,9 +5,9 @@
 #include <raft.h>
 #include <raft/uv.h>
 
-#include "manager/envelope.h"
-#include "manager/raft_engine.h"
-#include "manager/raft_guard.h"
+#include "manager/raft/envelope.h"
+#include "manager/raft/engine.h"
+#include "manager/raft/guard.h"
 
 #define IN_FLIGHT_MAX 64 /* entries with libraft at once */
 

@@ -17,7 +17,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/raft_internal.h"
+#include "manager/raft/internal.h"
 
 void engine_refused(struct engine *en, int rc, struct err *e)
 {

@@ -22,8 +22,8 @@
 #include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/raft_internal.h"
-#include "manager/raft_transport.h"
+#include "manager/raft/internal.h"
+#include "manager/raft/transport.h"
 
 #define ELECTION_MS 1000
 #define HEARTBEAT_MS 100

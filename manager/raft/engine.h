@@ -11,7 +11,7 @@
 #pragma once
 #include <uv.h>
 
-#include "manager/consensus.h"
+#include "manager/raft/consensus.h"
 
 struct raft_engine_config {
 	uv_loop_t *loop;

@@ -2,7 +2,7 @@
 /* The happy path is: 32 bytes of header, the payload, padding; decode(encode(x)) is x. What can fail is a
  * length that does not fit the data, a strange magic, padding that is not zero: the entry is not ours or is
  * damaged. */
-#include "manager/envelope.h"
+#include "manager/raft/envelope.h"
 
 #include <string.h>
 

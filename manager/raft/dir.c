@@ -20,7 +20,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/mem.h"
-#include "manager/raft_internal.h"
+#include "manager/raft/internal.h"
 
 #define LOW_SPACE_BYTES (64ull << 20)
 #define SEGMENT_ROOM_BYTES (12ull << 20) /* one more segment of 8 MiB, a snapshot */
