@@ -5,7 +5,7 @@
  * A node gets: its own Node row; every task placed on it whose desired state is not REMOVE or that it has not
  * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks. */
 #pragma once
-#include "manager/store.h"
+#include "manager/store/store.h"
 #include "proto/schema/dispatch.pb-c.h"
 
 struct assign_set; /* what a worker has been sent: key -> version */

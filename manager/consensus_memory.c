@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/store.h"
+#include "manager/store/store.h"
 
 enum item_kind { ITEM_ENTRY, ITEM_BARRIER, ITEM_DEFERRED };
 struct item {

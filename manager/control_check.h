@@ -2,7 +2,7 @@
 /* What is valid input, with one line that says what is wrong, where, and what to do. Pure: a store and a
  * request. */
 #pragma once
-#include "manager/store.h"
+#include "manager/store/store.h"
 
 int check_name(const char *what, const char *name,
 	       struct err *e); /* [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63 */

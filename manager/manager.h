@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "manager/reconcile.h"
-#include "manager/store.h"
+#include "manager/store/store.h"
 #include "base/bucket.h"
 #include "base/loop.h"
 #include "proto/rpc/rpc.h"

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "manager/hearing.h"
-#include "manager/store.h"
+#include "manager/store/store.h"
 #include "proto/schema/dispatch.pb-c.h"
 
 /* How the Galera controller may behave; NULL in the environment means the defaults. */

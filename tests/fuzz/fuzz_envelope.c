@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "manager/raft/envelope.h"
-#include "manager/store.h"
+#include "manager/store/store.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check_snapshot(struct consensus_fsm *fsm)

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 #include "manager/raft/envelope.h"
-#include "manager/store.h"
+#include "manager/store/store.h"
 
 struct fix {
 	struct clock_virtual v;

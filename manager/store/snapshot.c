@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/store_internal.h"
+#include "manager/store/internal.h"
 
 #define SUM_LEN 32
 #define SNAPSHOT_FORMAT 1

@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "manager/raft/envelope.h"
-#include "manager/store_internal.h"
+#include "manager/store/internal.h"
 
 #define PART_BYTES (1536 * 1024) /* well below a raft entry's limit */
 /* A row alone in its part. A reconciler copies a spec that was just let in into a larger row, a task. */

@@ -5,13 +5,13 @@
  * tells the watchers, frees the rows that were replaced. What can fail is: an action that meets another
  * version than it was made from, or a taken id or name: what was done so far is undone, and the proposer
  * hears why. A command that cannot be understood halts the store: this replica no longer knows the state. */
-#include "manager/store.h"
+#include "manager/store/store.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/store_internal.h"
+#include "manager/store/internal.h"
 
 #define SCHEMA_VERSION 1
 

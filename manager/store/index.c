@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/store_internal.h"
+#include "manager/store/internal.h"
 
 /* Position of id, or of the first row after it. */
 static size_t lower_bound(const struct table *t, const char *id, bool *ret_found)

@@ -2,7 +2,7 @@
 /* What the files of the store share: store.c (read, apply, watch), store_index.c (tables and secondary
  * indexes), store_snapshot.c, store_tx.c (transactions and commits), store_find.c (references by people). */
 #pragma once
-#include "manager/store.h"
+#include "manager/store/store.h"
 
 /* Rows in id order: binary search to find, memmove to insert. */
 struct table {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/id.h"
-#include "manager/store_internal.h"
+#include "manager/store/internal.h"
 
 #define PREFIX_MIN 4
 
