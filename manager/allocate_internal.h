@@ -2,7 +2,7 @@
 /* What the parts of the allocator share: allocate.c (networks, nodes, slots, endpoints), allocate_service.c
  * (virtual addresses, published ports), allocate_reserve.c (what is taken). */
 #pragma once
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 struct alloc {
 	struct store *s;

@@ -8,7 +8,7 @@
 #include <uthash.h>
 
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 struct sent {
 	UT_hash_handle hh;

@@ -16,7 +16,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/control_check.h"
+#include "manager/model/check.h"
 
 #define STRANGERS_PER_S 20.0
 #define STRANGERS_BURST 60.0

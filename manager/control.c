@@ -13,7 +13,7 @@
 #include "manager/ca.h"
 #include "manager/control_internal.h"
 #include "manager/logbroker.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 #define TOKEN_TTL_MS (24ll * 3600 * 1000)
 

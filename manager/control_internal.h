@@ -2,7 +2,7 @@
 /* What the files of Control share; nobody outside includes it. */
 #pragma once
 #include "manager/control.h"
-#include "manager/control_check.h"
+#include "manager/model/check.h"
 
 void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 void on_create_network(struct rpc_call *call, const ProtobufCMessage *req, void *arg);

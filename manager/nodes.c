@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 #define HEARTBEAT_MS 1000
 #define HEARTBEAT_MISSED 3

@@ -5,7 +5,7 @@
  * A unit is a slot with its tasks in one pass. Rows are borrowed from the tx: an edit makes a newer copy, so
  * a step reads first and edits last. */
 #pragma once
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 struct pass {
 	struct store *s;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 #define ROUNDS_MAX 5
 #define EVENTS_MAX 500

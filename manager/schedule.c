@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 /* One node during the pass. */
 struct seat {

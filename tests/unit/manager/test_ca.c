@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 
 #include "manager/ca.h"
-#include "manager/control_check.h"
+#include "manager/model/check.h"
 #include "manager/raft/engine.h"
 
 #define REQUEST_A "0123456789abcdef-a"

@@ -11,8 +11,8 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "manager/check_task.h"
-#include "manager/control_check.h"
+#include "manager/model/check_task.h"
+#include "manager/model/check.h"
 
 /* ---- a spec of one changed field ---- */
 

@@ -2,8 +2,8 @@
 /* The cluster verbs and a worker's session, against a real manager. */
 #include "session_rig.h"
 
-#include "manager/check_task.h"
-#include "manager/control_check.h"
+#include "manager/model/check_task.h"
+#include "manager/model/check.h"
 
 /* ---- requests ---- */
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 static const char *label_value(const Gs__Node *n, const char *key)
 {

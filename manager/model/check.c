@@ -2,7 +2,7 @@
 /* The happy path is: every check passes and the request can be put into a tx as it is. What can fail is
  * anything a person typed; each refusal names the object, the value and the way out, and nothing has changed
  * by then. */
-#include "manager/control_check.h"
+#include "manager/model/check.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "manager/allocate_internal.h"
-#include "manager/check_task.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/check_task.h"
+#include "manager/model/rows.h"
 
 #define NAME_MAX_LEN 63
 #define REPLICAS_MAX 1000u

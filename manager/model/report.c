@@ -5,7 +5,7 @@
  * forward; the status is replaced. What can fail is a report that is late, foreign or impossible: it is
  * refused and changes nothing. */
 #include "base/mem.h"
-#include "manager/reconcile_internal.h"
+#include "manager/model/rows.h"
 
 #define TEXT_MAX 512
 /* Evidence, a view of all members and texts are far below; one node's report must not make the commit of

@@ -5,7 +5,7 @@
  * option's value and the way out. Program words and environment values are the program's own: they must be
  * UTF-8, as the container's JSON must, and may hold line breaks (`sh -c` scripts do). Names, paths and labels
  * may not. */
-#include "manager/check_task.h"
+#include "manager/model/check_task.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "manager/control_check.h"
+#include "manager/model/check.h"
 
 #define WORDS_MAX_BYTES (128u << 10)
 #define WORDS_MAX 4096u
