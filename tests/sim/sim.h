@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "manager/assign.h"
-#include "manager/galera.h"
+#include "manager/galera/galera.h"
 #include "manager/reconcile.h"
 
 #define NODES 5

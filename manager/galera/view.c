@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/galera.h"
+#include "manager/galera/galera.h"
 
 enum { HWM_EVERY_MS = 5000 };
 

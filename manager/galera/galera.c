@@ -4,7 +4,7 @@
  *
  * What can fail is nothing here: a pass reads memory and adds to a tx. A commit that is refused or lost is
  * repaired by the next pass, since every decision is derived again from committed rows. */
-#include "manager/galera.h"
+#include "manager/galera/galera.h"
 
 #include <stdio.h>
 #include <string.h>
