@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "manager/allocate_internal.h"
+#include "manager/reconcile/allocate_internal.h"
 #include "manager/control_internal.h"
 
 #define USERS_NAMED 6u

@@ -16,7 +16,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/allocate_internal.h"
+#include "manager/reconcile/allocate_internal.h"
 #include "manager/ca.h"
 #include "manager/dispatch_internal.h"
 

@@ -12,7 +12,7 @@
 #pragma once
 #include <uv.h>
 
-#include "manager/reconcile.h"
+#include "manager/reconcile/reconcile.h"
 #include "manager/store/store.h"
 #include "base/bucket.h"
 #include "base/loop.h"

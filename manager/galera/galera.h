@@ -10,7 +10,7 @@
  *                                                                        +-> election (galera_elect.c)
  *                                                                        +-> leaves (galera_leave.c) */
 #pragma once
-#include "manager/reconcile.h"
+#include "manager/reconcile/reconcile.h"
 
 /* Rules a test can switch off (struct galera_rules.broken). */
 enum galera_rule {

@@ -12,7 +12,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "manager/allocate_internal.h"
+#include "manager/reconcile/allocate_internal.h"
 #include "manager/model/check_task.h"
 #include "manager/model/rows.h"
 

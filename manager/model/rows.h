@@ -3,7 +3,7 @@
 #pragma once
 #include <string.h>
 
-#include "manager/reconcile.h"
+#include "manager/reconcile/reconcile.h"
 
 static inline Gs__TaskState task_state(const Gs__Task *t)
 {

@@ -16,7 +16,7 @@
 #include "base/id.h"
 #include "manager/assign.h"
 #include "manager/galera/galera.h"
-#include "manager/reconcile.h"
+#include "manager/reconcile/reconcile.h"
 
 #define NODES 5
 #define CLUSTER_ID "galeragaleragaleragalera0"

@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 #include "manager/assign.h"
-#include "manager/reconcile.h"
+#include "manager/reconcile/reconcile.h"
 
 #define C_NODES 64
 struct cluster {

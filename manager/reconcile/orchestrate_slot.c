@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/orchestrate.h"
+#include "manager/reconcile/orchestrate.h"
 
 static void new_id(struct pass *p, char ret_id[ID_LEN + 1])
 {

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/allocate_internal.h"
+#include "manager/reconcile/allocate_internal.h"
 
 #define VNI_FIRST 0x100000u /* below: Docker's, on the same UDP port */
 #define VNI_LAST 0xffffffu

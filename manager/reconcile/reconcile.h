@@ -12,7 +12,7 @@
 #pragma once
 #include "base/clock.h"
 #include "base/id.h"
-#include "manager/hearing.h"
+#include "manager/reconcile/hearing.h"
 #include "manager/store/store.h"
 #include "proto/schema/dispatch.pb-c.h"
 

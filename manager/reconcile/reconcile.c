@@ -4,7 +4,7 @@
  * The happy path is: passes run in order, again while they still change something, so that one commit leads
  * from a created service to placed tasks. What can fail is nothing here; the commit that follows can, and
  * then the next pass starts from what is committed. */
-#include "manager/reconcile.h"
+#include "manager/reconcile/reconcile.h"
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
  *
  * The happy path is: ticks come closer together than a heartbeat, there are no gaps, silence is the time that
  * has passed. What can fail is the ticking itself, and that is what is measured. */
-#include "manager/hearing.h"
+#include "manager/reconcile/hearing.h"
 
 #include <stddef.h>
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/allocate_internal.h"
+#include "manager/reconcile/allocate_internal.h"
 
 #define NODE_INDEX_REST_MS (24 * 3600 * 1000LL)
 

@@ -5,7 +5,7 @@
  * has ended; then the next. What can fail is the new spec: a new task that does not get to Running holds the
  * update there, and what still runs is left alone. */
 #include "base/mem.h"
-#include "manager/orchestrate.h"
+#include "manager/reconcile/orchestrate.h"
 
 /* ---- spec changes ---- */
 

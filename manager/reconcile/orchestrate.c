@@ -15,7 +15,7 @@
  *   should run        made from another spec       orchestrate_update.c
  *   slot removing     plain: told to go            slot dropped when all are gone
  *                     galera: its controller says when */
-#include "manager/orchestrate.h"
+#include "manager/reconcile/orchestrate.h"
 
 #include <stdio.h>
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "manager/allocate_internal.h"
+#include "manager/reconcile/allocate_internal.h"
 
 #define PORT_FIRST 30000u /* the range Docker Swarm takes automatic ports from */
 #define PORT_LAST 32767u
