@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/ca.h"
+#include "manager/ca/ca.h"
 #include "manager/control_internal.h"
 #include "manager/logbroker.h"
 #include "manager/model/rows.h"

@@ -15,7 +15,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/ca.h"
+#include "manager/ca/ca.h"
 #include "manager/control_internal.h"
 #include "manager/raft/engine.h"
 

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
-#include "manager/ca.h"
+#include "manager/ca/ca.h"
 #include "manager/dispatch_internal.h"
 
 #define EVENT_BYTES (256u << 10)

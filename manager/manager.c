@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "manager/ca.h"
+#include "manager/ca/ca.h"
 #include "manager/control.h"
 #include "manager/dispatch.h"
 #include "manager/logbroker.h"

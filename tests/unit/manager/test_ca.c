@@ -5,7 +5,7 @@
 #include <glob.h>
 #include <sys/wait.h>
 
-#include "manager/ca.h"
+#include "manager/ca/ca.h"
 #include "manager/model/check.h"
 #include "manager/raft/engine.h"
 

@@ -6,7 +6,7 @@
  * fail is: a wrong, expired or rotated token; a manager token (one manager for now); a CSR that is no CSR; a
  * lost answer: the node id is derived from the token and the caller's request id, so a repeat gets a new
  * certificate for the same node and no second node appears. */
-#include "manager/ca.h"
+#include "manager/ca/ca.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
