@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "manager/ca/ca.h"
 #include "manager/control_internal.h"
-#include "manager/logbroker.h"
+#include "manager/session/logs.h"
 #include "manager/model/rows.h"
 
 #define TOKEN_TTL_MS (24ll * 3600 * 1000)

@@ -21,8 +21,8 @@
 #include "base/text.h"
 #include "manager/ca/ca.h"
 #include "manager/control.h"
-#include "manager/dispatch.h"
-#include "manager/logbroker.h"
+#include "manager/session/session.h"
+#include "manager/session/logs.h"
 #include "manager/raft/engine.h"
 
 #define RETRY_MS 500

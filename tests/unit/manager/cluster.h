@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/assign.h"
+#include "manager/session/assign.h"
 #include "manager/reconcile/reconcile.h"
 
 #define C_NODES 64

@@ -3,8 +3,8 @@
 #pragma once
 #include <uthash.h>
 
-#include "manager/assign.h"
-#include "manager/dispatch.h"
+#include "manager/session/assign.h"
+#include "manager/session/session.h"
 
 /* What the leader remembers of one node. */
 struct node_mem {

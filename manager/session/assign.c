@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is: list what the node should know, compare each row's version with what was sent, hand out
  * the difference. What can fail is nothing; a row that another one names but that is gone is left out. */
-#include "manager/assign.h"
+#include "manager/session/assign.h"
 
 #include <stdio.h>
 #include <string.h>

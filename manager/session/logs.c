@@ -8,7 +8,7 @@
  *
  * The happy path is above. What can fail is: a node without a log connection (its tasks get one error line),
  * a node that goes away (the same), a CLI that reads slowly (the Push waits for its answer). */
-#include "manager/logbroker.h"
+#include "manager/session/logs.h"
 #include "proto/schema/control.pb-c.h"
 
 #include <stdio.h>

@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/dispatch_internal.h"
+#include "manager/session/internal.h"
 
 #define GATHER_MS 2
 #define WAITING_BYTES_MAX (32u << 20) /* of all nodes */

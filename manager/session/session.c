@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
 #include "manager/ca/ca.h"
-#include "manager/dispatch_internal.h"
+#include "manager/session/internal.h"
 
 #define EVENT_BYTES (256u << 10)
 #define COALESCE_MS 1
