@@ -20,7 +20,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "manager/ca/ca.h"
-#include "manager/control.h"
+#include "manager/api/api.h"
 #include "manager/session/session.h"
 #include "manager/session/logs.h"
 #include "manager/raft/engine.h"

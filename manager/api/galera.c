@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 
 static void add_secret(struct tx *tx, const char *cluster_id, const char *name, const char *value)
 {

@@ -3,7 +3,7 @@
  *
  * The happy path is: check the request against the store, make one tx, answer when it is committed. What can
  * fail is said by control_check.c or by the commit (somebody else changed the row meanwhile). */
-#include "manager/control.h"
+#include "manager/api/api.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/ca/ca.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 #include "manager/session/logs.h"
 #include "manager/model/rows.h"
 

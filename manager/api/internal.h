@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the files of Control share; nobody outside includes it. */
 #pragma once
-#include "manager/control.h"
+#include "manager/api/api.h"
 #include "manager/model/check.h"
 
 void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *req, void *arg);

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/ca/ca.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 #include "manager/raft/engine.h"
 
 #define MANAGER_TOKEN_TTL_MS (24ll * 3600 * 1000)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 
 #define COALESCE_MS 20
 

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 
 #define USERS_NAMED 6u
 

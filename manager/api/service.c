@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 
 #define STOP_GRACE_MS 10000
 #define GALERA_STOP_GRACE_MS 600000

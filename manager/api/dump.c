@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/gap.h"
 #include "base/mem.h"
-#include "manager/control_internal.h"
+#include "manager/api/internal.h"
 
 #define DUMP_MAX (3u << 20)
 #define EVENTS_MAX 500u
