@@ -7,7 +7,7 @@
  *   control_galera.c   GaleraRecover, secrets            control_dump.c    Dump, events
  * Logs is in logbroker.c. */
 #pragma once
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 #include "proto/schema/control.pb-c.h"
 
 void control_register(struct manager *m);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Certificates and who may call (docs/manager.md, "Certificates"). */
 #pragma once
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 #include "proto/schema/ca.pb-c.h"
 
 void ca_register(struct manager *m);

@@ -3,7 +3,7 @@
  * and become lines of the CLI's Logs stream. A Push is answered once its lines had room, so a slow terminal
  * slows the worker's reading of the log file and nothing else. */
 #pragma once
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 #include "proto/schema/dispatch.pb-c.h"
 
 struct log_broker *log_broker_new(struct manager *m);

@@ -4,7 +4,7 @@
  * What is remembered here is leader memory: who was heard when, and the seqno each member last sent. It is
  * rebuilt from the workers after a change of leader. */
 #pragma once
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 
 struct dispatcher *dispatcher_new(struct manager *m);
 void dispatcher_register(struct dispatcher *d);

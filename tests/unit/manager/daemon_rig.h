@@ -17,7 +17,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"

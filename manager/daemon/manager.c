@@ -7,7 +7,7 @@
  * What can fail is: the port, the identity's files, the engine: one line and the end of the process, which
  * the worker starts again with back-off. A commit that fails is repeated: at once after a conflict, else
  * later. */
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 
 #include <errno.h>
 #include <stdarg.h>

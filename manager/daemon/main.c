@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settle.h"
-#include "manager/manager.h"
+#include "manager/daemon/manager.h"
 
 static const char usage[] =
 	"Usage: gswarm-manager [--state-dir DIR] [--run-dir DIR] [--log-level error|warn|info|debug]\n"
