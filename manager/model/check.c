@@ -12,8 +12,8 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "manager/reconcile/allocate_internal.h"
 #include "manager/model/check_task.h"
+#include "manager/model/pool.h"
 #include "manager/model/rows.h"
 
 #define NAME_MAX_LEN 63

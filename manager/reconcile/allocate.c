@@ -18,8 +18,6 @@
 /* When nothing else is free: every host has heard by then that it is gone. */
 #define ADDRESS_REST_SHORT_MS 2000
 #define ADDRESS_LOOK_MS 1000
-#define POOL_DEFAULT "10.0.0.0/8"
-#define HOSTS_PART_POOL_MAX 16 /* prefix */
 #define POOL_MASK_DEFAULT 24
 #define HOSTS_MAX (1u << 20) /* addresses tried per network */
 #define MTU_DEFAULT 1450
@@ -56,45 +54,6 @@ static bool holds_node(const struct alloc *a, const Gs__Addr *subnet)
 			return true;
 	}
 	return false;
-}
-
-/* ip + n, in the last four bytes: no pool or subnet we cut is wider than that. */
-void ip_add(uint8_t *ip, size_t len, uint32_t n)
-{
-	uint32_t low;
-
-	memcpy(&low, ip + len - 4, 4);
-	low = htonl(ntohl(low) + n);
-	memcpy(ip + len - 4, &low, 4);
-}
-
-const char *subnet_pool(const struct store *s)
-{
-	const Gs__Cluster *c = store_cluster(s);
-
-	return c && c->spec && *c->spec->default_addr_pool ? c->spec->default_addr_pool : POOL_DEFAULT;
-}
-
-/* A sixteenth of it must have room for a host's own subnet (overlay/underlay.c: a /20). */
-static bool has_hosts_part(const Gs__Addr *pool)
-{
-	return pool->ip.len == 4 && pool->prefix <= HOSTS_PART_POOL_MAX;
-}
-
-bool subnet_is_hosts(const struct store *s, const Gs__Addr *subnet)
-{
-	Gs__Addr *part = NULL;
-	bool hit = false;
-
-	if (addr_parse_cidr(subnet_pool(s), &part, NULL))
-		return false;
-	if (has_hosts_part(part)) {
-		part->prefix += 4;
-		ip_add(part->ip.data, part->ip.len, 15u << (32 - part->prefix));
-		hit = addr_overlaps(part, subnet);
-	}
-	obj_free(part);
-	return hit;
 }
 
 /* Slots 0.. of the pool that the mask cuts, but for the hosts' part; at most 65,536 are looked at. */

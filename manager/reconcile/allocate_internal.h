@@ -2,6 +2,7 @@
 /* What the parts of the allocator share: allocate.c (networks, nodes, slots, endpoints), allocate_service.c
  * (virtual addresses, published ports), allocate_reserve.c (what is taken). */
 #pragma once
+#include "manager/model/pool.h"
 #include "manager/model/rows.h"
 
 struct alloc {
@@ -40,16 +41,9 @@ static inline const char *port_protocol(const Gs__Port *p)
 	return *p->protocol ? p->protocol : "tcp";
 }
 
-/* ip + n, in the last four bytes: no pool or subnet we cut is wider than that. */
-void ip_add(uint8_t *ip, size_t len, uint32_t n);
 /* Number of the last address of a host in the subnet; 0: it has none. */
 uint32_t subnet_last_host(const Gs__Addr *subnet);
 
-/* The pool that networks without a subnet of their own are cut from, "10.0.0.0/8". */
-const char *subnet_pool(const struct store *s);
-/* Whether this touches the last sixteenth of the pool: hosts take the subnet of their tasks' way out from it,
- * so no network lies there. A pool narrower than /16 has no such part. */
-bool subnet_is_hosts(const struct store *s, const Gs__Addr *subnet);
 /* The next free subnet of the pool, for a new network; the caller's. NULL, E_EXHAUSTED: there is none. */
 Gs__Addr *subnet_from_pool(struct store *s, struct tx *tx, struct err *e);
 

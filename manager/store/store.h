@@ -106,14 +106,3 @@ struct store_watch *store_watch_add(struct store *s, store_watch_fn fn, void *ar
 void store_watch_remove(struct store *s, struct store_watch *w);
 /* Called once after each applied command and after a restore: the place to mark reconcilers dirty. */
 void store_on_applied(struct store *s, void (*fn)(void *arg), void *arg);
-
-/* An in-memory engine: one voter, not leader until told. Entries wait until memory_step applies the oldest
- * one and answers its proposer (false: nothing was waiting); memory_run steps until nothing waits.
- * memory_lose answers the oldest with E_UNAVAILABLE, having applied it or not: the answer that got lost.
- * Losing leadership drops what waits (E_UNAVAILABLE). Tests and the simulation use it. */
-struct consensus *consensus_memory_new(const struct consensus_fsm *fsm);
-bool consensus_memory_step(struct consensus *c);
-void consensus_memory_run(struct consensus *c);
-bool consensus_memory_lose(struct consensus *c, bool applied);
-void consensus_memory_set_leader(struct consensus *c, bool is_leader);
-void consensus_memory_free(struct consensus *c);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tests/lib/consensus_memory.h"
 #include "tests/sim/sim.h"
 
 /* ---- the world ---- */

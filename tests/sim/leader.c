@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tests/lib/consensus_memory.h"
 #include "tests/sim/sim.h"
 
 /* ---- log ---- */

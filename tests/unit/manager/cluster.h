@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "manager/session/assign.h"
 #include "manager/reconcile/reconcile.h"
+#include "tests/lib/consensus_memory.h"
 
 #define C_NODES 64
 struct cluster {

@@ -17,6 +17,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "manager/reconcile/reconcile.h"
+#include "tests/lib/consensus_memory.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define FOREIGN_UUID "99999999-2222-3333-4444-555555555555"

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "manager/raft/envelope.h"
 #include "manager/store/store.h"
+#include "tests/lib/consensus_memory.h"
 
 struct fix {
 	struct clock_virtual v;
