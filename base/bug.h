@@ -39,7 +39,7 @@ bool bug_in_job(void);
  * struct foo *f = magic_of(struct foo, FOO_MAGIC, arg) at the border. */
 #define MAGIC(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
 #define magic_set(p, value) ((void)((p)->magic = (value)))
-#define magic_is(p, value) ((p) != NULL && (p)->magic == (value))
+#define magic_is(p, value) ((p) && (p)->magic == (value))
 #define magic_of(type, value, arg)                                                                           \
 	({                                                                                                   \
 		type *object_ = (arg);                                                                       \
@@ -53,13 +53,13 @@ bool bug_in_job(void);
 #define take_once(p)                                                                                         \
 	({                                                                                                   \
 		typeof(p) taken_ = (p);                                                                      \
-		bug_if(taken_ == NULL);                                                                      \
+		bug_if(!taken_);                                                                             \
 		(p) = NULL;                                                                                  \
 		taken_;                                                                                      \
 	})
 
 /* ---- utlist's doubly linked lists: prev of a linked element is never NULL; include <utlist.h> ---- */
-#define dl_is_linked(el) ((el)->prev != NULL)
+#define dl_is_linked(el) ((el)->prev)
 #define dl_add(head, el)                                                                                     \
 	do {                                                                                                 \
 		bug_if(dl_is_linked(el));                                                                    \
@@ -67,7 +67,7 @@ bool bug_in_job(void);
 	} while (0)
 #define dl_drop(head, el)                                                                                    \
 	do {                                                                                                 \
-		bug_if((head) == NULL || !dl_is_linked(el));                                                 \
+		bug_if(!(head) || !dl_is_linked(el));                                                        \
 		DL_DELETE(head, el);                                                                         \
 		(el)->prev = (el)->next = NULL;                                                              \
 	} while (0)

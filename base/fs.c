@@ -155,7 +155,7 @@ static int move_into(const char *from, const char *aside, struct err *e)
 {
 	cleanup_free char *copy = xstrdup(from);
 	const char *base = strrchr(from, '/');
-	cleanup_free char *to = xasprintf("%s/%s", aside, base != NULL ? base + 1 : from);
+	cleanup_free char *to = xasprintf("%s/%s", aside, base ? base + 1 : from);
 
 	if (rename(from, to) < 0)
 		return err_errno(e, errno, "move %s to %s", from, aside);
@@ -171,12 +171,12 @@ int fs_set_aside(const char *dir, const char *const *names, size_t n, char **ret
 
 		if (faccessat(AT_FDCWD, from, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 			continue;
-		if (aside == NULL && aside_new(dir, &aside, e) < 0)
+		if (!aside && aside_new(dir, &aside, e) < 0)
 			return e->code;
 		if (move_into(from, aside, e) < 0)
 			return e->code;
 	}
-	if (aside != NULL && (fs_sync_dir(aside, e) < 0 || fs_sync_dir(dir, e) < 0))
+	if (aside && (fs_sync_dir(aside, e) < 0 || fs_sync_dir(dir, e) < 0))
 		return e->code;
 	*ret_where = steal(aside);
 	return 0;

@@ -73,7 +73,7 @@ static int empty_folder(int dir, char **ret_child)
 		again = false;
 		rewinddir(d);
 		while (!rc && !*ret_child && (entry = readdir(d))) {
-			if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 				continue;
 			again = true;
 			rc = remove_entry(dir, entry->d_name);

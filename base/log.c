@@ -49,7 +49,7 @@ void log_init(const char *program, enum log_level level, int fd)
 int log_level_parse(const char *text, enum log_level *ret_level)
 {
 	for (int i = 0; i < 4; i++) {
-		if (!strcmp(text, level_names[i])) {
+		if (strcmp(text, level_names[i]) == 0) {
 			*ret_level = (enum log_level)i;
 			return 0;
 		}

@@ -50,7 +50,7 @@ static void remember(const struct sm *sm, unsigned to, const char *where)
 	struct move *m = &trace.moves[atomic_fetch_add(&trace.n, 1) % SM_TRACE_MAX];
 
 	*m = (struct move){clock_mono_ms(&clock_real), sm->kind, where, sm->state, (uint8_t)to, ""};
-	if (sm->label != NULL)
+	if (sm->label)
 		strncpy(m->label, sm->label, sizeof(m->label) - 1);
 }
 
@@ -61,14 +61,14 @@ void sm_move(struct sm *sm, unsigned to, const char *where)
 	bug_if(bug_in_job() && !sm->kind->any_thread);
 	remember(sm, to, where); /* first, so that the last line before a bug is the bad move */
 	if (!sm_may(sm, to)) {
-		log_error("%s %s: no move from %s to %s", sm->kind->name, sm->label != NULL ? sm->label : "",
+		log_error("%s %s: no move from %s to %s", sm->kind->name, sm->label ? sm->label : "",
 			  sm_name(sm), sm_state_name(sm->kind, to));
 		bug_die("!sm_may(sm, to)", __FILE__, __LINE__, where);
 	}
 	sm->state = (uint8_t)to;
-	log_debug("%s %s: %s -> %s (%s)", sm->kind->name, sm->label != NULL ? sm->label : "",
+	log_debug("%s %s: %s -> %s (%s)", sm->kind->name, sm->label ? sm->label : "",
 		  sm_state_name(sm->kind, from), sm_state_name(sm->kind, to), where);
-	if (sm->kind->check != NULL)
+	if (sm->kind->check)
 		sm->kind->check(sm, from);
 }
 
@@ -90,7 +90,7 @@ const char *sm_kind_fault(const struct sm_kind *kind, unsigned first)
 	for (unsigned i = 0; i < kind->n; i++) {
 		if (kind->states[i].state != i)
 			return "a row does not stand at its state's index";
-		if (kind->states[i].name == NULL)
+		if (!kind->states[i].name)
 			return "a state has no name";
 		if (kind->states[i].next & ~known)
 			return "a successor is no state of the table";

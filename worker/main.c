@@ -152,7 +152,7 @@ static void on_signal(uv_signal_t *h, int signum)
 	s->w->stopping = true;
 	log_info("stopping; tasks go on");
 	/* A job on the pool still holds our tables. Its end now is what every start copes with. */
-	if (s->w->tasks != NULL && tasks_busy(s->w->tasks)) {
+	if (s->w->tasks && tasks_busy(s->w->tasks)) {
 		log_flush(500);
 		_exit(0);
 	}

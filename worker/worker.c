@@ -30,8 +30,7 @@ int worker_member_start(struct worker *w, struct err *e)
 
 	if (fs_mkdir(w->dir, 0700, e) < 0 || fs_mkdir(w->blob_dir, 0700, e) < 0)
 		return e->code;
-	if (w->identity == NULL &&
-	    tls_identity_new(w->state.ca, w->state.cert, w->state.key, &w->identity, e) < 0)
+	if (!w->identity && tls_identity_new(w->state.ca, w->state.cert, w->state.key, &w->identity, e) < 0)
 		return err_wrap(e, "identity of this node");
 	if (runtime_new(w->loop, &runtime, &w->runtime, e) < 0 || netglue_new(w, &w->net, e) < 0)
 		return e->code;
@@ -65,7 +64,7 @@ void worker_member_stop(struct worker *w)
 	w->net = NULL;
 	runtime_free(w->runtime);
 	w->runtime = NULL;
-	if (w->identity != NULL)
+	if (w->identity)
 		tls_identity_unref(w->identity);
 	w->identity = NULL;
 	for (size_t i = 0; i < w->n_managers; i++)

@@ -192,7 +192,7 @@ static bool is_confirmation(const struct galera *g, const struct galera_member *
 
 	if (!m->synced || !t->permit || t->permit->epoch != g->c->token->epoch)
 		return false;
-	return !strcmp(t->status->view->cluster_uuid, g->c->cluster_uuid);
+	return strcmp(t->status->view->cluster_uuid, g->c->cluster_uuid) == 0;
 }
 
 /* The task that holds the token is gone for sure and the slot has a new one on the same volume: the slot
@@ -201,7 +201,7 @@ static void rebind(struct galera *g, struct galera_member *m)
 {
 	const Gs__Task *holder = tx_get(g->tx, OBJ_TASK, g->c->token->task_id);
 
-	if (m->life != GL_HELD || !strcmp(m->task->meta->id, g->c->token->task_id))
+	if (m->life != GL_HELD || strcmp(m->task->meta->id, g->c->token->task_id) == 0)
 		return;
 	if (!holder || (task_state_is_final(holder->status->state) && holder->status->state != TASK_ORPHANED))
 		str_replace(&g->c->token->task_id, m->task->meta->id);
@@ -299,7 +299,7 @@ void galera_token_pass(struct galera *g)
 
 	if (m && m->task)
 		rebind(g, m);
-	bool mine = m && m->task && !strcmp(m->task->meta->id, g->c->token->task_id);
+	bool mine = m && m->task && strcmp(m->task->meta->id, g->c->token->task_id) == 0;
 	if (mine && is_confirmation(g, m)) {
 		confirm(g, m);
 		return;

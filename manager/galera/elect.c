@@ -80,7 +80,8 @@ static bool better_source(const struct galera *g, const struct galera_member *a,
 		return x_clean;
 	if (x->safe_to_bootstrap != y->safe_to_bootstrap)
 		return x->safe_to_bootstrap;
-	return !strcmp(a->slot->meta->id, g->c->writer_slot) && strcmp(b->slot->meta->id, g->c->writer_slot);
+	return strcmp(a->slot->meta->id, g->c->writer_slot) == 0 &&
+	       strcmp(b->slot->meta->id, g->c->writer_slot);
 }
 
 static struct galera_member *best_source(const struct galera *g)
@@ -261,8 +262,8 @@ static bool names_slot(const struct galera_member *m, const char *text)
 	char number[16];
 
 	snprintf(number, sizeof(number), "%u", m->slot->number);
-	return !strcmp(text, m->slot->meta->id) || !strcmp(text, number) ||
-	       (m->task && !strcmp(text, m->task->name));
+	return strcmp(text, m->slot->meta->id) == 0 || strcmp(text, number) == 0 ||
+	       (m->task && strcmp(text, m->task->name) == 0);
 }
 
 static struct galera_member *consented_slot(const struct galera *g)

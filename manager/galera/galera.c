@@ -39,7 +39,7 @@ void galera_event(struct galera *g, const char *kind, const char *fmt, ...)
 struct galera_member *galera_slot_member(const struct galera *g, const char *slot_id)
 {
 	for (size_t i = 0; i < g->n; i++) {
-		if (!strcmp(g->m[i].slot->meta->id, slot_id))
+		if (strcmp(g->m[i].slot->meta->id, slot_id) == 0)
 			return &g->m[i];
 	}
 	return NULL;
@@ -182,11 +182,11 @@ static int by_number(const void *a, const void *b)
 static uint32_t profile_grace_ms(const char *profile)
 {
 	/* evs.suspect_timeout of the profile plus 5 s: nodes that can merge by themselves have done it */
-	if (!strcmp(profile, "lan-fast"))
+	if (strcmp(profile, "lan-fast") == 0)
 		return 6000;
-	if (!strcmp(profile, "safe"))
+	if (strcmp(profile, "safe") == 0)
 		return 10000;
-	if (!strcmp(profile, "wan"))
+	if (strcmp(profile, "wan") == 0)
 		return 35000;
 	return 7000;
 }
@@ -200,7 +200,7 @@ static void read_spec(struct galera *g, const Gs__Service *svc)
 	if (spec->wait_recover_ms)
 		g->wait_recover_ms = spec->wait_recover_ms;
 	g->auto_after_ms = spec->auto_after_ms;
-	g->writer_only = !strcmp(spec->endpoint_mode, "writer");
+	g->writer_only = strcmp(spec->endpoint_mode, "writer") == 0;
 	g->grace_ms = profile_grace_ms(spec->profile);
 }
 
@@ -219,7 +219,7 @@ static void gather_service(struct galera *g, const char *service_id)
 		g->m[g->n++] =
 			(struct galera_member){.slot = slots[i], .leaving = going || slots[i]->removing};
 		for (size_t k = 0; k < n_tasks; k++) {
-			if (!strcmp(tasks[k]->slot_id, slots[i]->meta->id) && may_still_run(tasks[k]))
+			if (strcmp(tasks[k]->slot_id, slots[i]->meta->id) == 0 && may_still_run(tasks[k]))
 				member_add_task(g, &g->m[g->n - 1], tasks[k]);
 		}
 	}

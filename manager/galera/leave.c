@@ -46,7 +46,7 @@ static bool leave_in_progress(const struct galera *g)
 
 static bool is_writer(const struct galera *g, const struct galera_member *m)
 {
-	return !strcmp(g->c->writer_slot, m->slot->meta->id);
+	return strcmp(g->c->writer_slot, m->slot->meta->id) == 0;
 }
 
 /* Highest number first, as users expect of a scale down; the writer after all others. */
@@ -119,7 +119,7 @@ static void stop_idle(struct galera *g)
 
 	for (size_t i = 0; i < g->n; i++) {
 		struct galera_member *m = &g->m[i];
-		bool holder = galera_token_live(g) && !strcmp(g->c->token->slot_id, m->slot->meta->id);
+		bool holder = galera_token_live(g) && strcmp(g->c->token->slot_id, m->slot->meta->id) == 0;
 
 		if (!m->leaving || runs(m) || !safe || (holder && !g->all_leaving))
 			continue;

@@ -68,10 +68,10 @@ static bool holds_genesis(const struct galera *g, const struct galera_member *m)
 
 	if (!t || !m->ready || !m->node || !m->node->description)
 		return false;
-	if (g->c->token && !strcmp(m->slot->meta->id, g->c->token->slot_id) &&
-	    !strcmp(t->meta->id, g->c->token->task_id))
+	if (g->c->token && strcmp(m->slot->meta->id, g->c->token->slot_id) == 0 &&
+	    strcmp(t->meta->id, g->c->token->task_id) == 0)
 		return true;
-	return m->synced && t->permit && !strcmp(t->permit->genesis_sha256, g->c->genesis->sha256);
+	return m->synced && t->permit && strcmp(t->permit->genesis_sha256, g->c->genesis->sha256) == 0;
 }
 
 static void add_genesis(const struct galera *g, const struct galera_member *self, Gs__GaleraPermit *p)
@@ -121,7 +121,7 @@ void galera_prefetch(struct galera *g)
 
 static bool is_writer(const struct galera *g, const struct galera_member *m)
 {
-	return !strcmp(g->c->writer_slot, m->slot->meta->id);
+	return strcmp(g->c->writer_slot, m->slot->meta->id) == 0;
 }
 
 /* Ordered by who should give: not the writer while another one can. The trailing comma means "or anyone". */

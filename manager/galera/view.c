@@ -57,7 +57,7 @@ bool galera_in_primary_view(const struct galera *g, const char *slot_id)
 	const Gs__PrimaryView *v = g->c->last_primary;
 
 	for (size_t i = 0; v && i < v->n_slots; i++) {
-		if (!strcmp(v->slots[i], slot_id))
+		if (strcmp(v->slots[i], slot_id) == 0)
 			return true;
 	}
 	return false;
@@ -66,7 +66,7 @@ bool galera_in_primary_view(const struct galera *g, const char *slot_id)
 static const Gs__GaleraSlot *find_record(const struct galera *g, const char *slot_id)
 {
 	for (size_t i = 0; i < g->c->n_slots; i++) {
-		if (!strcmp(g->c->slots[i]->slot_id, slot_id))
+		if (strcmp(g->c->slots[i]->slot_id, slot_id) == 0)
 			return g->c->slots[i];
 	}
 	return NULL;
@@ -143,7 +143,7 @@ static enum galera_verdict judge_history(const struct galera *g, struct galera_m
 
 	m->epoch = ev->epoch;
 	/* The managers saw it Synced in a newer epoch than its file says (a pc.bootstrap it was part of). */
-	if (r && r->epoch > m->epoch && !strcmp(r->volume_id, ev->volume_id))
+	if (r && r->epoch > m->epoch && strcmp(r->volume_id, ev->volume_id) == 0)
 		m->epoch = r->epoch;
 	if (m->epoch > g->c->epoch)
 		return GV_FOREIGN;
@@ -197,7 +197,7 @@ static void note_evidence(struct galera *g, struct galera_member *m)
 	const Gs__GaleraPosition *pos = ev->position ? ev->position : &none;
 	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
 
-	if (seen && seen->last && !strcmp(seen->volume_id, ev->volume_id) && obj_equal(seen->last, pos) &&
+	if (seen && seen->last && strcmp(seen->volume_id, ev->volume_id) == 0 && obj_equal(seen->last, pos) &&
 	    seen->volume_generation == ev->volume_generation)
 		return;
 	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
@@ -268,7 +268,7 @@ static bool has_address(const Gs__Slot *slot, const char *text)
 			continue;
 		size_t len = strlen(ip);
 		const char *rest = text[0] == '[' ? text + 1 : text;
-		if (!strncmp(rest, ip, len) && (!rest[len] || rest[len] == ':' || rest[len] == ']'))
+		if (strncmp(rest, ip, len) == 0 && (!rest[len] || rest[len] == ':' || rest[len] == ']'))
 			return true;
 	}
 	return false;
@@ -277,7 +277,8 @@ static bool has_address(const Gs__Slot *slot, const char *text)
 static const Gs__Slot *slot_of_view_member(const struct galera *g, const char *text)
 {
 	for (size_t i = 0; i < g->n; i++) {
-		if ((g->m[i].task && !strcmp(g->m[i].task->name, text)) || has_address(g->m[i].slot, text))
+		if ((g->m[i].task && strcmp(g->m[i].task->name, text) == 0) ||
+		    has_address(g->m[i].slot, text))
 			return g->m[i].slot;
 	}
 	return NULL;
@@ -286,7 +287,7 @@ static const Gs__Slot *slot_of_view_member(const struct galera *g, const char *t
 static bool list_has(size_t n, char *const *list, const char *text)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!strcmp(list[i], text))
+		if (strcmp(list[i], text) == 0)
 			return true;
 	}
 	return false;
@@ -304,7 +305,7 @@ static struct claim view_claim(const Gs__GaleraView *v)
 {
 	struct claim c = {.seqno = v->last_committed};
 
-	if (!strcmp(v->status, "Primary")) {
+	if (strcmp(v->status, "Primary") == 0) {
 		c.conf = v->conf_id == UINT64_MAX ? 0 : v->conf_id;
 		c.n = v->n_members;
 		c.members = v->members;

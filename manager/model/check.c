@@ -144,7 +144,7 @@ static int check_constraint_value(const char *text, const char *key, const char 
 {
 	ProtobufCBinaryData ip = {0};
 	Gs__Addr *net = NULL;
-	struct err local;
+	struct err local = {0};
 	int rc = 0;
 
 	value += strspn(value, " ");
@@ -466,7 +466,7 @@ static int check_gateway(const Gs__NetworkSpec *spec, const char *subnet, struct
 		net[i] = (uint8_t)(spec->subnet->ip.data[i] & ~host);
 		last[i] = spec->subnet->ip.data[i] | host;
 	}
-	if (!memcmp(spec->gateway.data, net, 4) || !memcmp(spec->gateway.data, last, 4))
+	if (memcmp(spec->gateway.data, net, 4) == 0 || memcmp(spec->gateway.data, last, 4) == 0)
 		return err_set(e, E_INVALID, "gateway %s is the %s address of %s: choose one between", text,
 			       memcmp(spec->gateway.data, net, 4) ? "broadcast" : "network", subnet);
 	return 0;

@@ -34,7 +34,7 @@ static struct raft_guard *guard_of(struct raft_io *io)
 /* rc of a write that must not fail. */
 static int must(struct raft_guard *g, int rc, const char *what)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (rc == 0 || g->closing || rc == RAFT_CANCELED)
 		return rc;
@@ -192,7 +192,7 @@ static int guard_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
 static void on_watch(void *arg)
 {
 	struct raft_guard *g = arg;
-	struct err e;
+	struct err e = {0};
 
 	if (g->appends == 0 || g->closing) {
 		g->quiet_ticks = 0;

@@ -205,7 +205,7 @@ void call_request(struct rpc_conn *c, const struct frame *f)
 	rpc_handler handler = NULL;
 	struct gap_scope scope;
 	ProtobufCMessage *req;
-	struct err e;
+	struct err e = {0};
 
 	if (call_find(c, f->header->call)) {
 		err_set(&e, E_PROTOCOL, "call number %llu is used twice",
@@ -432,7 +432,7 @@ static void call_finish(struct rpc_call *call, Gs__FrameKind kind, const Protobu
 
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (protobuf_c_message_get_packed_size(response) <= MESSAGE_MAX) {
 		call_finish(call, FRAME_RESPONSE, response);

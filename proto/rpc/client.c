@@ -50,7 +50,7 @@ static void on_connected(uv_connect_t *req, int status)
 {
 	LOOP_SCOPE();
 	struct rpc_client *c = req->data;
-	struct err e;
+	struct err e = {0};
 
 	if (c->conn->is_closing)
 		return;
@@ -108,9 +108,9 @@ static int connect_unix(struct rpc_client *c, const struct rpc_client_config *co
 struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_config *config)
 {
 	struct rpc_client *c = xcalloc(1, sizeof(*c));
-	bool is_unix = config->unix_path != NULL;
+	bool is_unix = config->unix_path;
 	struct rpc_conn *conn = conn_new(loop, is_unix, false, &client_ops, c);
-	struct err e;
+	struct err e = {0};
 	int rc;
 
 	uv_update_time(loop);
@@ -142,7 +142,7 @@ struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_confi
 
 void rpc_client_close(struct rpc_client *c)
 {
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, E_CLOSED, "closed on this side");
 	conn_fail(c->conn, &e);

@@ -68,7 +68,7 @@ void conn_fail(struct rpc_conn *c, const struct err *e)
 
 static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (status == UV_EOF)
 		err_set(&e, E_CLOSED, "the other side closed the connection");
@@ -82,7 +82,7 @@ static void on_timer(uv_timer_t *t)
 	LOOP_SCOPE();
 	struct rpc_conn *c = t->data;
 	uint64_t now = uv_now(c->loop);
-	struct err e;
+	struct err e = {0};
 
 	if (c->limit_at && now >= c->limit_at) {
 		err_set(&e, E_DEADLINE, "%s", c->limit_text);
@@ -152,7 +152,7 @@ size_t conn_message_limit(const struct rpc_conn *c)
 
 static void conn_message(struct rpc_conn *c, const struct frame *f)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (c->state == CONN_HELLO) {
 		hello_receive(c, f);
@@ -182,7 +182,7 @@ static void conn_message(struct rpc_conn *c, const struct frame *f)
 
 static void conn_frame(struct rpc_conn *c, struct frame *f)
 {
-	struct err e;
+	struct err e = {0};
 	int rc = parts_add(&c->parts, f, conn_message_limit(c), &e);
 
 	if (rc > 0)
@@ -196,7 +196,7 @@ static void conn_parse(struct rpc_conn *c)
 {
 	size_t used = 0;
 	struct frame f;
-	struct err e;
+	struct err e = {0};
 	ssize_t n = 0;
 
 	while (!c->is_closing && c->state != CONN_FINISHING) {
@@ -254,7 +254,7 @@ static void tls_established(struct rpc_conn *c)
 {
 	const unsigned char *alpn;
 	unsigned len;
-	struct err e;
+	struct err e = {0};
 
 	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
 	if (len != strlen(TLS_ALPN_RPC) || memcmp(alpn, TLS_ALPN_RPC, len) != 0) {
@@ -274,7 +274,7 @@ static void tls_established(struct rpc_conn *c)
 static void tls_handshake(struct rpc_conn *c)
 {
 	bool is_failed;
-	struct err e;
+	struct err e = {0};
 	int rc;
 
 	ERR_clear_error();
@@ -294,7 +294,7 @@ static void tls_handshake(struct rpc_conn *c)
 /* TLS itself has something to say (a key update); one who asks for that without reading is cut off. */
 static void tls_answer(struct rpc_conn *c)
 {
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, E_LIMIT, "%s does not read", c->peer.addr);
 	if (BIO_pending(c->tls_out) > (int)TLS_ANSWER_MAX)
@@ -304,7 +304,7 @@ static void tls_answer(struct rpc_conn *c)
 
 static void tls_decrypt(struct rpc_conn *c)
 {
-	struct err e;
+	struct err e = {0};
 	int n, why;
 
 	ERR_clear_error();
@@ -369,7 +369,7 @@ static void encrypt(struct rpc_conn *c, const struct buf *plain)
 {
 	size_t done = 0, n;
 	int pending;
-	struct err e;
+	struct err e = {0};
 
 	ERR_clear_error();
 	while (done < plain->len && SSL_write_ex(c->ssl, plain->data + done, plain->len - done, &n)) {
@@ -480,7 +480,7 @@ size_t conn_queue_bytes(const struct rpc_conn *c)
 
 void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (c->is_closing || c->state == CONN_FINISHING)
 		return;
@@ -552,7 +552,7 @@ void conn_name_peer(struct rpc_conn *c)
 
 void conn_established(struct rpc_conn *c, struct tls_identity *identity)
 {
-	struct err e;
+	struct err e = {0};
 	int rc;
 
 	conn_name_peer(c);

@@ -38,7 +38,7 @@ static int hello_check(const struct rpc_conn *c, const Gs__Hello *hello, struct 
 static void hello_refused(struct rpc_conn *c, const struct frame *f)
 {
 	Gs__ErrorBody *body = gs__error_body__unpack(NULL, f->payload_len, f->payload);
-	struct err e;
+	struct err e = {0};
 
 	if (body && body->code < 0)
 		err_set(&e, body->code, "%s", body->message);
@@ -52,7 +52,7 @@ static void hello_refused(struct rpc_conn *c, const struct frame *f)
 void hello_receive(struct rpc_conn *c, const struct frame *f)
 {
 	Gs__Hello *hello = NULL;
-	struct err e;
+	struct err e = {0};
 	int rc;
 
 	if (f->header->kind == FRAME_ERROR && !c->is_server) {

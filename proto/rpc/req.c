@@ -120,7 +120,7 @@ static int req_check(const struct rpc_req *r, const ProtobufCMessage *msg, struc
 struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec)
 {
 	struct rpc_req *r = xcalloc(1, sizeof(*r));
-	struct err e;
+	struct err e = {0};
 
 	uv_update_time(c->loop); /* the deadline counts from now, not from the last look at the clock */
 	*r = (struct rpc_req){.conn = c,
@@ -163,7 +163,7 @@ void req_send_queued(struct rpc_conn *c)
 
 void rpc_req_cancel(struct rpc_req *r)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (r->is_over)
 		return;
@@ -211,7 +211,7 @@ static void req_event(struct rpc_req *r, const struct frame *f)
 	struct rpc_conn *c = r->conn;
 	uint64_t id = r->id;
 	ProtobufCMessage *m = rpc_unpack(r->desc->output, f->payload, f->payload_len, UNPACK_MAX);
-	struct err e;
+	struct err e = {0};
 
 	if (!m || !r->on_event) {
 		err_set(&e, E_PROTOCOL, m ? "a stream where an answer was expected" : "an unreadable event");
@@ -232,7 +232,7 @@ static void req_event(struct rpc_req *r, const struct frame *f)
 static void req_error(struct rpc_req *r, const struct frame *f)
 {
 	Gs__ErrorBody *body = gs__error_body__unpack(NULL, f->payload_len, f->payload);
-	struct err e;
+	struct err e = {0};
 
 	if (body && body->code < 0)
 		err_set(&e, body->code, "%s", body->message);

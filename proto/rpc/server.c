@@ -189,7 +189,7 @@ static const struct conn_ops server_ops = {on_open, on_closed};
 static void drop_oldest(struct rpc_server *s, const struct source *source, const char *why)
 {
 	struct rpc_conn *c;
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, E_LIMIT, "%s", why);
 	DL_FOREACH (s->conns, c)
@@ -203,7 +203,7 @@ static bool drop_oldest_silent(struct rpc_server *s)
 {
 	uint64_t now = uv_now(s->loop);
 	struct rpc_conn *c;
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, E_LIMIT, "silent while others waited");
 	DL_FOREACH (s->conns, c)
@@ -241,7 +241,7 @@ static struct rpc_conn *server_conn_new(struct rpc_server *s, bool is_unix)
 
 static int check_local(struct rpc_server *s, struct rpc_conn *c)
 {
-	struct err e;
+	struct err e = {0};
 	int fd = -1;
 
 	uv_fileno(&c->io.handle, &fd);
@@ -257,7 +257,7 @@ static int check_stranger(struct rpc_server *s, struct rpc_conn *c)
 	struct sockaddr_storage from = {0};
 	int n = sizeof(from);
 	struct source *source;
-	struct err e;
+	struct err e = {0};
 
 	uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&from, &n);
 	switch (admit_enter(&s->admission, (struct sockaddr *)&from, uv_now(s->loop), &source)) {
@@ -279,9 +279,9 @@ static int check_stranger(struct rpc_server *s, struct rpc_conn *c)
 static void accept_one(struct listener *l)
 {
 	struct rpc_server *s = l->server;
-	bool is_unix = l->file.path != NULL;
+	bool is_unix = l->file.path;
 	struct rpc_conn *c = server_conn_new(s, is_unix);
-	struct err e;
+	struct err e = {0};
 
 	c->since = uv_now(s->loop);
 	if (uv_accept(&l->io.stream, &c->io.stream) < 0) {
@@ -345,7 +345,7 @@ static void on_connection(uv_stream_t *stream, int status)
 void rpc_server_drop_node(struct rpc_server *s, const char *node_id)
 {
 	struct rpc_conn *c;
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, E_FORBIDDEN, "the node's standing changed");
 	DL_FOREACH (s->conns, c)
@@ -454,7 +454,7 @@ void rpc_server_close(struct rpc_server *s, void (*closed)(void *arg), void *arg
 {
 	struct listener *l, *tmp;
 	struct rpc_conn *c;
-	struct err e;
+	struct err e = {0};
 
 	if (s->is_closing)
 		return;

@@ -56,7 +56,7 @@ bool obj_equal(const void *a, const void *b)
 		return false;
 	pa = pack(a, &na);
 	pb = pack(b, &nb);
-	return na == nb && !memcmp(pa, pb, na);
+	return na == nb && memcmp(pa, pb, na) == 0;
 }
 
 void obj_set(void *field_p, const void *value)
@@ -96,7 +96,7 @@ void obj_bytes_set(ProtobufCBinaryData *field, const void *data, size_t len)
 
 bool obj_bytes_equal(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
 {
-	return a->len == b->len && (a->len == 0 || !memcmp(a->data, b->data, a->len));
+	return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
 /* ---- rows ---- */

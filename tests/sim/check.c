@@ -83,7 +83,7 @@ static bool answers_primary(const struct sim *s, const Gs__Task *t)
 
 	return n && n->status && n->status->state == NODE_READY && t->status &&
 	       t->status->state == TASK_RUNNING && t->status->view &&
-	       !strcmp(t->status->view->status, "Primary");
+	       strcmp(t->status->view->status, "Primary") == 0;
 }
 
 static bool permit_waits(const Gs__Task *t)
@@ -226,7 +226,7 @@ static void check_plain(struct sim *s, const char *id, unsigned want)
 	unsigned running = 0;
 
 	for (const struct wtask *t = s->tasks; t; t = t->next)
-		running += t->assigned && !t->dead && !strcmp(t->row->service_id, id) &&
+		running += t->assigned && !t->dead && strcmp(t->row->service_id, id) == 0 &&
 			   t->row->desired == TASK_RUNNING && t->status->state == TASK_RUNNING;
 	if (running != want)
 		fail(s, "service %.3s: %u tasks run in the end, %u are wanted", id, running, want);

@@ -199,7 +199,7 @@ static int64_t last_seen(void *arg, const char *node_id)
 	struct sim *s = arg;
 
 	for (unsigned i = 0; i < NODES; i++) {
-		if (!strcmp(s->nodes[i].id, node_id))
+		if (strcmp(s->nodes[i].id, node_id) == 0)
 			return s->nodes[i].m_session ? s->nodes[i].m_seen_ms : -1;
 	}
 	return -1;
@@ -348,7 +348,7 @@ static int64_t task_seqno(void *arg, const char *task_id)
 	struct sim *s = arg;
 
 	for (struct wtask *t = s->tasks; t; t = t->next) {
-		if (t->assigned && !strcmp(t->row->meta->id, task_id) && t->p.prim && t->p.view &&
+		if (t->assigned && strcmp(t->row->meta->id, task_id) == 0 && t->p.prim && t->p.view &&
 		    s->nodes[t->node].m_session)
 			return t->p.view->comp->seqno;
 	}

@@ -193,7 +193,7 @@ static int self_test(uint64_t seeds)
 static unsigned rule_bit(const char *name)
 {
 	for (size_t i = 0; i < array_size(rules); i++) {
-		if (!strcmp(rules[i].name, name))
+		if (strcmp(rules[i].name, name) == 0)
 			return rules[i].bit;
 	}
 	fprintf(stderr, "sim: no rule %s\n", name);
@@ -208,15 +208,15 @@ int main(int argc, char **argv)
 	struct totals sum = {0};
 
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--seeds") && i + 1 < argc)
+		if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
 			seeds = strtoull(argv[++i], NULL, 10);
-		else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+		else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
 			first = strtoull(argv[++i], NULL, 10), seeds = 1;
-		else if (!strcmp(argv[i], "--break") && i + 1 < argc)
+		else if (strcmp(argv[i], "--break") == 0 && i + 1 < argc)
 			broken |= rule_bit(argv[++i]);
-		else if (!strcmp(argv[i], "--trace"))
+		else if (strcmp(argv[i], "--trace") == 0)
 			trace = true;
-		else if (!strcmp(argv[i], "--self-test"))
+		else if (strcmp(argv[i], "--self-test") == 0)
 			self = true;
 		else
 			return fprintf(stderr, "usage: sim [--seeds N] [--seed S] [--trace] [--break RULE] "

@@ -192,7 +192,7 @@ static struct volume *find_volume(struct sim *s, const struct wtask *t)
 	const char *id = t->row->n_volumes ? t->row->volumes[0]->volume_id : t->row->slot_id;
 
 	for (struct volume *v = s->volumes; v; v = v->next) {
-		if (v->node == t->node && !strcmp(v->id, id))
+		if (v->node == t->node && strcmp(v->id, id) == 0)
 			return v;
 	}
 	struct volume *v = xcalloc(1, sizeof(*v));
@@ -487,7 +487,7 @@ static void task_step(struct sim *s, void *arg, uint64_t tag)
 static struct wtask *find_task(struct sim *s, const struct node *n, const char *id)
 {
 	for (struct wtask *t = s->tasks; t; t = t->next) {
-		if (t->node == n->index && !strcmp(t->row->meta->id, id))
+		if (t->node == n->index && strcmp(t->row->meta->id, id) == 0)
 			return t;
 	}
 	return NULL;
@@ -532,7 +532,8 @@ static void take_task(struct sim *s, struct node *n, const Gs__Task *row)
 static bool listed(Gs__AssignmentItem **items, size_t n, const struct wtask *t)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (items[i]->item_case == ITEM_TASK && !strcmp(items[i]->task->meta->id, t->row->meta->id))
+		if (items[i]->item_case == ITEM_TASK &&
+		    strcmp(items[i]->task->meta->id, t->row->meta->id) == 0)
 			return true;
 	}
 	return false;
@@ -549,7 +550,7 @@ void worker_items(struct sim *s, struct node *n, uint64_t session, uint64_t seq,
 	}
 	n->seq_in = seq;
 	for (size_t i = 0; i < count; i++) {
-		if (!strncmp(items[i]->key, "task/", 5) && items[i]->removed) {
+		if (strncmp(items[i]->key, "task/", 5) == 0 && items[i]->removed) {
 			struct wtask *t = find_task(s, n, items[i]->key + 5);
 
 			if (t)

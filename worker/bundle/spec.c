@@ -25,10 +25,10 @@ static const char *const readonly_paths[] = {"/proc/bus", "/proc/fs", "/proc/irq
 
 static bool is_utf8(const char *text)
 {
-	json_t *j = text != NULL ? json_string(text) : json_null();
+	json_t *j = text ? json_string(text) : json_null();
 
 	json_decref(j);
-	return j != NULL;
+	return j;
 }
 
 static json_t *texts(const char *const *list, size_t n)
@@ -46,7 +46,7 @@ static json_t *split(const char *options)
 	cleanup_free char *copy = xstrdup(options);
 	char *state = NULL;
 
-	for (char *o = strtok_r(copy, ",", &state); o != NULL; o = strtok_r(NULL, ",", &state))
+	for (char *o = strtok_r(copy, ",", &state); o; o = strtok_r(NULL, ",", &state))
 		json_array_append_new(a, json_string(o));
 	return a;
 }
@@ -99,7 +99,7 @@ static json_t *format_env(const struct oci_spec *s)
 
 	env_default(env, s, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 	env_default(env, s, "HOSTNAME", s->hostname);
-	env_default(env, s, "HOME", s->bundle->home != NULL ? s->bundle->home : "/");
+	env_default(env, s, "HOME", s->bundle->home ? s->bundle->home : "/");
 	return env;
 }
 
@@ -122,12 +122,12 @@ static json_t *format_process(const struct oci_spec *s)
 	size_t n = 0, n_caps = array_size(capabilities);
 	bool root = s->bundle->uid == 0;
 
-	while (s->argv[n] != NULL)
+	while (s->argv[n])
 		n++;
 	return json_pack("{s:b, s:{s:i, s:i}, s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:b, s:[o, o, o]}",
 			 "terminal", 0, "user", "uid", (int)s->bundle->uid, "gid", (int)s->bundle->gid,
 			 "args", texts(s->argv, n), "env", format_env(s), "cwd",
-			 s->cwd != NULL && *s->cwd ? s->cwd : "/", "capabilities", "bounding",
+			 s->cwd && *s->cwd ? s->cwd : "/", "capabilities", "bounding",
 			 texts(capabilities, n_caps), "effective", texts(capabilities, root ? n_caps : 0),
 			 "permitted", texts(capabilities, root ? n_caps : 0), "noNewPrivileges", 1, "rlimits",
 			 format_rlimit("RLIMIT_NOFILE", RLIMIT_NOFILE, 1 << 20),
@@ -165,7 +165,7 @@ static json_t *format_namespaces(const struct oci_spec *s)
 	json_t *a = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts",
 			      "type", "mount");
 
-	if (s->netns_path != NULL)
+	if (s->netns_path)
 		json_array_append_new(a, json_pack("{s:s, s:s}", "type", "network", "path", s->netns_path));
 	else
 		json_array_append_new(a, json_pack("{s:s}", "type", "network"));
@@ -183,7 +183,7 @@ static json_t *format_linux(const struct oci_spec *s)
 	json_object_set_new(l, "readonlyPaths", texts(readonly_paths, array_size(readonly_paths)));
 	json_object_set_new(l, "seccomp", seccomp_format());
 	/* The namespace is the task's own: a server may listen on port 80 and ping without any capability. */
-	if (s->netns_path != NULL)
+	if (s->netns_path)
 		json_object_set_new(l, "sysctl",
 				    json_pack("{s:s, s:s}", "net.ipv4.ip_unprivileged_port_start", "0",
 					      "net.ipv4.ping_group_range", "0 2147483647"));
@@ -201,7 +201,7 @@ static int texts_check(const struct oci_spec *s, struct err *e)
 		good &= is_utf8(singles[i]);
 	for (size_t i = 0; i < s->n_env; i++)
 		good &= is_utf8(s->env[i]);
-	for (size_t i = 0; s->argv[i] != NULL; i++)
+	for (size_t i = 0; s->argv[i]; i++)
 		good &= is_utf8(s->argv[i]);
 	for (size_t i = 0; i < s->bundle->n_mounts; i++)
 		good &= is_utf8(s->bundle->mounts[i].source) && is_utf8(s->bundle->mounts[i].target);
@@ -217,9 +217,9 @@ int oci_spec_format(const struct oci_spec *s, char **ret, struct err *e)
 	root = json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:o, s:o}", "ociVersion", "1.0.0", "root", "path",
 			 s->bundle->rootfs, "readonly", (int)s->bundle->readonly, "hostname", s->hostname,
 			 "process", format_process(s), "mounts", format_mounts(s), "linux", format_linux(s));
-	bug_if(root == NULL);
+	bug_if(!root);
 	*ret = json_dumps(root, JSON_COMPACT);
-	bug_if(*ret == NULL);
+	bug_if(!*ret);
 	json_decref(root);
 	return 0;
 }

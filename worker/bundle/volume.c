@@ -18,9 +18,9 @@ static bool folder_is_empty(const char *path)
 	struct dirent *entry;
 	bool empty = true;
 
-	if (d == NULL)
+	if (!d)
 		return errno == ENOENT;
-	while (empty && (entry = readdir(d)) != NULL)
+	while (empty && (entry = readdir(d)))
 		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
 	closedir(d);
 	return empty;

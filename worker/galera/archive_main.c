@@ -142,7 +142,7 @@ static bool path_is_safe(const char *p)
 	for (;;) {
 		size_t n = strcspn(p, "/");
 
-		if ((n == 2 && !memcmp(p, "..", 2)) || (n == 1 && *p == '.'))
+		if ((n == 2 && memcmp(p, "..", 2) == 0) || (n == 1 && *p == '.'))
 			return false;
 		if (!p[n])
 			return true;
@@ -154,7 +154,7 @@ static bool path_is_safe(const char *p)
 
 static bool is_zero(const char *p, size_t n)
 {
-	return !n || (!*p && !memcmp(p, p + 1, n - 1));
+	return !n || (!*p && memcmp(p, p + 1, n - 1) == 0);
 }
 
 /* Everything but pages of zeros: the file is extended to its size afterwards. */
@@ -297,9 +297,9 @@ int main(int argc, char **argv)
 
 	die_with_worker();
 	confine();
-	if (argc == 4 && !strcmp(argv[1], "pack")) {
+	if (argc == 4 && strcmp(argv[1], "pack") == 0) {
 		pack(argv[2], argv[3], &e);
-	} else if (argc == 6 && !strcmp(argv[1], "unpack")) {
+	} else if (argc == 6 && strcmp(argv[1], "unpack") == 0) {
 		unpack(argv[2], argv[3], (uid_t)strtoul(argv[4], NULL, 10), (gid_t)strtoul(argv[5], NULL, 10),
 		       &e);
 	} else {

@@ -151,7 +151,7 @@ static void on_cancelled(struct rpc_call *call, void *arg)
 void blob_serve(uv_loop_t *loop, const char *dir, struct rpc_call *call, const Gs__BlobRequest *req)
 {
 	struct stream *s;
-	struct err e;
+	struct err e = {0};
 
 	if (!sha256_is_valid(req->sha256)) {
 		err_set(&e, E_NOT_FOUND, "no blob %.64s here", req->sha256);

@@ -35,7 +35,7 @@ char *datadir_file(const struct datadir *d, const char *name)
 void datadir_init(struct datadir *d, const char *path, uid_t uid, gid_t gid)
 {
 	cleanup_free char *base_copy = xstrdup(path), *dir_copy = xstrdup(path);
-	bool is_volume = !strcmp(basename(base_copy), "data");
+	bool is_volume = strcmp(basename(base_copy), "data") == 0;
 
 	*d = (struct datadir){.path = xstrdup(path), .uid = uid, .gid = gid, .lock_fd = -1};
 	d->mark_path = xasprintf("%s/" MARK_NAME, is_volume ? dirname(dir_copy) : path);
@@ -123,8 +123,8 @@ int datadir_grastate(const struct datadir *d, struct grastate *ret, struct err *
 
 static bool is_kept(const char *name)
 {
-	return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, MARK_NAME) ||
-	       !strcmp(name, "lost+found");
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, MARK_NAME) == 0 ||
+	       strcmp(name, "lost+found") == 0;
 }
 
 bool datadir_is_empty(const struct datadir *d)

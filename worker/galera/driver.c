@@ -124,7 +124,7 @@ const char *galera_target(const struct galera *g)
 	const Gs__Task *row = task_row(g->task);
 
 	for (size_t i = 0; i < row->n_volumes; i++)
-		if (!strcmp(row->volumes[i]->target, DEFAULT_DATADIR))
+		if (strcmp(row->volumes[i]->target, DEFAULT_DATADIR) == 0)
 			return DEFAULT_DATADIR;
 	return row->n_volumes ? row->volumes[0]->target : DEFAULT_DATADIR;
 }
@@ -230,7 +230,7 @@ static void permit_apply(struct galera *g)
 {
 	Gs__GaleraPermit *p = g->permit;
 	bool once = p->mode == PERMIT_GENESIS || p->mode == PERMIT_BOOTSTRAP;
-	struct err e;
+	struct err e = {0};
 
 	if (once && p->attempt != g->attempt) {
 		err_set(&e, E_STALE_VERSION, "permit for attempt %u, this is %u", p->attempt, g->attempt);
@@ -297,7 +297,7 @@ static void mark_work(void *arg)
 	struct mark_job *j = arg;
 	struct volume_mark m;
 	struct grastate s;
-	struct err e;
+	struct err e = {0};
 
 	if (datadir_grastate(&j->dir, &s, &e) || s.position.seqno < 0 ||
 	    galera_uuid_is_zero(s.position.uuid) || datadir_mark_load(&j->dir, &m, &e))

@@ -91,7 +91,7 @@ static void judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const
 {
 	const char *marker = datadir_sst_marker(&in->dir);
 	struct grastate g;
-	struct err e;
+	struct err e = {0};
 	int r = datadir_grastate(&in->dir, &g, &e);
 
 	if (r || marker) {

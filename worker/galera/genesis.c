@@ -149,7 +149,7 @@ static void on_tool(const struct capture_result *r, void *arg)
 	struct genesis_job *j = arg;
 	struct galera *g = j->g;
 	struct recover_result said;
-	struct err e;
+	struct err e = {0};
 	char words[160];
 
 	if (!galera_is_current(g, j->turn)) {
@@ -211,7 +211,7 @@ static bool found_whole(struct genesis_job *j)
 	cleanup_free char *blob = xasprintf("%s/%s", j->blob_dir, j->mark.genesis);
 
 	return j->mark.state == VOLUME_GENESIS && !j->mark.epoch && sha256_is_valid(j->mark.genesis) &&
-	       !sha256_file(blob, j->sha256, &j->size, NULL) && !strcmp(j->sha256, j->mark.genesis) &&
+	       !sha256_file(blob, j->sha256, &j->size, NULL) && strcmp(j->sha256, j->mark.genesis) == 0 &&
 	       !read_state(j, &j->err);
 }
 
@@ -286,7 +286,7 @@ static int write_sql(struct galera *g, struct err *e)
 void genesis_start(struct galera *g)
 {
 	Gs__GaleraClass class = g->evidence->class_;
-	struct err e;
+	struct err e = {0};
 	int r = 0;
 
 	g->step = GA_GENESIS;

@@ -17,7 +17,8 @@ const char *genesis_env(const Gs__TaskSpec *spec, const char *name)
 			size_t n = strlen(prefixes[k]);
 			const char *kv = spec->env[i];
 
-			if (!strncmp(kv, prefixes[k], n) && !strncmp(kv + n, name, len) && kv[n + len] == '=')
+			if (strncmp(kv, prefixes[k], n) == 0 && strncmp(kv + n, name, len) == 0 &&
+			    kv[n + len] == '=')
 				return kv + n + len + 1;
 		}
 	return "";
@@ -70,7 +71,7 @@ static void put_root(struct buf *out, const struct genesis_accounts *a)
 		   "DELETE FROM mysql.global_priv WHERE User='' OR (User='root' AND Host<>'localhost');\n"
 		   "FLUSH PRIVILEGES;\n");
 	put_user(out, "ALTER USER", "root", "localhost", a->root);
-	if (!strcmp(a->root_host, "localhost"))
+	if (strcmp(a->root_host, "localhost") == 0)
 		return;
 	put_user(out, "CREATE OR REPLACE USER", "root", a->root_host, a->root);
 	buf_printf(out, "GRANT ALL ON *.* TO 'root'@");

@@ -44,7 +44,7 @@ static void on_recovered(const struct capture_result *r, void *arg)
 	struct recover_arg *ra = arg;
 	struct galera *g = ra->g;
 	unsigned turn = ra->turn;
-	struct err e;
+	struct err e = {0};
 
 	free(ra);
 	if (!galera_is_current(g, turn)) {
@@ -71,7 +71,7 @@ static void recover(struct galera *g)
 	const char *argv[] = {g->image.server, "--defaults-file=" TASK_RUN "/" TOOL_CNF, "--wsrep-recover",
 			      NULL};
 	struct recover_arg *ra;
-	struct err e;
+	struct err e = {0};
 
 	if (galera_tool_cnf(g, true, &e)) {
 		galera_fail(g, &e);
@@ -135,7 +135,7 @@ static void job_done(void *arg)
 static const char *volume_id(const Gs__Task *row, const char *target)
 {
 	for (size_t i = 0; i < row->n_volumes; i++)
-		if (!strcmp(row->volumes[i]->target, target))
+		if (strcmp(row->volumes[i]->target, target) == 0)
 			return row->volumes[i]->volume_id;
 	return "";
 }
@@ -165,7 +165,7 @@ void hold_start(struct galera *g)
 	const Gs__Task *row = task_row(g->task);
 	const char *target = galera_target(g);
 	struct hold_job *j;
-	struct err e;
+	struct err e = {0};
 
 	g->step = GA_EVIDENCE;
 	if (open_datadir(g, &e)) {

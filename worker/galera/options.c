@@ -46,7 +46,7 @@ static const struct profile *profile_find(const char *name)
 	if (!name || !*name)
 		name = "lan";
 	for (size_t i = 0; i < array_size(profiles); i++)
-		if (!strcmp(profiles[i].name, name))
+		if (strcmp(profiles[i].name, name) == 0)
 			return &profiles[i];
 	return NULL;
 }
@@ -100,7 +100,7 @@ static const char *const install_paths[] = {"/usr/bin/mariadb-install-db", "/usr
 
 int options_probe(const char *image, struct image_probe *ret, struct err *e)
 {
-	const char *root = !strncmp(image, "dir:", 4) ? image + 4 : "";
+	const char *root = strncmp(image, "dir:", 4) == 0 ? image + 4 : "";
 	struct image_probe p = {0};
 
 	p.server = first_of(root, server_paths, array_size(server_paths));
@@ -137,7 +137,7 @@ const char *options_sst_method(const Gs__Task *task, const struct image_probe *i
 {
 	const char *wish = task->galera ? task->galera->sst_method : "";
 
-	if (!strcmp(wish, "rsync") && image->has_rsync)
+	if (strcmp(wish, "rsync") == 0 && image->has_rsync)
 		return "rsync";
 	return image->has_mariabackup ? "mariabackup" : "rsync";
 }
@@ -247,8 +247,8 @@ static void put_user_dir(struct buf *out, const Gs__Task *task)
 	for (size_t i = 0; task->spec && i < task->spec->n_mounts; i++) {
 		const char *target = task->spec->mounts[i]->target;
 
-		if (!strcmp(target, "/etc/my.cnf.d") || !strcmp(target, "/etc/mysql/conf.d") ||
-		    !strcmp(target, "/etc/mysql/mariadb.conf.d"))
+		if (strcmp(target, "/etc/my.cnf.d") == 0 || strcmp(target, "/etc/mysql/conf.d") == 0 ||
+		    strcmp(target, "/etc/mysql/mariadb.conf.d") == 0)
 			buf_printf(out, "!includedir %s\n", target);
 	}
 }

@@ -265,7 +265,7 @@ static int mark_fields(const json_t *o, struct volume_mark *m, struct err *e)
 		return err_set(e, E_CORRUPT, "gswarm.json: no epoch");
 	m->epoch = (uint64_t)json_integer_value(epoch);
 	for (size_t i = 0; i < array_size(state_names); i++)
-		if (!strcmp(state, state_names[i])) {
+		if (strcmp(state, state_names[i]) == 0) {
 			m->state = (enum volume_state)i;
 			return *m->cluster ? 0 : err_set(e, E_CORRUPT, "gswarm.json: no cluster");
 		}

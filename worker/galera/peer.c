@@ -121,7 +121,7 @@ static struct pushed *view_slot(struct peer *p, const char *cluster, const char 
 	struct pushed *v = NULL;
 
 	for (size_t i = 0; i < p->n_views; i++) {
-		if (!strcmp(p->views[i].cluster, cluster) && !strcmp(p->views[i].slot, slot))
+		if (strcmp(p->views[i].cluster, cluster) == 0 && strcmp(p->views[i].slot, slot) == 0)
 			return &p->views[i];
 		if (now - p->views[i].at_ms > VIEW_FORGET_MS)
 			v = &p->views[i];
@@ -168,7 +168,7 @@ void peer_register(struct rpc_server *s, struct peer *p)
 static bool lists(const Gs__GaleraView *view, const char *address)
 {
 	for (size_t i = 0; i < view->n_members; i++)
-		if (!strcmp(view->members[i], address))
+		if (strcmp(view->members[i], address) == 0)
 			return true;
 	return !view->n_members; /* a view without a list excludes nobody */
 }
@@ -177,9 +177,10 @@ static bool lists(const Gs__GaleraView *view, const char *address)
 static bool is_fresher(const struct pushed *o, const struct pushed *own, const Gs__GaleraView *view,
 		       int64_t now)
 {
-	return o != own && o->view && !strcmp(o->cluster, own->cluster) && now - o->at_ms <= VIEW_FORGET_MS &&
-	       o->view->sql_open && !strcmp(o->view->status, "Primary") &&
-	       !strcmp(o->view->cluster_uuid, view->cluster_uuid) && o->view->conf_id > view->conf_id;
+	return o != own && o->view && strcmp(o->cluster, own->cluster) == 0 &&
+	       now - o->at_ms <= VIEW_FORGET_MS && o->view->sql_open &&
+	       strcmp(o->view->status, "Primary") == 0 &&
+	       strcmp(o->view->cluster_uuid, view->cluster_uuid) == 0 && o->view->conf_id > view->conf_id;
 }
 
 enum view_doubt peer_doubt(struct peer *p, const char *galera_cluster_id, const char *slot_id,
@@ -265,7 +266,7 @@ static bool target_open(struct target *t)
 	snprintf(config.cluster_id, sizeof(config.cluster_id), "%s", t->peer->cluster_id);
 	snprintf(config.node_id, sizeof(config.node_id), "%s", t->peer->node_id);
 	t->client = rpc_client_new(t->peer->loop, &config);
-	return t->client != NULL;
+	return t->client;
 }
 
 void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_id, uint64_t epoch,

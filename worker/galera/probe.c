@@ -28,7 +28,7 @@ struct probe {
 
 static void schedule(struct probe *p, const Gs__GaleraView *v)
 {
-	bool settled = v->sql_open && v->local_state == 4 && !strcmp(v->status, "Primary");
+	bool settled = v->sql_open && v->local_state == 4 && strcmp(v->status, "Primary") == 0;
 
 	p->interval_ms = settled ? SETTLED_MS : FORMING_MS;
 	loop_timer_set(&p->timer, p->interval_ms);

@@ -60,7 +60,7 @@ static bool read_quorum(struct walk *w, const char *line)
 	if (strstr(line, "Quorum results:")) {
 		w->quorum_primary = false;
 	} else if (strstr(line, "component  = ")) {
-		w->quorum_primary = strstr(line, "= PRIMARY") != NULL;
+		w->quorum_primary = strstr(line, "= PRIMARY");
 		w->p->was_primary = w->p->was_primary || w->quorum_primary;
 	} else if (w->quorum_primary && quorum_number(line, "conf_id", &n)) {
 		w->p->conf_id = n + 1;
@@ -94,7 +94,7 @@ static void read_view(struct walk *w, const char *line)
 		if (w->p->n_members != w->total)
 			drop_members(w->p);
 	} else if ((at = after(line, "  status: "))) {
-		w->view_primary = !strcmp(at, "primary");
+		w->view_primary = strcmp(at, "primary") == 0;
 	} else if ((at = after(line, "  own_index: "))) {
 		w->view_own = *at != '-';
 		if (w->view_primary && w->view_own)

@@ -158,7 +158,7 @@ static void finish(struct sql *s, MYSQL_RES *res, const struct err *e)
 
 static void fail(struct sql *s)
 {
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, E_UNAVAILABLE, "sql: %u %.200s", mysql_errno(&s->my), mysql_error(&s->my));
 	finish(s, NULL, &e);
@@ -206,7 +206,7 @@ static bool start_connect(struct sql *s)
 	char *slash = strrchr(dir, '/'), found[32];
 	unsigned seconds = 1;
 	cleanup_close int fd = -1;
-	struct err e;
+	struct err e = {0};
 
 	*slash = '\0';
 	fd = foreign_socket(dir, slash + 1, &e);

@@ -105,7 +105,7 @@ static void launch(struct galera *g)
 	bool is_new = g->permit->mode == PERMIT_BOOTSTRAP;
 	struct galera_position pos = {.seqno = -1};
 	struct start_argv argv;
-	struct err e;
+	struct err e = {0};
 
 	if (write_files(g, &e)) {
 		galera_fail(g, &e);

@@ -27,7 +27,7 @@ static void set_members(Gs__GaleraView *v, const char *list)
 
 static bool is_on(const char *value)
 {
-	return !strcmp(value, "ON");
+	return strcmp(value, "ON") == 0;
 }
 
 void view_set(Gs__GaleraView *v, const char *name, const char *value)
@@ -35,33 +35,33 @@ void view_set(Gs__GaleraView *v, const char *name, const char *value)
 	if (strncmp(name, "wsrep_", 6))
 		return;
 	name += 6;
-	if (!strcmp(name, "cluster_status"))
+	if (strcmp(name, "cluster_status") == 0)
 		str_replace(&v->status, value);
-	else if (!strcmp(name, "local_state"))
+	else if (strcmp(name, "local_state") == 0)
 		v->local_state = v->local_state == 5 ? 5 : (uint32_t)strtoul(value, NULL, 10);
-	else if (!strcmp(name, "local_state_comment"))
-		v->local_state = !strcmp(value, "Inconsistent") ? 5 : v->local_state;
-	else if (!strcmp(name, "ready"))
+	else if (strcmp(name, "local_state_comment") == 0)
+		v->local_state = strcmp(value, "Inconsistent") == 0 ? 5 : v->local_state;
+	else if (strcmp(name, "ready") == 0)
 		v->ready = is_on(value);
-	else if (!strcmp(name, "connected"))
+	else if (strcmp(name, "connected") == 0)
 		v->connected = is_on(value);
-	else if (!strcmp(name, "cluster_size"))
+	else if (strcmp(name, "cluster_size") == 0)
 		v->cluster_size = (uint32_t)strtoul(value, NULL, 10);
-	else if (!strcmp(name, "cluster_conf_id"))
+	else if (strcmp(name, "cluster_conf_id") == 0)
 		v->conf_id = strtoull(value, NULL, 10);
-	else if (!strcmp(name, "cluster_state_uuid"))
+	else if (strcmp(name, "cluster_state_uuid") == 0)
 		str_replace(&v->cluster_uuid, value);
-	else if (!strcmp(name, "gcomm_uuid"))
+	else if (strcmp(name, "gcomm_uuid") == 0)
 		str_replace(&v->gcomm_uuid, value);
-	else if (!strcmp(name, "incoming_addresses"))
+	else if (strcmp(name, "incoming_addresses") == 0)
 		set_members(v, value);
-	else if (!strcmp(name, "last_committed"))
+	else if (strcmp(name, "last_committed") == 0)
 		v->last_committed = strtoll(value, NULL, 10);
-	else if (!strcmp(name, "local_cached_downto"))
+	else if (strcmp(name, "local_cached_downto") == 0)
 		v->cached_downto = strtoll(value, NULL, 10);
-	else if (!strcmp(name, "local_recv_queue"))
+	else if (strcmp(name, "local_recv_queue") == 0)
 		v->recv_queue = (uint32_t)strtoul(value, NULL, 10);
-	else if (!strcmp(name, "flow_control_paused_ns"))
+	else if (strcmp(name, "flow_control_paused_ns") == 0)
 		v->flow_paused_ns = strtoll(value, NULL, 10);
 }
 
@@ -84,7 +84,7 @@ const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was
 
 void view_set_primary(Gs__GaleraView *v, const Gs__GaleraView *primary)
 {
-	if (!primary || !strcmp(v->status, "Primary"))
+	if (!primary || strcmp(v->status, "Primary") == 0)
 		return;
 	v->prim_conf_id = primary->conf_id;
 	for (size_t i = 0; i < primary->n_members; i++)
@@ -105,9 +105,9 @@ bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b)
 {
 	return same_list(a->n_members, a->members, b->n_members, b->members) &&
 	       same_list(a->n_prim_members, a->prim_members, b->n_prim_members, b->prim_members) &&
-	       a->prim_conf_id == b->prim_conf_id && !strcmp(a->status, b->status) &&
+	       a->prim_conf_id == b->prim_conf_id && strcmp(a->status, b->status) == 0 &&
 	       a->local_state == b->local_state && a->ready == b->ready && a->connected == b->connected &&
 	       a->cluster_size == b->cluster_size && a->conf_id == b->conf_id &&
-	       !strcmp(a->cluster_uuid, b->cluster_uuid) && !strcmp(a->gcomm_uuid, b->gcomm_uuid) &&
-	       !strcmp(a->health, b->health) && a->sql_open == b->sql_open;
+	       strcmp(a->cluster_uuid, b->cluster_uuid) == 0 && strcmp(a->gcomm_uuid, b->gcomm_uuid) == 0 &&
+	       strcmp(a->health, b->health) == 0 && a->sql_open == b->sql_open;
 }

@@ -25,7 +25,10 @@ static int64_t suspect_ms(const Gs__Task *row)
 {
 	const char *p = row->galera ? row->galera->profile : "";
 
-	return !strcmp(p, "lan-fast") ? 1000 : !strcmp(p, "safe") ? 5000 : !strcmp(p, "wan") ? 30000 : 2000;
+	return strcmp(p, "lan-fast") == 0 ? 1000
+	       : strcmp(p, "safe") == 0   ? 5000
+	       : strcmp(p, "wan") == 0    ? 30000
+					  : 2000;
 }
 
 /* As it stands in wsrep_incoming_addresses. */
@@ -108,7 +111,7 @@ static void note_primary(struct galera *g, Gs__GaleraView *v)
 {
 	if (!v->sql_open)
 		return;
-	if (!strcmp(v->status, "Primary")) {
+	if (strcmp(v->status, "Primary") == 0) {
 		if (!g->primary || v->conf_id > g->primary->conf_id)
 			obj_set(&g->primary, v);
 		g->log_read = false;
@@ -334,7 +337,7 @@ void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit)
 {
 	struct epoch_job *j;
 
-	if (!g->dir.path || (g->view && !strcmp(g->view->status, "Primary")))
+	if (!g->dir.path || (g->view && strcmp(g->view->status, "Primary") == 0))
 		return;
 	j = xcalloc(1, sizeof(*j));
 	j->g = galera_ref(g);

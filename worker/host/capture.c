@@ -140,7 +140,7 @@ static void on_started(pid_t pid, int pidfd, const struct err *e, void *arg)
 
 	if (e->code == 0)
 		c->watch = pid_watch_new(c->loop, pidfd, true, on_ended, c);
-	if (c->watch == NULL) {
+	if (!c->watch) {
 		c->result.err = *e;
 		c->result.status = -1;
 		if (e->code == 0)
@@ -180,7 +180,7 @@ static void input_open(struct capture *c, int fd, const struct capture_spec *spe
 	c->in.data = c;
 	c->handles++;
 	uv_pipe_open(&c->in, fd);
-	c->input = xmemdup(spec->input != NULL ? spec->input : "", spec->input_len);
+	c->input = xmemdup(spec->input ? spec->input : "", spec->input_len);
 	buf = uv_buf_init(c->input, (unsigned)spec->input_len);
 	c->write.data = c;
 	uv_write(&c->write, (uv_stream_t *)&c->in, &buf, 1, on_written);
@@ -244,6 +244,6 @@ struct capture *capture_run(uv_loop_t *loop, struct spawner *s, const struct cap
 void capture_kill(struct capture *c)
 {
 	c->kill_wanted = true;
-	if (c->watch != NULL && !c->ended)
+	if (c->watch && !c->ended)
 		pid_signal(c->watch->pidfd, SIGKILL);
 }

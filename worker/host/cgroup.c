@@ -55,7 +55,7 @@ static void each_folder(const char *path, void (*visit)(const char *folder))
 		return;
 	}
 	d = opendir(ROOT);
-	while (d != NULL && (entry = readdir(d)) != NULL) {
+	while (d && (entry = readdir(d))) {
 		cleanup_free char *folder = NULL;
 
 		if (entry->d_name[0] == '.' || entry->d_type == DT_LNK)
@@ -64,7 +64,7 @@ static void each_folder(const char *path, void (*visit)(const char *folder))
 		if (fs_exists(folder))
 			visit(folder);
 	}
-	if (d != NULL)
+	if (d)
 		closedir(d);
 }
 
@@ -90,10 +90,10 @@ static void kill_folder(const char *folder)
 	FILE *f = fopen(path, "re");
 	int pid;
 
-	while (f != NULL && fscanf(f, "%d", &pid) == 1)
+	while (f && fscanf(f, "%d", &pid) == 1)
 		if (pid > 1)
 			kill(pid, SIGKILL);
-	if (f != NULL)
+	if (f)
 		fclose(f);
 }
 

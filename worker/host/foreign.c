@@ -137,7 +137,7 @@ static int open_parent(const char *root, const char *name, const char **ret_last
 	int fd;
 
 	*ret_last = slash ? slash + 1 : name;
-	if (dir < 0 || !**ret_last || !strcmp(*ret_last, ".") || !strcmp(*ret_last, "..")) {
+	if (dir < 0 || !**ret_last || strcmp(*ret_last, ".") == 0 || strcmp(*ret_last, "..") == 0) {
 		errno = dir < 0 ? errno : EXDEV;
 		return -1;
 	}

@@ -68,9 +68,9 @@ static struct job *queue_take(struct queue *q)
 {
 	struct job *j = q->head;
 
-	if (j != NULL) {
+	if (j) {
 		q->head = j->next;
-		if (q->head == NULL)
+		if (!q->head)
 			q->tail = &q->head;
 	}
 	return j;
@@ -81,9 +81,9 @@ static char **texts_dup(const char *const *list)
 	size_t n = 0;
 	char **copy;
 
-	if (list == NULL)
+	if (!list)
 		return NULL;
-	while (list[n] != NULL)
+	while (list[n])
 		n++;
 	copy = xcalloc(n + 1, sizeof(*copy));
 	for (size_t i = 0; i < n; i++)
@@ -93,7 +93,7 @@ static char **texts_dup(const char *const *list)
 
 static void texts_free(char **list)
 {
-	for (size_t i = 0; list != NULL && list[i] != NULL; i++)
+	for (size_t i = 0; list && list[i]; i++)
 		free(list[i]);
 	free(list);
 }
@@ -126,9 +126,9 @@ static int job_mount(struct job *j)
 {
 	cleanup_free char *options = NULL;
 
-	if (j->unmount_at != NULL)
+	if (j->unmount_at)
 		umount2(j->unmount_at, MNT_DETACH);
-	if (j->mount_at == NULL)
+	if (!j->mount_at)
 		return 0;
 	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,redirect_dir=off,metacopy=off",
 			    j->lower, j->upper, j->work);
@@ -188,7 +188,7 @@ static int job_exec(struct job *j)
 
 static void job_do(struct job *j)
 {
-	if (job_mount(j) == 0 && j->argv != NULL)
+	if (job_mount(j) == 0 && j->argv)
 		job_exec(j);
 	job_close_fds(j);
 }
@@ -229,7 +229,7 @@ static void *spawner_main(void *arg)
 	pthread_cond_broadcast(&s->wake);
 	while (!s->stop) {
 		j = queue_take(&s->todo);
-		if (j == NULL) {
+		if (!j) {
 			pthread_cond_wait(&s->wake, &s->mutex);
 			continue;
 		}
@@ -255,9 +255,9 @@ static void on_async(uv_async_t *async)
 		pthread_mutex_lock(&s->mutex);
 		j = queue_take(&s->finished);
 		pthread_mutex_unlock(&s->mutex);
-		if (j == NULL)
+		if (!j)
 			return;
-		if (j->done != NULL)
+		if (j->done)
 			j->done(j->pid, j->pidfd, &j->err, j->arg);
 		job_free(j);
 	}
@@ -302,7 +302,7 @@ static void on_async_closed(uv_handle_t *h)
 	struct spawner *s = h->data;
 	struct job *j;
 
-	while ((j = queue_take(&s->todo)) != NULL || (j = queue_take(&s->finished)) != NULL)
+	while ((j = queue_take(&s->todo)) || (j = queue_take(&s->finished)))
 		job_free(j);
 	pthread_mutex_destroy(&s->mutex);
 	pthread_cond_destroy(&s->wake);
@@ -311,7 +311,7 @@ static void on_async_closed(uv_handle_t *h)
 
 void spawner_free(struct spawner *s)
 {
-	if (s == NULL)
+	if (!s)
 		return;
 	pthread_mutex_lock(&s->mutex);
 	s->stop = true;
@@ -382,7 +382,7 @@ int pid_start_read(pid_t pid, uint64_t *ret)
 	if (fs_read(path, 4096, &text, NULL, &e) < 0)
 		return e.code == -ENOENT ? -ESRCH : e.code;
 	p = strrchr(text, ')'); /* the name in parentheses may hold anything */
-	if (p == NULL ||
+	if (!p ||
 	    sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
 		   &state, &start) != 2 ||
 	    state == 'Z' || state == 'X')
@@ -410,7 +410,7 @@ bool pid_minds_signal(pid_t pid, int sig)
 	for (size_t i = 0; i < array_size(sets); i++) {
 		const char *at = strstr(text, sets[i]);
 
-		if (at == NULL || strtoull(at + 8, NULL, 16) & (1ull << (sig - 1)))
+		if (!at || strtoull(at + 8, NULL, 16) & (1ull << (sig - 1)))
 			return true;
 	}
 	return false;
@@ -443,10 +443,10 @@ static void on_pidfd(uv_poll_t *poll, int status, int events)
 
 	uv_poll_stop(poll);
 	w->ended = NULL;
-	if (ended != NULL)
+	if (ended)
 		ended(wait_status, arg);
 	/* Freed by its owner; without one (a released watch of a child) here. */
-	if (ended == NULL)
+	if (!ended)
 		uv_close((uv_handle_t *)poll, on_watch_closed);
 }
 
@@ -469,10 +469,10 @@ struct pid_watch *pid_watch_new(uv_loop_t *loop, int take_pidfd, bool is_child, 
 
 void pid_watch_free(struct pid_watch *w)
 {
-	if (w == NULL)
+	if (!w)
 		return;
 	/* A child that still runs must be reaped one day: let the watch live on without an owner. */
-	if (w->is_child && w->ended != NULL) {
+	if (w->is_child && w->ended) {
 		w->ended = NULL;
 		uv_unref((uv_handle_t *)&w->poll);
 		return;

@@ -33,7 +33,7 @@ struct bundle *bundle_new(void)
 
 void bundle_free(struct bundle *b)
 {
-	if (b == NULL)
+	if (!b)
 		return;
 	for (size_t i = 0; i < b->n_mounts; i++) {
 		free(b->mounts[i].source);
@@ -94,11 +94,10 @@ static int file_write(const char *dir, const char *name, const char *text, struc
 
 int rootfs_hosts_write(const char *run_dir, const char *hostname, const char *lines, struct err *e)
 {
-	cleanup_free char *text =
-		xasprintf("127.0.0.1 localhost\n::1 localhost ip6-localhost\n%s%s%s%s",
-			  lines == NULL || *lines == '\0' ? "127.0.1.1 " : "",
-			  lines == NULL || *lines == '\0' ? hostname : "",
-			  lines == NULL || *lines == '\0' ? "\n" : "", lines != NULL ? lines : "");
+	cleanup_free char *text = xasprintf("127.0.0.1 localhost\n::1 localhost ip6-localhost\n%s%s%s%s",
+					    !lines || *lines == '\0' ? "127.0.1.1 " : "",
+					    !lines || *lines == '\0' ? hostname : "",
+					    !lines || *lines == '\0' ? "\n" : "", lines ? lines : "");
 
 	return file_write(run_dir, "hosts", text, e);
 }
@@ -121,8 +120,7 @@ static char *resolv_conf(void)
 {
 	char *text = NULL;
 
-	if (fs_read("/etc/resolv.conf", 64 << 10, &text, NULL, NULL) == 0 &&
-	    strstr(text, "127.0.0.53") == NULL)
+	if (fs_read("/etc/resolv.conf", 64 << 10, &text, NULL, NULL) == 0 && !strstr(text, "127.0.0.53"))
 		return text;
 	free(text);
 	text = NULL;
@@ -189,9 +187,9 @@ static int top_entries(struct bundle *b, struct err *e)
 	struct dirent *entry;
 	int rc = 0;
 
-	if (d == NULL)
+	if (!d)
 		return err_errno(e, errno, "list /");
-	while (rc == 0 && (entry = readdir(d)) != NULL)
+	while (rc == 0 && (entry = readdir(d)))
 		if (strcmp(entry->d_name, "bin") == 0 || strcmp(entry->d_name, "sbin") == 0 ||
 		    (strncmp(entry->d_name, "lib", 3) == 0 && strlen(entry->d_name) <= 6))
 			rc = top_entry(b, entry->d_name, e);
@@ -231,7 +229,7 @@ static int dir_image(struct bundle *b, const struct rootfs_spec *spec, struct er
 	b->lower = xstrdup(spec->image + 4);
 	b->upper = xasprintf("%s/root/upper", spec->state_dir);
 	b->work = xasprintf("%s/root/work", spec->state_dir);
-	if (strpbrk(b->lower, ",:\\") != NULL)
+	if (strpbrk(b->lower, ",:\\"))
 		return err_set(e, E_INVALID, "image %s: the path must not hold , : or \\", spec->image);
 	if (fs_mkdir(b->rootfs, 0755, e) < 0 || fs_mkdir(b->upper, 0755, e) < 0 ||
 	    fs_mkdir(b->work, 0700, e) < 0 || etc_layer(etc, spec->hostname, false, e) < 0)
@@ -263,7 +261,7 @@ int rootfs_prepare(struct bundle *b, const struct rootfs_spec *spec, struct err 
 		return err_errno(e, errno, "own %s", run);
 	bundle_mount_add(b, "tmpfs", "/run", "tmpfs", "nosuid,nodev,mode=755,size=64m");
 	bundle_mount_add(b, "tmpfs", "/tmp", "tmpfs", "nosuid,nodev,mode=1777");
-	if (b->lower == NULL)
+	if (!b->lower)
 		bundle_mount_add(b, "tmpfs", "/var/tmp", "tmpfs", "nosuid,nodev,mode=1777");
 	bundle_mount_add(b, run, "/run/task", "bind", "bind,nosuid,nodev");
 	bundle_mount_add(b, hosts, "/etc/hosts", "bind", "bind,ro,nosuid,nodev");

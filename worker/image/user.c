@@ -60,7 +60,7 @@ static int passwd_find(const char *root, const char *name, uid_t *ret_uid, gid_t
 	if (db_open(root, "etc/passwd", &text, &f, e) < 0)
 		return e->code;
 	while (f && (pw = fgetpwent(f)))
-		if (by_id ? pw->pw_uid == id : !strcmp(pw->pw_name, name))
+		if (by_id ? pw->pw_uid == id : strcmp(pw->pw_name, name) == 0)
 			break;
 	if (pw) {
 		*ret_uid = pw->pw_uid;
@@ -92,7 +92,7 @@ static int group_find(const char *root, const char *name, gid_t *ret_gid, struct
 	if (db_open(root, "etc/group", &text, &f, e) < 0)
 		return e->code;
 	while (f && (gr = fgetgrent(f)))
-		if (!strcmp(gr->gr_name, name))
+		if (strcmp(gr->gr_name, name) == 0)
 			break;
 	if (gr)
 		*ret_gid = gr->gr_gid;
@@ -104,19 +104,19 @@ static int group_find(const char *root, const char *name, gid_t *ret_gid, struct
 int user_resolve(const char *root, const char *text, const char *fallback, uid_t *ret_uid, gid_t *ret_gid,
 		 char **ret_home, struct err *e)
 {
-	bool is_asked = text != NULL && *text;
+	bool is_asked = text && *text;
 	cleanup_free char *name = xstrdup(is_asked ? text : fallback);
 	char *colon = strchr(name, ':');
 	int rc;
 
-	if (colon != NULL)
+	if (colon)
 		*colon++ = '\0';
 	rc = passwd_find(root, name, ret_uid, ret_gid, ret_home, e);
 	if (rc < 0 && !is_asked && strcmp(name, "nobody") == 0) { /* a small image need not have one */
 		err_clear(e);
 		rc = passwd_find(root, NOBODY_ID, ret_uid, ret_gid, ret_home, e);
 	}
-	if (rc == 0 && colon != NULL)
+	if (rc == 0 && colon)
 		rc = group_find(root, colon, ret_gid, e);
 	return rc;
 }

@@ -49,7 +49,7 @@ const char *address_trouble(const struct address *a)
 
 static bool is_six(const char *ip)
 {
-	return strchr(ip, ':') != NULL;
+	return strchr(ip, ':');
 }
 
 /* "host:port" with another host. */

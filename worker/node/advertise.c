@@ -23,7 +23,7 @@ static bool address_usable(const struct ifaddrs *i, char *ip, size_t n)
 {
 	const void *a;
 
-	if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
+	if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
 	    strcmp(i->ifa_name, "gswarm0") == 0)
 		return false;
 	if (i->ifa_addr->sa_family == AF_INET) {
@@ -37,7 +37,7 @@ static bool address_usable(const struct ifaddrs *i, char *ip, size_t n)
 	} else {
 		return false;
 	}
-	return inet_ntop(i->ifa_addr->sa_family, a, ip, (socklen_t)n) != NULL;
+	return inet_ntop(i->ifa_addr->sa_family, a, ip, (socklen_t)n);
 }
 
 struct choice {
@@ -53,10 +53,9 @@ static void choices(const char *only_if, const char *only_ip, struct choice *c)
 
 	if (getifaddrs(&all) < 0)
 		return;
-	for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
-		if (!address_usable(i, ip, sizeof(ip)) ||
-		    (only_if != NULL && strcmp(only_if, i->ifa_name) != 0) ||
-		    (only_ip != NULL && strcmp(only_ip, ip) != 0))
+	for (struct ifaddrs *i = all; i; i = i->ifa_next) {
+		if (!address_usable(i, ip, sizeof(ip)) || (only_if && strcmp(only_if, i->ifa_name) != 0) ||
+		    (only_ip && strcmp(only_ip, ip) != 0))
 			continue;
 		buf_printf(&c->list, "%s%s (%s)", c->list.len > 0 ? ", " : "", ip, i->ifa_name);
 		if (i->ifa_addr->sa_family == AF_INET) {
@@ -119,7 +118,7 @@ int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t
 	char ip[64];
 	uint16_t port = default_port;
 
-	if (text == NULL || *text == '\0') {
+	if (!text || *text == '\0') {
 		if (choose(NULL, ip, sizeof(ip), e) < 0)
 			return e->code;
 	} else if (if_nametoindex(text) != 0) {
@@ -140,7 +139,7 @@ static socklen_t sockaddr_fill(struct sockaddr_storage *ss, const char *ip, uint
 	struct sockaddr_in6 *six = (struct sockaddr_in6 *)ss;
 
 	memset(ss, 0, sizeof(*ss));
-	if (strchr(ip, ':') != NULL) {
+	if (strchr(ip, ':')) {
 		six->sin6_family = AF_INET6;
 		six->sin6_port = htons(port);
 		inet_pton(AF_INET6, ip, &six->sin6_addr);
@@ -179,12 +178,12 @@ static unsigned long inode_in(const char *table, uint16_t port, bool udp)
 	unsigned local, state;
 	unsigned long inode, found = 0;
 
-	while (f != NULL && found == 0 && fgets(line, sizeof(line), f) != NULL)
+	while (f && found == 0 && fgets(line, sizeof(line), f))
 		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %lu",
 			   &local, &state, &inode) == 3 &&
 		    local == port && (udp || state == 0x0a))
 			found = inode;
-	if (f != NULL)
+	if (f)
 		fclose(f);
 	return found;
 }
@@ -196,7 +195,7 @@ static bool process_has(const char *pid, const char *want)
 	struct dirent *entry;
 	bool found = false;
 
-	while (d != NULL && !found && (entry = readdir(d)) != NULL) {
+	while (d && !found && (entry = readdir(d))) {
 		char link[64];
 		ssize_t n = readlinkat(dirfd(d), entry->d_name, link, sizeof(link) - 1);
 
@@ -205,7 +204,7 @@ static bool process_has(const char *pid, const char *want)
 			found = strcmp(link, want) == 0;
 		}
 	}
-	if (d != NULL)
+	if (d)
 		closedir(d);
 	return found;
 }
@@ -222,7 +221,7 @@ static bool owner_find(uint16_t port, bool udp, char *ret, size_t n)
 		inode = inode_in(udp ? "/proc/net/udp6" : "/proc/net/tcp6", port, udp);
 	snprintf(want, sizeof(want), "socket:[%lu]", inode);
 	d = inode != 0 ? opendir("/proc") : NULL;
-	while (d != NULL && !found && (entry = readdir(d)) != NULL) {
+	while (d && !found && (entry = readdir(d))) {
 		cleanup_free char *path = NULL, *name = NULL;
 
 		if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || !process_has(entry->d_name, want))
@@ -230,10 +229,10 @@ static bool owner_find(uint16_t port, bool udp, char *ret, size_t n)
 		path = xasprintf("/proc/%s/comm", entry->d_name);
 		if (fs_read(path, 256, &name, NULL, NULL) == 0)
 			name[strcspn(name, "\n")] = '\0';
-		snprintf(ret, n, "%s, pid %s", name != NULL ? name : "?", entry->d_name);
+		snprintf(ret, n, "%s, pid %s", name ? name : "?", entry->d_name);
 		found = true;
 	}
-	if (d != NULL)
+	if (d)
 		closedir(d);
 	return found;
 }

@@ -52,9 +52,9 @@ static void add(struct check *c, const char *name, bool ok, bool warning, const 
 static bool first_line(const char *command, char *ret, size_t n)
 {
 	FILE *f = popen(command, "re");
-	bool ok = f != NULL && fgets(ret, (int)n, f) != NULL;
+	bool ok = f && fgets(ret, (int)n, f);
 
-	if (f != NULL)
+	if (f)
 		pclose(f);
 	ret[ok ? strcspn(ret, "\n") : 0] = '\0';
 	return ok;
@@ -88,8 +88,8 @@ static void check_links(struct check *c)
 		cleanup_free char *command = xasprintf("unshare -n sh -c \"%s\" 2>&1", kinds[i].command);
 		char line[160];
 		FILE *f = popen(command, "re");
-		bool said = f != NULL && fgets(line, sizeof(line), f) != NULL;
-		int rc = f != NULL ? pclose(f) : -1;
+		bool said = f && fgets(line, sizeof(line), f);
+		int rc = f ? pclose(f) : -1;
 
 		if (said)
 			line[strcspn(line, "\n")] = '\0';
@@ -103,14 +103,14 @@ static void check_links(struct check *c)
 static void check_overlayfs(struct check *c)
 {
 	cleanup_free char *text = NULL;
-	bool listed = fs_read("/proc/filesystems", 65536, &text, NULL, NULL) == 0 &&
-		      strstr(text, "\toverlay\n") != NULL;
+	bool listed =
+		fs_read("/proc/filesystems", 65536, &text, NULL, NULL) == 0 && strstr(text, "\toverlay\n");
 
 	if (!listed && system("modprobe -q overlay 2>/dev/null") == 0) {
 		free(text);
 		text = NULL;
 		listed = fs_read("/proc/filesystems", 65536, &text, NULL, NULL) == 0 &&
-			 strstr(text, "\toverlay\n") != NULL;
+			 strstr(text, "\toverlay\n");
 	}
 	add(c, "overlayfs", listed, false, "%s",
 	    listed ? "works" : "the kernel has no overlay file system (module overlay)");
@@ -150,7 +150,7 @@ static void check_ports(struct check *c)
 
 static void check_users(struct check *c)
 {
-	bool user = getpwnam("_gswarm") != NULL, group = getgrnam("gswarm") != NULL;
+	bool user = getpwnam("_gswarm"), group = getgrnam("gswarm");
 
 	add(c, "user _gswarm", user, false, "%s",
 	    user ? "exists" : "is missing: adduser --system --group _gswarm");

@@ -54,7 +54,7 @@ static void init_end(struct init *i)
 {
 	i->done = true;
 	i->n->busy = false;
-	if (i->client != NULL)
+	if (i->client)
 		rpc_client_close(i->client); /* freed when it is closed */
 	else
 		loop_timer_close(&i->timer, init_free);
@@ -102,7 +102,7 @@ static void answer(struct init *i, const char *token)
 static void on_tokens(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
 	/* The cluster exists either way; `gswarm join-token` shows the token again. */
-	answer(arg, resp != NULL ? ((const Gs__JoinTokensResponse *)resp)->worker : "");
+	answer(arg, resp ? ((const Gs__JoinTokensResponse *)resp)->worker : "");
 }
 
 static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *arg)
@@ -119,7 +119,7 @@ static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *
 	struct state *s = &i->state;
 	struct err failed = {0};
 
-	if (r == NULL) {
+	if (!r) {
 		init_fail(i, e);
 		return;
 	}
@@ -156,7 +156,7 @@ static void init_call(struct init *i)
 	str_replace(&req->advertise_addr, i->manager_addr);
 	str_replace(&req->node_id, i->state.node_id);
 	obj_set(&req->spec, i->req->spec);
-	if (req->spec != NULL && i->req->data_path_port != 0)
+	if (req->spec && i->req->data_path_port != 0)
 		req->spec->data_path_port = i->req->data_path_port;
 	req->availability = i->req->availability;
 	obj_bytes_set(&req->worker_csr_pem, i->csr, strlen(i->csr));
@@ -224,8 +224,7 @@ static int init_check(struct init *i, struct err *e)
 	else if (advertise_pick(req->data_path_addr, 0, s->data_path, sizeof(s->data_path), &ignored, e) < 0)
 		return err_wrap(e, "--data-path-addr");
 	s->data_path_port = req->data_path_port;
-	i->manager_addr =
-		xasprintf(strchr(s->advertise, ':') != NULL ? "[%s]:%u" : "%s:%u", s->advertise, port);
+	i->manager_addr = xasprintf(strchr(s->advertise, ':') ? "[%s]:%u" : "%s:%u", s->advertise, port);
 	if (node_ports_check(s->advertise, port, s->data_path_port, e) < 0)
 		return e->code;
 	id_new(s->node_id);

@@ -49,7 +49,7 @@ static void join_free(void *arg)
 	obj_free(j->req);
 	free(j->csr);
 	free(j->ca);
-	if (j->identity != NULL)
+	if (j->identity)
 		tls_identity_unref(j->identity);
 	free(j);
 }
@@ -60,7 +60,7 @@ static void join_end(struct join *j)
 		return;
 	j->done = true;
 	j->n->busy = false;
-	if (j->client != NULL)
+	if (j->client)
 		rpc_client_close(j->client);
 	else
 		loop_timer_close(&j->timer, join_free);
@@ -98,7 +98,7 @@ static void on_timer(void *arg)
 	if (!j->member || j->done)
 		return;
 	j->waited_ms += SESSION_LOOK_MS;
-	if (j->n->w->agent == NULL || agent_is_open(j->n->w->agent) || j->waited_ms > SESSION_WAIT_MS)
+	if (!j->n->w->agent || agent_is_open(j->n->w->agent) || j->waited_ms > SESSION_WAIT_MS)
 		join_answer(j);
 	else
 		loop_timer_set(&j->timer, SESSION_LOOK_MS);
@@ -110,9 +110,8 @@ static bool managers_take(struct state *s, const Gs__IssueResponse *r, const str
 	for (size_t i = 0; i < r->n_managers; i++)
 		s->managers[s->n_managers++] = xstrdup(r->managers[i]);
 	if (s->n_managers == 0)
-		s->managers[s->n_managers++] =
-			xasprintf(strchr(j->manager_ip, ':') != NULL ? "[%s]:%u" : "%s:%u", j->manager_ip,
-				  j->manager_port);
+		s->managers[s->n_managers++] = xasprintf(strchr(j->manager_ip, ':') ? "[%s]:%u" : "%s:%u",
+							 j->manager_ip, j->manager_port);
 	return true;
 }
 
@@ -161,10 +160,9 @@ static void on_issued(const ProtobufCMessage *resp, const struct err *e, void *a
 
 	if (j->done)
 		return;
-	if (resp != NULL)
+	if (resp)
 		issued(j, (const Gs__IssueResponse *)resp);
-	else if ((e->code == E_DEADLINE || e->code == E_UNAVAILABLE) && ++j->tries < TRIES &&
-		 j->client != NULL)
+	else if ((e->code == E_DEADLINE || e->code == E_UNAVAILABLE) && ++j->tries < TRIES && j->client)
 		issue(j); /* the same request id: it cannot make a second node */
 	else
 		join_fail(j, e);
@@ -202,7 +200,7 @@ static void on_root(const ProtobufCMessage *resp, const struct err *e, void *arg
 
 	if (j->done)
 		return;
-	if (resp == NULL) {
+	if (!resp) {
 		join_fail(j, e);
 		return;
 	}
@@ -236,7 +234,7 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 	if (j->done) {
 		loop_timer_close(&j->timer, join_free);
 	} else if (!j->member) {
-		failed = e != NULL ? *e : failed;
+		failed = e ? *e : failed;
 		if (failed.code == 0)
 			err_set(&failed, E_CLOSED, "connection lost");
 		if (failed.code == E_UNAUTHENTICATED && strstr(failed.msg, "certificate"))

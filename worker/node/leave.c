@@ -138,7 +138,7 @@ void node_leave_resume(struct node *n)
 		return;
 	}
 	log_warn("a leave was cut off before it was complete; it goes on");
-	l = leave_new(n, NULL, id, strstr(text, WITH_MANAGER) != NULL);
+	l = leave_new(n, NULL, id, strstr(text, WITH_MANAGER));
 	manager_proc_stop(n->w->manager, leave_forget, l);
 }
 

@@ -101,7 +101,7 @@ static void stopped(struct manager_proc *m)
 	m->stopped = NULL;
 	loop_timer_stop(&m->timer);
 	fs_unlink(m->pidfile, NULL);
-	if (done != NULL)
+	if (done)
 		done(m->stopped_arg);
 }
 
@@ -196,7 +196,7 @@ static void start(struct manager_proc *m)
 	const char *argv[] = {"/usr/bin/setpriv",
 			      "--reuid=_gswarm",
 			      "--regid=_gswarm",
-			      getgrnam("gswarm") != NULL ? "--groups=gswarm" : "--clear-groups",
+			      getgrnam("gswarm") ? "--groups=gswarm" : "--clear-groups",
 			      "--no-new-privs",
 			      "--inh-caps=-all",
 			      "--bounding-set=-all",
@@ -214,7 +214,7 @@ static void start(struct manager_proc *m)
 	struct err e = {0};
 	int lock;
 
-	if (pw == NULL)
+	if (!pw)
 		err_set(&e, E_NOT_FOUND,
 			"user _gswarm does not exist (install the package, or testbed/packages)");
 	else

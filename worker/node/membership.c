@@ -34,7 +34,7 @@ static void text_get(const json_t *root, const char *name, char *ret, size_t n)
 {
 	const char *v = json_string_value(json_object_get(root, name));
 
-	snprintf(ret, n, "%s", v != NULL ? v : "");
+	snprintf(ret, n, "%s", v ? v : "");
 }
 
 static void managers_get(const json_t *root, struct state *s)
@@ -46,7 +46,7 @@ static void managers_get(const json_t *root, struct state *s)
 	for (size_t i = 0; i < s->n_managers; i++) {
 		const char *v = json_string_value(json_array_get(list, i));
 
-		s->managers[i] = xstrdup(v != NULL ? v : "");
+		s->managers[i] = xstrdup(v ? v : "");
 	}
 }
 
@@ -159,9 +159,9 @@ static bool holds_files(const char *dir)
 {
 	DIR *d = opendir(dir);
 	struct dirent *entry;
-	bool found = d == NULL && errno != ENOENT;
+	bool found = !d && errno != ENOENT;
 
-	while (d != NULL && !found && (errno = 0, entry = readdir(d)) != NULL) {
+	while (d && !found && (errno = 0, entry = readdir(d))) {
 		cleanup_free char *path = NULL;
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -169,8 +169,8 @@ static bool holds_files(const char *dir)
 		path = xasprintf("%s/%s", dir, entry->d_name);
 		found = entry->d_type != DT_DIR || holds_files(path);
 	}
-	found = found || (d != NULL && errno != 0);
-	if (d != NULL)
+	found = found || (d && errno != 0);
+	if (d)
 		closedir(d);
 	return found;
 }

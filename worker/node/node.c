@@ -165,7 +165,7 @@ void node_forget(const char *worker_dir, const char *run_dir, const char *manage
 
 		fs_remove_all(path, NULL);
 	}
-	if (manager_dir != NULL)
+	if (manager_dir)
 		fs_remove_all(manager_dir, NULL);
 	for (size_t i = 0; i < array_size(groups); i++) {
 		cleanup_free char *path = xasprintf("/gswarm/%s%s", node_id, groups[i]);
@@ -198,14 +198,14 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *
 		for (size_t i = 0; i < w->n_managers; i++)
 			obj_add_str(&r->n_managers, &r->managers, w->managers[i]);
 	}
-	if (w->agent != NULL) {
+	if (w->agent) {
 		r->session_open = agent_is_open(w->agent);
 		str_replace(&r->manager_addr, agent_manager(w->agent));
 		str_replace(&r->session_error, agent_error(w->agent));
 	}
-	if (w->tasks != NULL)
+	if (w->tasks)
 		r->tasks = (uint32_t)tasks_running(w->tasks);
-	if (w->net != NULL)
+	if (w->net)
 		r->repairs = netglue_repairs(w->net);
 	rpc_reply(call, &r->base);
 	obj_free(r);
@@ -229,7 +229,7 @@ static void dump_reply(const char *text, void *arg)
 
 	buf_printf(&d->out, "%s", text);
 	r.text = buf_text(&d->out);
-	if (d->call != NULL)
+	if (d->call)
 		rpc_reply(d->call, &r.base);
 	buf_fini(&d->out);
 	free(d);
@@ -247,11 +247,11 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 		   w->state.node_id, w->state.cluster_id, w->boot_id, manager_proc_pid(w->manager),
 		   manager_proc_error(w->manager));
 	gap_dump(&d->out);
-	if (w->agent != NULL)
+	if (w->agent)
 		agent_dump(w->agent, &d->out);
-	if (w->tasks != NULL)
+	if (w->tasks)
 		tasks_dump(w->tasks, &d->out);
-	if (w->net != NULL)
+	if (w->net)
 		netglue_dump(w->net, dump_reply, d);
 	else
 		dump_reply("", d);
@@ -371,6 +371,6 @@ static void on_closed(void *arg)
 
 void node_free(struct node *n)
 {
-	if (n != NULL)
+	if (n)
 		rpc_server_close(n->server, on_closed, n);
 }

@@ -45,8 +45,8 @@ static int is_maker_of(pid_t pid, const char *id)
 		return 0;
 	if (fs_read(path, 8192, &line, &len, &e) < 0)
 		return e.code == -ENOENT || e.code == -ESRCH || e.code == -E2BIG ? 0 : e.code;
-	return (memmem(line, len, "conmon", 6) != NULL || memmem(line, len, "crun", 4) != NULL) &&
-	       memmem(line, len, id, strlen(id) + 1) != NULL;
+	return (memmem(line, len, "conmon", 6) || memmem(line, len, "crun", 4)) &&
+	       memmem(line, len, id, strlen(id) + 1);
 }
 
 pid_t runtime_monitor(const char *bundle_dir, const char *id)
@@ -80,13 +80,13 @@ static void kill_makers(const char *id)
 	DIR *d = opendir("/proc");
 	struct dirent *entry;
 
-	while (d != NULL && (entry = readdir(d)) != NULL) {
+	while (d && (entry = readdir(d))) {
 		pid_t pid = (pid_t)atoi(entry->d_name);
 
 		if (is_maker_of(pid, id) > 0)
 			runtime_monitor_kill(pid, id);
 	}
-	if (d != NULL)
+	if (d)
 		closedir(d);
 }
 

@@ -117,7 +117,7 @@ static void tell_exit(struct container *c, const struct container_exit *x)
 	c->pid = 0;
 	loop_timer_stop(&c->timer);
 	c->ops = NULL;
-	if (ops != NULL)
+	if (ops)
 		ops->exited(x, c->arg);
 }
 
@@ -148,13 +148,13 @@ static void exit_wait(struct container *c)
 	uint64_t start;
 	pid_t monitor;
 
-	if (seen > 0 || c->ops == NULL)
+	if (seen > 0 || !c->ops)
 		return;
 	monitor = runtime_monitor(c->bundle_dir, c->id);
 	if (seen == 0 && monitor == 0) {
 		if (exit_read(c) == 0) /* it may have written it between our two looks */
 			tell_exit(c, &x);
-		else if (c->ops != NULL)
+		else if (c->ops)
 			look_again(c, exit_wait);
 		return;
 	}
@@ -190,9 +190,9 @@ static void on_inotify(uv_poll_t *poll, int status, int events)
 			struct container *c = r->list;
 
 			at += (ssize_t)(sizeof(*ev) + ev->len);
-			while (c != NULL && ev->len > 0 && strcmp(c->id, ev->name) != 0)
+			while (c && ev->len > 0 && strcmp(c->id, ev->name) != 0)
 				c = c->next;
-			if (c != NULL && ev->len > 0 && c->pid != 0)
+			if (c && ev->len > 0 && c->pid != 0)
 				exit_read(c);
 		}
 	}
@@ -207,7 +207,7 @@ static void fail(struct container *c, const struct err *e)
 	loop_timer_stop(&c->timer);
 	sync_close(c);
 	c->ops = NULL;
-	if (ops != NULL)
+	if (ops)
 		ops->failed(e, c->arg);
 }
 
@@ -257,14 +257,14 @@ static int watch_start(struct container *c)
 	if (fd < 0)
 		return fd;
 	c->watch = pid_watch_new(c->r->loop, fd, false, on_process_ended, c);
-	return c->watch != NULL ? 0 : -EMFILE;
+	return c->watch ? 0 : -EMFILE;
 }
 
 static void released(struct container *c)
 {
 	struct err e = {0};
 
-	if (!c->adopting && fifo_release(c, &e) < 0 && c->watch != NULL) {
+	if (!c->adopting && fifo_release(c, &e) < 0 && c->watch) {
 		container_signal(c, SIGKILL);
 		fail(c, &e);
 		return;
@@ -274,9 +274,9 @@ static void released(struct container *c)
 
 		spawner_run(c->r->spawner, &drop); /* the task has its own copy of the mount */
 	}
-	if (c->ops != NULL)
+	if (c->ops)
 		c->ops->started(c->pid, c->arg);
-	if (c->watch == NULL && !c->process_gone && !c->dead)
+	if (!c->watch && !c->process_gone && !c->dead)
 		exit_wait(c); /* it ended before we could watch it */
 }
 
@@ -297,8 +297,8 @@ static void running(struct container *c)
 static void sync_parse(struct container *c)
 {
 	json_t *line = json_loads(buf_text(&c->line), 0, NULL);
-	int pid = line != NULL ? (int)json_integer_value(json_object_get(line, "data")) : -1;
-	const char *message = line != NULL ? json_string_value(json_object_get(line, "message")) : NULL;
+	int pid = line ? (int)json_integer_value(json_object_get(line, "data")) : -1;
+	const char *message = line ? json_string_value(json_object_get(line, "message")) : NULL;
 	struct err e = {0};
 
 	loop_timer_stop(&c->timer);
@@ -307,8 +307,7 @@ static void sync_parse(struct container *c)
 		c->pid = pid;
 		running(c);
 	} else {
-		cleanup_free char *text =
-			xstrdup(message != NULL ? message : "conmon ended without an answer");
+		cleanup_free char *text = xstrdup(message ? message : "conmon ended without an answer");
 
 		text[strcspn(text, "\n")] = '\0';
 		err_set(&e, -ECHILD, "%s", text);
@@ -370,7 +369,7 @@ static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
 	if (e->code == 0) {
 		struct pid_watch *w = pid_watch_new(c->r->loop, pidfd, true, on_conmon_parent, NULL);
 
-		if (w != NULL)
+		if (w)
 			pid_watch_free(w); /* reaped, nobody waits */
 	} else if (!c->dead) {
 		fail(c, e);
@@ -386,13 +385,13 @@ static struct container *container_new(struct runtime *r, const struct container
 	c->id = xstrdup(spec->id);
 	c->bundle_dir = xstrdup(spec->bundle_dir);
 	c->rootfs = xstrdup(spec->rootfs);
-	c->has_overlay = spec->lower != NULL;
+	c->has_overlay = spec->lower;
 	c->ops = spec->ops;
 	c->arg = spec->arg;
 	c->handles = 1;
 	loop_timer_init(&c->timer, r->loop, on_timer, c);
 	c->next = r->list;
-	if (c->next != NULL)
+	if (c->next)
 		c->next->prev = c;
 	r->list = c;
 	return c;
@@ -450,8 +449,8 @@ static void container_spawn(struct container *c, const struct container_spec *sp
 		.lower = spec->lower,
 		.upper = spec->upper,
 		.work = spec->work,
-		.mount_at = spec->lower != NULL ? spec->rootfs : NULL,
-		.unmount_at = spec->lower != NULL ? spec->rootfs : NULL,
+		.mount_at = spec->lower ? spec->rootfs : NULL,
+		.unmount_at = spec->lower ? spec->rootfs : NULL,
 		.argv = argv,
 		.env = env,
 		.fds = {-1, -1, -1, sync_fd},
@@ -577,7 +576,7 @@ struct container *container_adopt(struct runtime *r, const struct container_spec
 
 int container_pid(const struct container *c)
 {
-	return c != NULL ? c->pid : 0;
+	return c ? c->pid : 0;
 }
 
 int64_t container_since_ms(const struct container *c)
@@ -590,7 +589,7 @@ int64_t container_since_ms(const struct container *c)
 
 int container_signal(struct container *c, int sig)
 {
-	if (c == NULL || c->watch == NULL || c->process_gone)
+	if (!c || !c->watch || c->process_gone)
 		return -ESRCH;
 	return pid_signal(c->watch->pidfd, sig);
 }
@@ -611,15 +610,15 @@ static void on_timer_closed(void *arg)
 
 void container_free(struct container *c)
 {
-	if (c == NULL || c->dead)
+	if (!c || c->dead)
 		return;
 	c->dead = true;
 	c->ops = NULL;
-	if (c->prev != NULL)
+	if (c->prev)
 		c->prev->next = c->next;
 	else
 		c->r->list = c->next;
-	if (c->next != NULL)
+	if (c->next)
 		c->next->prev = c->prev;
 	sync_close(c);
 	pid_watch_free(c->watch);
@@ -679,7 +678,7 @@ static void on_inotify_closed(uv_handle_t *h)
 
 void runtime_free(struct runtime *r)
 {
-	if (r == NULL)
+	if (!r)
 		return;
 	uv_close((uv_handle_t *)&r->inotify, on_inotify_closed);
 }

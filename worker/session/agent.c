@@ -68,14 +68,14 @@ static void on_report_done(const ProtobufCMessage *resp, const struct err *e, vo
 {
 	const Gs__ReportResponse *r = (const Gs__ReportResponse *)resp;
 	struct agent *a = arg;
-	int code = e != NULL ? e->code : 0;
+	int code = e ? e->code : 0;
 
 	a->calls--;
 	a->report_in_flight = false;
 	if (a->closing)
 		return;
 	tasks_reported(a->w->tasks, code == 0);
-	for (size_t i = 0; r != NULL && i < r->n_refused; i++)
+	for (size_t i = 0; r && i < r->n_refused; i++)
 		tasks_report_refused(a->w->tasks, r->refused[i]);
 	if (a->step != AGENT_OPEN)
 		return;
@@ -150,8 +150,8 @@ static void on_heartbeat_done(const ProtobufCMessage *resp, const struct err *e,
 	a->heartbeat_in_flight = false;
 	if (a->closing || a->step != AGENT_OPEN)
 		return;
-	if (resp == NULL) {
-		session_lost(a, e != NULL ? e->msg : "heartbeat failed");
+	if (!resp) {
+		session_lost(a, e ? e->msg : "heartbeat failed");
 		return;
 	}
 	if (r->heartbeat_ms != 0)
@@ -243,8 +243,8 @@ static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, voi
 	a->renewing = false;
 	if (a->closing)
 		return;
-	if (resp == NULL) {
-		log_warn("renew the certificate: %s", e != NULL ? e->msg : "no answer");
+	if (!resp) {
+		log_warn("renew the certificate: %s", e ? e->msg : "no answer");
 		loop_timer_set(&a->renew, backoff_jitter(RENEW_RETRY_MS));
 		return;
 	}
@@ -346,9 +346,9 @@ static void on_session_done(const ProtobufCMessage *resp, const struct err *e, v
 	a->calls--;
 	if (a->closing || a->step == AGENT_CLOSED)
 		return;
-	if (e != NULL && e->code == E_NOT_LEADER && a->client != NULL)
+	if (e && e->code == E_NOT_LEADER && a->client)
 		snprintf(a->leader, sizeof(a->leader), "%s", rpc_client_leader(a->client));
-	session_lost(a, e != NULL && e->code != 0 ? e->msg : "the manager ended the session");
+	session_lost(a, e && e->code != 0 ? e->msg : "the manager ended the session");
 }
 
 static void session_start(struct agent *a)
@@ -385,8 +385,8 @@ static void on_client_state(struct rpc_client *c, enum rpc_client_state state, c
 	a->handles--;
 	if (c == a->client)
 		a->client = NULL;
-	if (!a->closing && a->client == NULL && a->step != AGENT_CLOSED)
-		session_lost(a, e != NULL && e->code != 0 ? e->msg : "connection lost");
+	if (!a->closing && !a->client && a->step != AGENT_CLOSED)
+		session_lost(a, e && e->code != 0 ? e->msg : "connection lost");
 	agent_check_gone(a);
 }
 
@@ -427,7 +427,7 @@ static void on_retry(void *arg)
 {
 	struct agent *a = arg;
 
-	if (a->client == NULL)
+	if (!a->client)
 		dial(a);
 	else
 		loop_timer_set(&a->retry, BACKOFF_FIRST_MS); /* the old connection is still closing */
@@ -450,7 +450,7 @@ static void session_lost(struct agent *a, const char *why)
 	loop_timer_stop(&a->report);
 	if (was_open)
 		logs_session_closed(a->w->logs);
-	if (c != NULL)
+	if (c)
 		rpc_client_close(c);
 	loop_timer_set(&a->retry, backoff_next(&a->backoff));
 }
@@ -494,11 +494,11 @@ static void on_timer_closed(void *arg)
 
 void agent_free(struct agent *a)
 {
-	if (a == NULL || a->closing)
+	if (!a || a->closing)
 		return;
 	a->closing = true;
 	a->step = AGENT_CLOSED;
-	if (a->client != NULL)
+	if (a->client)
 		rpc_client_close(a->client);
 	loop_timer_close(&a->retry, on_timer_closed);
 	loop_timer_close(&a->heartbeat, on_timer_closed);

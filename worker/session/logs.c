@@ -87,7 +87,7 @@ static void on_rotate(void *arg)
 {
 	struct logs *l = arg;
 
-	if (l->w->tasks != NULL)
+	if (l->w->tasks)
 		tasks_each_log(l->w->tasks, rotate_one, l);
 }
 
@@ -275,13 +275,13 @@ static void on_demand(const ProtobufCMessage *event, void *arg)
 	const Gs__LogDemand *in = (const Gs__LogDemand *)event;
 	struct demand *d = l->list;
 
-	if (l->closing || l->client == NULL)
+	if (l->closing || !l->client)
 		return;
-	while (d != NULL && strcmp(d->id, in->id) != 0)
+	while (d && strcmp(d->id, in->id) != 0)
 		d = d->next;
-	if (in->stop && d != NULL) {
+	if (in->stop && d) {
 		demand_stop(l, d);
-	} else if (!in->stop && d == NULL) {
+	} else if (!in->stop && !d) {
 		demand_start(l, in);
 	}
 }
@@ -293,7 +293,7 @@ static void on_subscribe_done(const ProtobufCMessage *resp, const struct err *e,
 	struct logs *l = arg;
 
 	l->busy--;
-	if (!l->closing && l->client != NULL)
+	if (!l->closing && l->client)
 		rpc_client_close(l->client);
 	logs_free_if_closed(l);
 }
@@ -324,7 +324,7 @@ static void on_state(struct rpc_client *c, enum rpc_client_state state, const st
 		return;
 	l->client = NULL;
 	l->handles--;
-	for (struct demand *d = l->list; d != NULL; d = next) {
+	for (struct demand *d = l->list; d; d = next) {
 		next = d->next;
 		demand_stop(l, d);
 	}
@@ -344,7 +344,7 @@ static void on_retry(void *arg)
 					   .on_state = on_state,
 					   .arg = l};
 
-	if (!l->wanted || l->client != NULL ||
+	if (!l->wanted || l->client ||
 	    hostport_parse(l->manager, MANAGER_PORT, host, sizeof(host), &port, NULL) < 0)
 		return;
 	config.port = port;
@@ -359,7 +359,7 @@ void logs_session_opened(struct logs *l, const char *manager, const char *sessio
 	snprintf(l->manager, sizeof(l->manager), "%s", manager);
 	snprintf(l->session_id, sizeof(l->session_id), "%s", session_id);
 	l->wanted = true;
-	if (l->client != NULL)
+	if (l->client)
 		rpc_client_close(l->client); /* an older session's; on_state dials the new one */
 	else
 		loop_timer_set(&l->retry, 0);
@@ -368,7 +368,7 @@ void logs_session_opened(struct logs *l, const char *manager, const char *sessio
 void logs_session_closed(struct logs *l)
 {
 	l->wanted = false;
-	if (l->client != NULL)
+	if (l->client)
 		rpc_client_close(l->client);
 }
 
@@ -395,15 +395,15 @@ static void on_timer_closed(void *arg)
 
 void logs_free(struct logs *l)
 {
-	if (l == NULL || l->closing)
+	if (!l || l->closing)
 		return;
 	l->closing = true;
 	l->wanted = false;
-	for (struct demand *d = l->list, *next; d != NULL; d = next) {
+	for (struct demand *d = l->list, *next; d; d = next) {
 		next = d->next;
 		demand_stop(l, d);
 	}
-	if (l->client != NULL)
+	if (l->client)
 		rpc_client_close(l->client);
 	loop_timer_close(&l->rotate, on_timer_closed);
 	loop_timer_close(&l->follow, on_timer_closed);

@@ -115,8 +115,8 @@ static void retarget(struct peers *p)
 	const char *addresses[64];
 	size_t n = 0;
 
-	for (const struct entry *i = p->list; i != NULL && n < array_size(addresses); i = i->next)
-		if (i->address != NULL)
+	for (const struct entry *i = p->list; i && n < array_size(addresses); i = i->next)
+		if (i->address)
 			addresses[n++] = i->address;
 	peer_set_targets(p->service, addresses, n);
 }
@@ -127,23 +127,23 @@ void peers_set(struct peers *p, const Gs__Node *row)
 	cleanup_free char *address = NULL;
 	char ip[64];
 
-	if (row->meta == NULL || strcmp(row->meta->id, p->w->state.node_id) == 0)
+	if (!row->meta || strcmp(row->meta->id, p->w->state.node_id) == 0)
 		return;
-	while (i != NULL && strcmp(i->id, row->meta->id) != 0)
+	while (i && strcmp(i->id, row->meta->id) != 0)
 		i = i->next;
-	if (i == NULL) {
+	if (!i) {
 		i = xcalloc(1, sizeof(*i));
 		memcpy(i->id, row->meta->id, strnlen(row->meta->id, ID_LEN));
 		i->next = p->list;
 		p->list = i;
 	}
 	i->marked = true;
-	if (row->description != NULL && row->description->advertise_ip.len > 0)
+	if (row->description && row->description->advertise_ip.len > 0)
 		address =
 			xasprintf(row->description->advertise_ip.len == 16 ? "[%s]:%u" : "%s:%u",
 				  addr_format(&row->description->advertise_ip, ip, sizeof(ip)),
 				  row->description->peer_port != 0 ? row->description->peer_port : PEER_PORT);
-	if (i->address != NULL && address != NULL && strcmp(i->address, address) == 0)
+	if (i->address && address && strcmp(i->address, address) == 0)
 		return;
 	free(i->address);
 	i->address = steal(address);
@@ -161,26 +161,26 @@ static void drop(struct peers *p, struct entry **at)
 
 void peers_remove(struct peers *p, const char *node_id)
 {
-	for (struct entry **at = &p->list; *at != NULL; at = &(*at)->next)
+	for (struct entry **at = &p->list; *at; at = &(*at)->next)
 		if (strcmp((*at)->id, node_id) == 0) {
 			drop(p, at);
 			break;
 		}
 	retarget(p);
-	if (p->server != NULL)
+	if (p->server)
 		rpc_server_drop_node(p->server, node_id);
 }
 
 void peers_set_begin(struct peers *p)
 {
-	for (struct entry *i = p->list; i != NULL; i = i->next)
+	for (struct entry *i = p->list; i; i = i->next)
 		i->marked = false;
 	p->in_set = true;
 }
 
 void peers_set_end(struct peers *p)
 {
-	for (struct entry **at = &p->list; p->in_set && *at != NULL;) {
+	for (struct entry **at = &p->list; p->in_set && *at;) {
 		if ((*at)->marked)
 			at = &(*at)->next;
 		else
@@ -193,7 +193,7 @@ void peers_set_end(struct peers *p)
 void peers_identity_changed(struct peers *p)
 {
 	peer_set_identity(p->service, p->w->identity, p->w->state.cluster_id);
-	if (p->server != NULL)
+	if (p->server)
 		rpc_server_set_identity(p->server, p->w->identity);
 }
 
@@ -209,7 +209,7 @@ static void on_closed(void *arg)
 	if (--p->handles > 0 || !p->closing)
 		return;
 	peer_free(p->service);
-	while (p->list != NULL)
+	while (p->list)
 		drop(p, &p->list);
 	free(p);
 }

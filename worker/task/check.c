@@ -17,7 +17,7 @@ static bool fits_json(const char *text)
 	json_t *j = json_string(text);
 
 	json_decref(j);
-	return j != NULL;
+	return j;
 }
 
 static int message_check(const ProtobufCMessage *m, const char *path, struct err *e);
@@ -30,7 +30,7 @@ static int value_check(const ProtobufCFieldDescriptor *f, const void *value, con
 	snprintf(name, sizeof(name), "%s%s%s", path, *path ? "." : "", f->name);
 	if (f->type == PROTOBUF_C_TYPE_MESSAGE)
 		return message_check(*(ProtobufCMessage *const *)value, name, e);
-	if (*(char *const *)value != NULL && !fits_json(*(char *const *)value))
+	if (*(char *const *)value && !fits_json(*(char *const *)value))
 		return err_set(e, E_INVALID, "%s is not UTF-8 text", name);
 	return 0;
 }
@@ -57,7 +57,7 @@ static int message_check(const ProtobufCMessage *m, const char *path, struct err
 {
 	int rc = 0;
 
-	if (m == NULL)
+	if (!m)
 		return 0;
 	for (unsigned i = 0; rc == 0 && i < m->descriptor->n_fields; i++)
 		rc = field_check(m, &m->descriptor->fields[i], path, e);
@@ -67,12 +67,12 @@ static int message_check(const ProtobufCMessage *m, const char *path, struct err
 /* It names a network namespace and stands in file names with a suffix. */
 static bool is_file_name(const char *name)
 {
-	return *name != '\0' && *name != '.' && strchr(name, '/') == NULL && strlen(name) < NAME_MAX - 32;
+	return *name != '\0' && *name != '.' && !strchr(name, '/') && strlen(name) < NAME_MAX - 32;
 }
 
 int task_row_check(const Gs__Task *row, struct err *e)
 {
-	if (row->meta == NULL || row->spec == NULL || !id_is_valid(row->meta->id))
+	if (!row->meta || !row->spec || !id_is_valid(row->meta->id))
 		return err_set(e, E_INVALID, "the assignment has no id or no spec");
 	if (!is_file_name(row->name))
 		return err_set(e, E_INVALID, "the task's name cannot name a file");

@@ -41,7 +41,7 @@ const char *task_run_dir(const struct task *t)
 {
 	struct task *mutable_t = (struct task *)t;
 
-	if (mutable_t->task_run == NULL)
+	if (!mutable_t->task_run)
 		mutable_t->task_run = xasprintf("%s/run", t->run_dir);
 	return t->task_run;
 }
@@ -53,12 +53,12 @@ const char *task_netns_path(const struct task *t)
 
 uid_t task_uid(const struct task *t)
 {
-	return t->bundle != NULL ? t->bundle->uid : 65534;
+	return t->bundle ? t->bundle->uid : 65534;
 }
 
 gid_t task_gid(const struct task *t)
 {
-	return t->bundle != NULL ? t->bundle->gid : 65534;
+	return t->bundle ? t->bundle->gid : 65534;
 }
 
 int task_pid(const struct task *t)
@@ -76,7 +76,7 @@ const Gs__Secret *task_secret(const struct task *t, const char *name)
 	for (size_t i = 0; i < t->row->n_secrets; i++) {
 		if (strcmp(t->row->secrets[i]->name, name) != 0)
 			continue;
-		for (const struct task_secret *s = t->all->secrets; s != NULL; s = s->next)
+		for (const struct task_secret *s = t->all->secrets; s; s = s->next)
 			if (strcmp(s->row->meta->id, t->row->secrets[i]->secret_id) == 0)
 				return s->row;
 	}
@@ -100,7 +100,7 @@ struct tls_identity *task_identity(const struct task *t)
 
 struct peer *task_peer(const struct task *t)
 {
-	return t->w->peers != NULL ? peers_service(t->w->peers) : NULL;
+	return t->w->peers ? peers_service(t->w->peers) : NULL;
 }
 
 /* ---- answers ---- */
@@ -115,7 +115,7 @@ void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evide
 	if (is_stale(t, attempt) || t->step != STEP_HOLDING)
 		return;
 	obj_set(&t->status->evidence, evidence);
-	if (t->status->evidence != NULL)
+	if (t->status->evidence)
 		t->status->evidence->attempt = attempt;
 	t->held = true;
 	task_report(t, TASK_HELD, "waits for a start permit");
@@ -128,7 +128,7 @@ void task_start(struct task *t, uint32_t attempt, const char *const *argv)
 
 	if (is_stale(t, attempt) || t->step != STEP_PERMITTED)
 		return;
-	while (argv[n] != NULL)
+	while (argv[n])
 		n++;
 	t->argv = xcalloc(n + 1, sizeof(*t->argv));
 	for (size_t i = 0; i < n; i++)
@@ -181,7 +181,7 @@ void task_seqno(struct task *t, int64_t last_committed)
 	t->seqno = last_committed;
 	/* Rides on the next report; a report of its own is not worth it more often than the agent's slow
 	 * tick. */
-	if (t->w->agent != NULL)
+	if (t->w->agent)
 		agent_report_later(t->w->agent);
 }
 
@@ -292,8 +292,8 @@ static void tool_written(void *arg)
 			  .lower = o->lower,
 			  .upper = o->upper,
 			  .work = o->work,
-			  .mount_at = o->lower != NULL ? o->rootfs : NULL,
-			  .unmount_at = o->lower != NULL ? o->rootfs : NULL},
+			  .mount_at = o->lower ? o->rootfs : NULL,
+			  .unmount_at = o->lower ? o->rootfs : NULL},
 		.input = o->input,
 		.input_len = o->input_len,
 		.deadline_ms = o->deadline_ms,
@@ -332,7 +332,7 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 	o->upper = xstrdup(t->bundle->upper);
 	o->work = xstrdup(t->bundle->work);
 	o->rootfs = xstrdup(t->bundle->rootfs);
-	o->input = xmemdup(input != NULL ? input : "", input_len);
+	o->input = xmemdup(input ? input : "", input_len);
 	o->input_len = input_len;
 	o->deadline_ms = deadline_ms;
 	o->done = done;

@@ -66,17 +66,17 @@ static int note_read(const char *dir, const char *name, char **ret, size_t *ret_
 static int task_load(const char *dir, Gs__Task **ret, struct err *e)
 {
 	cleanup_free char *data = NULL;
-	const char *id = strrchr(dir, '/') != NULL ? strrchr(dir, '/') + 1 : dir;
+	const char *id = strrchr(dir, '/') ? strrchr(dir, '/') + 1 : dir;
 	struct err why = {0};
 	Gs__Task *row;
 	size_t len;
 
 	if (note_read(dir, "task.pb", &data, &len, e) < 0)
 		return e->code;
-	if (data == NULL)
+	if (!data)
 		return err_set(e, E_CORRUPT, "%s has no task.pb", dir);
 	row = gs__task__unpack(NULL, len, (const uint8_t *)data);
-	if (row == NULL)
+	if (!row)
 		err_set(&why, E_CORRUPT, "it is no message");
 	else if (task_row_check(row, &why) == 0 && strcmp(row->meta->id, id) != 0)
 		err_set(&why, E_CORRUPT, "it is another task's");
@@ -99,7 +99,7 @@ static int attempt_load(const char *dir, uint32_t *ret, struct err *e)
 	*ret = 1;
 	if (note_read(dir, "attempt", &text, &len, e) < 0)
 		return e->code;
-	if (text == NULL)
+	if (!text)
 		return 0;
 	n = strtoul(text, &end, 10);
 	if (end == text || *end != '\n' || n == 0 || n > UINT32_MAX)
@@ -118,10 +118,10 @@ static int final_load(const char *dir, uint32_t attempt, Gs__TaskStatus **ret, s
 	*ret = NULL;
 	if (note_read(dir, "final", &data, &len, e) < 0)
 		return e->code;
-	if (data == NULL)
+	if (!data)
 		return 0;
 	status = gs__task_status__unpack(NULL, len, (const uint8_t *)data);
-	if (status == NULL || status->state <= TASK_RUNNING) {
+	if (!status || status->state <= TASK_RUNNING) {
 		obj_free(status);
 		status = obj_new(&gs__task_status__descriptor);
 		status->state = TASK_FAILED;

@@ -118,10 +118,10 @@ static bool belongs_to(const char *container_id, const char *task_id)
 
 static void visit_container(struct tasks *ts, const char *id)
 {
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		if (strcmp(t->container_id, id) == 0 && t->step != STEP_CLEAN)
 			return;
-	for (const struct task_unread *u = ts->unread; u != NULL; u = u->next)
+	for (const struct task_unread *u = ts->unread; u; u = u->next)
 		if (belongs_to(id, u->id))
 			return;
 	reap_start(ts, id);
@@ -135,9 +135,9 @@ static int each_name(const char *dir, void (*visit)(struct tasks *ts, const char
 	struct dirent *entry;
 	int saved;
 
-	if (d == NULL)
+	if (!d)
 		return err_errno(e, errno, "read the folder %s", dir);
-	while ((errno = 0, entry = readdir(d)) != NULL)
+	while ((errno = 0, entry = readdir(d)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			visit(ts, entry->d_name);
 	saved = errno;
@@ -155,7 +155,7 @@ static struct task *adopt(struct tasks *ts, struct intent *i)
 	t->assigned = true;
 	t->adopt = true;
 	task_set_attempt(t, i->attempt);
-	if (i->final != NULL) {
+	if (i->final) {
 		obj_free(t->status);
 		t->status = steal(i->final);
 		/* killed while it was cleaned up: once more */
@@ -194,13 +194,13 @@ static void unread_free(struct tasks *ts, struct task_unread *u)
 
 void tasks_unread_fini(struct tasks *ts)
 {
-	while (ts->unread != NULL)
+	while (ts->unread)
 		unread_free(ts, ts->unread);
 }
 
 static void read_later(struct tasks *ts)
 {
-	if (!ts->reading && ts->unread != NULL && !ts->closing)
+	if (!ts->reading && ts->unread && !ts->closing)
 		loop_timer_set(&ts->read_again, backoff_next(&ts->read_backoff));
 }
 
@@ -239,11 +239,11 @@ static void unread_ended(struct tasks *ts, struct task_unread *u, struct task *t
 	Gs__Task *row = steal(u->row);
 	bool unwanted = u->unwanted;
 
-	log_info("task %s: its notes are %s", u->id, t != NULL ? "read" : "damaged");
+	log_info("task %s: its notes are %s", u->id, t ? "read" : "damaged");
 	unread_free(ts, u);
-	if (row != NULL)
+	if (row)
 		tasks_assign(ts, row);
-	else if (t != NULL && unwanted)
+	else if (t && unwanted)
 		tasks_unassign(ts, t->id);
 	obj_free(row);
 	tasks_kick(ts);
@@ -255,7 +255,7 @@ static void reading_done(struct tasks *ts, struct reading *r)
 	cleanup_free char *containers = xasprintf("%s/crun", ts->w->run_dir);
 	struct err e = {0};
 
-	bug_if(u == NULL);
+	bug_if(!u);
 	if (r->err.code == 0) {
 		unread_ended(ts, u, adopt(ts, &r->intent));
 		backoff_reset(&ts->read_backoff);
@@ -296,7 +296,7 @@ static void read_next(struct tasks *ts)
 {
 	struct reading *r;
 
-	if (ts->unread == NULL || ts->reading)
+	if (!ts->unread || ts->reading)
 		return;
 	r = xcalloc(1, sizeof(*r));
 	r->ts = ts;
@@ -322,7 +322,7 @@ bool tasks_unread_assign(struct tasks *ts, const Gs__Task *row)
 {
 	struct task_unread *u = unread_find(ts, row->meta->id);
 
-	if (u == NULL)
+	if (!u)
 		return false;
 	obj_free(u->row);
 	u->row = obj_dup(row);
@@ -335,7 +335,7 @@ void tasks_unread_unassign(struct tasks *ts, const char *task_id)
 {
 	struct task_unread *u = unread_find(ts, task_id);
 
-	if (u == NULL)
+	if (!u)
 		return;
 	obj_free(u->row);
 	u->row = NULL;
@@ -364,9 +364,9 @@ bool tasks_unread_may_share(const struct tasks *ts, const Gs__Task *row)
 	const struct task_unread *u;
 
 	DL_FOREACH (ts->unread, u) {
-		if (u->row == NULL && row->n_volumes > 0)
+		if (!u->row && row->n_volumes > 0)
 			return true; /* nobody can say whose volumes it holds */
-		if (u->row != NULL &&
+		if (u->row &&
 		    (strcmp(u->row->slot_id, row->slot_id) == 0 || strcmp(u->row->name, row->name) == 0))
 			return true;
 	}
@@ -378,7 +378,7 @@ void tasks_unread_dump(const struct tasks *ts, struct buf *out)
 	const struct task_unread *u;
 
 	DL_FOREACH (ts->unread, u)
-		buf_printf(out, "task %s unread assigned=%d unwanted=%d\n", u->id, u->row != NULL,
+		buf_printf(out, "task %s unread assigned=%d unwanted=%d\n", u->id, u->row ? 1 : 0,
 			   u->unwanted);
 }
 

@@ -45,7 +45,7 @@ const char *task_step_name(enum task_step s)
 void task_touch(struct task *t)
 {
 	t->version++;
-	if (t->w->agent != NULL)
+	if (t->w->agent)
 		agent_report_soon(t->w->agent);
 }
 
@@ -54,7 +54,7 @@ void task_report(struct task *t, Gs__TaskState state, const char *message)
 	t->status->state = state;
 	t->status->since_ms = clock_wall_ms(&clock_real);
 	t->status->pid = (uint32_t)container_pid(t->container);
-	str_replace(&t->status->message, message != NULL ? message : "");
+	str_replace(&t->status->message, message ? message : "");
 	task_touch(t);
 }
 
@@ -87,7 +87,7 @@ static const char *exit_text(const struct task *t, char *text, size_t n)
 
 static void argv_free(struct task *t)
 {
-	for (size_t i = 0; t->argv != NULL && t->argv[i] != NULL; i++)
+	for (size_t i = 0; t->argv && t->argv[i]; i++)
 		free(t->argv[i]);
 	free(t->argv);
 	t->argv = NULL;
@@ -95,7 +95,7 @@ static void argv_free(struct task *t)
 
 static void drop_driver(struct task *t)
 {
-	if (t->driver_state != NULL)
+	if (t->driver_state)
 		t->driver->detach(t->driver_state);
 	t->driver_state = NULL;
 }
@@ -132,7 +132,7 @@ static uint64_t restart_wait_ms(const struct task *t)
 
 static void attempt_reset(struct task *t)
 {
-	if (t->container != NULL) {
+	if (t->container) {
 		t->untidy = t->attempt;
 		t->untidy_alive = !t->exited || !t->exit.known;
 		/* A file that it needs may be missing: made anew. */
@@ -157,7 +157,7 @@ static uint32_t attempt_next(const struct task *t)
 {
 	const Gs__TaskStatus *told = t->row->status;
 
-	return (told != NULL && told->attempt > t->attempt ? told->attempt : t->attempt) + 1;
+	return (told && told->attempt > t->attempt ? told->attempt : t->attempt) + 1;
 }
 
 /* The attempt is over and nobody wanted it stopped. */
@@ -174,7 +174,7 @@ static void attempt_over(struct task *t)
 		exit_text(t, text, sizeof(text));
 	t->status->exit_code = t->exited && t->exit.known ? t->exit.code : -1;
 	str_replace(&t->status->err, text);
-	if (t->driver_state != NULL && t->started)
+	if (t->driver_state && t->started)
 		t->driver->exited(t->driver_state);
 	if (!t->withdrawn && exit_is_final(t, &final)) {
 		finish(t, final, final == TASK_COMPLETE ? "finished" : text);
@@ -209,7 +209,7 @@ static void attempt_over(struct task *t)
  * service that was removed and made again at once has other slots, but the same names. */
 static bool slot_is_free(const struct task *t)
 {
-	for (const struct task *o = t->all->list; o != NULL; o = o->next)
+	for (const struct task *o = t->all->list; o; o = o->next)
 		if (o != t && o->step != STEP_CLEAN && o->step != STEP_NEW &&
 		    (strcmp(o->row->slot_id, t->row->slot_id) == 0 ||
 		     strcmp(o->row->name, t->row->name) == 0))
@@ -220,7 +220,7 @@ static bool slot_is_free(const struct task *t)
 static bool secrets_are_here(struct task *t)
 {
 	for (size_t i = 0; i < t->row->n_secrets; i++)
-		if (task_secret(t, t->row->secrets[i]->name) == NULL)
+		if (!task_secret(t, t->row->secrets[i]->name))
 			return false;
 	return true;
 }
@@ -239,7 +239,7 @@ static bool waits_for_unread(struct task *t)
 
 static void move_new(struct task *t)
 {
-	bool ready = t->w->net == NULL || netglue_ready(t->w->net, t->row);
+	bool ready = !t->w->net || netglue_ready(t->w->net, t->row);
 
 	if ((!t->adopt && waits_for_unread(t)) || !slot_is_free(t) ||
 	    (!t->adopt && (!ready || !secrets_are_here(t))))
@@ -271,8 +271,8 @@ static void hold(struct task *t)
 
 static void next_attempt(struct task *t)
 {
-	if (t->driver != NULL) {
-		if (t->driver_state == NULL)
+	if (t->driver) {
+		if (!t->driver_state)
 			t->driver_state = t->driver->attach(t);
 		hold(t);
 		return;
@@ -314,7 +314,7 @@ static void now_running(struct task *t, bool adopted)
 {
 	t->step = STEP_RUNNING;
 	t->started_mono_ms = clock_mono_ms(&clock_real);
-	if (t->driver != NULL && t->driver_state == NULL)
+	if (t->driver && !t->driver_state)
 		t->driver_state = t->driver->attach(t);
 	task_report(t, TASK_RUNNING, NULL);
 	if (adopted) {
@@ -323,7 +323,7 @@ static void now_running(struct task *t, bool adopted)
 	}
 	log_info("task %s: %s pid=%d id=%s attempt=%u", t->row->name, adopted ? "adopted" : "running",
 		 container_pid(t->container), t->id, t->attempt);
-	if (t->driver != NULL)
+	if (t->driver)
 		t->driver->running(t->driver_state, adopted);
 }
 
@@ -333,7 +333,7 @@ static void move_adopting(struct task *t)
 		t->adopt = false;
 		now_running(t, true);
 	} else if (t->exited || t->attempt_failed) {
-		bool ready = t->w->net == NULL || netglue_ready(t->w->net, t->row);
+		bool ready = !t->w->net || netglue_ready(t->w->net, t->row);
 
 		/* A new attempt needs what only the manager can tell: that it is wanted, secrets, addresses. */
 		if (!t->confirmed || !ready || !secrets_are_here(t))
@@ -357,7 +357,7 @@ static const Gs__GaleraPermit *permit_due(const struct task *t)
 {
 	const Gs__GaleraPermit *p = t->row->permit;
 
-	if (p == NULL || p->serial <= t->permit_serial || p->attempt != t->attempt)
+	if (!p || p->serial <= t->permit_serial || p->attempt != t->attempt)
 		return NULL;
 	if (p->mode == PERMIT_NONE && !p->prefetch && !p->withdraw)
 		return NULL;
@@ -379,7 +379,7 @@ static void move_held(struct task *t)
 {
 	const Gs__GaleraPermit *p = permit_due(t);
 
-	if (p == NULL || p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p))
+	if (!p || p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p))
 		return;
 	if (p->mode != PERMIT_NONE) { /* else to fetch ahead, it stays held */
 		t->step = STEP_PERMITTED;
@@ -439,14 +439,14 @@ static void move_running(struct task *t)
 		attempt_over(t);
 		return;
 	}
-	if (t->net == NET_NONE && t->w->net != NULL && netglue_ready(t->w->net, t->row)) {
+	if (t->net == NET_NONE && t->w->net && netglue_ready(t->w->net, t->row)) {
 		task_net_start(t);
 		return;
 	}
-	if (t->driver == NULL)
+	if (!t->driver)
 		return;
 	p = permit_due(t);
-	if (p != NULL && (p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p)))
+	if (p && (p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p)))
 		permit_hand_over(t, p);
 }
 
@@ -525,7 +525,7 @@ static bool move_stopping(struct task *t)
 			stopped(t);
 			return true;
 		}
-		if (t->driver_state != NULL) {
+		if (t->driver_state) {
 			t->step = STEP_DRAINING;
 			t->timer_due = false;
 			/* The drain has the grace for itself; a driver that hangs does not hold the stop up. */
@@ -616,7 +616,7 @@ static void move_once(struct task *t)
 		stopped(t);
 		return;
 	}
-	if (moves[t->step] != NULL)
+	if (moves[t->step])
 		moves[t->step](t);
 }
 
@@ -706,10 +706,10 @@ struct task *task_new(struct tasks *ts, const Gs__Task *row)
 	t->log_path = xasprintf("%s/log", t->state_dir);
 	t->driver = row->topology == TOPO_GALERA ? &galera_driver_ops : NULL;
 	/* Not from 1 when the managers were told of more: they take no report of an older attempt. */
-	task_set_attempt(t, row->status != NULL ? row->status->attempt + 1 : 1);
+	task_set_attempt(t, row->status ? row->status->attempt + 1 : 1);
 	loop_timer_init(&t->timer, ts->w->loop, on_timer, t);
 	t->next = ts->list;
-	if (t->next != NULL)
+	if (t->next)
 		t->next->prev = t;
 	ts->list = t;
 	return t;
@@ -729,11 +729,11 @@ void task_free(struct task *t)
 	drop_driver(t);
 	container_free(t->container);
 	argv_free(t);
-	if (t->prev != NULL)
+	if (t->prev)
 		t->prev->next = t->next;
 	else
 		t->all->list = t->next;
-	if (t->next != NULL)
+	if (t->next)
 		t->next->prev = t->prev;
 	tasks_kick(t->all);
 	for (size_t i = 0; i < t->n_volumes; i++) {
@@ -742,7 +742,7 @@ void task_free(struct task *t)
 	}
 	free(t->volumes);
 	bundle_free(t->bundle);
-	if (t->plan != NULL)
+	if (t->plan)
 		net_plan_free(t->plan);
 	obj_free(t->row);
 	obj_free(t->status);

@@ -60,7 +60,7 @@ static int mount_volume(struct prepare *p, const Gs__Mount *m, const char *optio
 	struct task_volume *v;
 	char *path;
 
-	if (spec.volume_id == NULL || !id_is_valid(spec.volume_id))
+	if (!spec.volume_id || !id_is_valid(spec.volume_id))
 		return err_set(&p->err, E_INVALID, "mount %s: no volume was assigned to it", m->target);
 	if (volume_prepare(&spec, &path, &p->err) < 0)
 		return err_wrap(&p->err, "mount %s", m->target);
@@ -77,7 +77,7 @@ static int mount_bind(struct prepare *p, const Gs__Mount *m, const char *options
 
 	if (stat(m->source, &st) < 0)
 		return err_set(&p->err, E_INVALID, "mount %s: %s is not on this host", m->target, m->source);
-	if (strncmp(m->target, "/etc/", 5) == 0 && p->bundle->lower == NULL &&
+	if (strncmp(m->target, "/etc/", 5) == 0 && !p->bundle->lower &&
 	    rootfs_etc_target(p->run_dir, m->target, S_ISDIR(st.st_mode), &p->err) < 0)
 		return p->err.code;
 	bundle_mount_add(p->bundle, m->source, m->target, "bind", options);
@@ -92,7 +92,7 @@ static int prepare_mounts(struct prepare *p)
 		char tmpfs[96] = "nosuid,nodev,mode=1777";
 		int rc = 0;
 
-		if (m->target[0] != '/' || strstr(m->target, "/../") != NULL)
+		if (m->target[0] != '/' || strstr(m->target, "/../"))
 			return err_set(&p->err, E_INVALID, "mount target %s: must be an absolute path",
 				       m->target);
 		if (m->type == MOUNT_VOLUME)
@@ -156,7 +156,7 @@ static void prepare_work(void *arg)
 {
 	struct prepare *p = arg;
 
-	if (prepare_files(p) == 0 && p->plan != NULL)
+	if (prepare_files(p) == 0 && p->plan)
 		net_attach(p->plan, &p->err);
 }
 
@@ -203,7 +203,7 @@ static void prepare_back(void *arg)
 	t->prepare_err = p->err;
 	t->prepare_done = true;
 	t->prepared = p->err.code == 0;
-	if (p->plan != NULL)
+	if (p->plan)
 		t->net = p->err.code == 0 ? NET_DONE : NET_NONE;
 	obj_free(p->row);
 	free(p->state_dir);
@@ -231,8 +231,8 @@ void task_prepare_start(struct task *t)
 	p->volumes_dir = xasprintf("%s/volumes", t->w->dir);
 	p->boot_id = xstrdup(t->w->boot_id);
 	p->bundle = bundle_new();
-	if (t->w->net != NULL && netglue_ready(t->w->net, t->row)) {
-		if (t->plan == NULL)
+	if (t->w->net && netglue_ready(t->w->net, t->row)) {
+		if (!t->plan)
 			t->plan = net_plan_new(t->w->net, t->row);
 		p->plan = t->plan;
 		t->net = NET_BUSY;
@@ -272,7 +272,7 @@ void task_net_start(struct task *t)
 	struct attach *a = xcalloc(1, sizeof(*a));
 
 	a->t = t;
-	if (t->plan == NULL)
+	if (!t->plan)
 		t->plan = net_plan_new(t->w->net, t->row);
 	net_plan_process(t->plan, container_pid(t->container));
 	t->net = NET_BUSY;
@@ -302,9 +302,9 @@ static void launch_work(void *arg)
 	if (fs_mkdir(l->bundle_dir, 0700, &l->err) < 0)
 		return;
 	f = fopen(path, "we");
-	if (f == NULL || fputs(l->config, f) < 0 || fflush(f) != 0)
+	if (!f || fputs(l->config, f) < 0 || fflush(f) != 0)
 		err_errno(&l->err, errno, "write %s", path);
-	if (f != NULL)
+	if (f)
 		fclose(f);
 }
 
@@ -338,8 +338,8 @@ static int config_format(struct task *t, char **ret, struct err *e)
 		.hostname = row_hostname(t->row),
 		.netns_path = t->netns_path,
 		.cgroup_path = t->cgroup_path,
-		.nano_cpus = s->limits != NULL ? s->limits->nano_cpus : 0,
-		.memory_bytes = s->limits != NULL ? s->limits->memory_bytes : 0,
+		.nano_cpus = s->limits ? s->limits->nano_cpus : 0,
+		.memory_bytes = s->limits ? s->limits->memory_bytes : 0,
 		.pids = s->limit_pids,
 	};
 
@@ -360,7 +360,7 @@ void task_launch_start(struct task *t)
 	struct launch *l = xcalloc(1, sizeof(*l));
 
 	t->launch_done = false;
-	if (t->argv == NULL)
+	if (!t->argv)
 		argv_from_spec(t);
 	l->t = t;
 	l->attempt = t->attempt;
@@ -377,10 +377,10 @@ int task_container_spec(struct task *t, struct container_spec *ret, char **ret_b
 		.id = t->container_id,
 		.bundle_dir = *ret_bundle,
 		.log_path = t->log_path,
-		.lower = t->bundle != NULL ? t->bundle->lower : NULL,
-		.upper = t->bundle != NULL ? t->bundle->upper : NULL,
-		.work = t->bundle != NULL ? t->bundle->work : NULL,
-		.rootfs = t->bundle != NULL ? t->bundle->rootfs : NULL,
+		.lower = t->bundle ? t->bundle->lower : NULL,
+		.upper = t->bundle ? t->bundle->upper : NULL,
+		.work = t->bundle ? t->bundle->work : NULL,
+		.rootfs = t->bundle ? t->bundle->rootfs : NULL,
 		.arg = t,
 	};
 	return 0;
@@ -439,7 +439,7 @@ void task_intent_save(struct task *t)
 
 void task_hosts_write(struct task *t)
 {
-	cleanup_free char *lines = t->w->net != NULL ? netglue_hosts(t->w->net, t->row) : NULL;
+	cleanup_free char *lines = t->w->net ? netglue_hosts(t->w->net, t->row) : NULL;
 
 	/* A line or two on tmpfs; a failure leaves the old names. */
 	rootfs_hosts_write(t->run_dir, row_hostname(t->row), lines, NULL);
@@ -461,7 +461,7 @@ static void reap_tools(const char *run_dir, const char *id, const char *cgroup_p
 	DIR *d = opendir(crun);
 	struct dirent *entry;
 
-	while (d != NULL && (entry = readdir(d)) != NULL) {
+	while (d && (entry = readdir(d))) {
 		cleanup_free char *cgroup = NULL;
 
 		if (strncmp(entry->d_name, id, len) != 0 || strncmp(entry->d_name + len, "tool", 4) != 0)
@@ -470,7 +470,7 @@ static void reap_tools(const char *run_dir, const char *id, const char *cgroup_p
 				   entry->d_name);
 		runtime_reap(run_dir, CRUN, entry->d_name, cgroup);
 	}
-	if (d != NULL)
+	if (d)
 		closedir(d);
 }
 
@@ -558,7 +558,7 @@ void task_tidy_start(struct task *t)
 {
 	struct tidy *d = tidy_new(t);
 
-	if (d != NULL)
+	if (d)
 		loop_work(t->w->loop, tidy_work, tidy_back, d);
 }
 
@@ -578,19 +578,19 @@ static void clean_work(void *arg)
 {
 	struct clean *c = arg;
 
-	if (c->final != NULL)
+	if (c->final)
 		intent_save_final(c->state_dir, c->final, NULL);
 	if (c->alive)
 		runtime_reap(c->base_run, c->crun, c->id, c->cgroup);
 	else
 		runtime_clean(c->base_run, c->id, c->cgroup);
 	reap_tools(c->base_run, c->id, c->cgroup);
-	if (c->tidy != NULL)
+	if (c->tidy)
 		tidy_work(c->tidy);
-	if (c->plan != NULL)
+	if (c->plan)
 		net_detach(c->plan);
 	fs_remove_all(c->run_dir, NULL);
-	if (c->final == NULL)
+	if (!c->final)
 		fs_remove_all(c->state_dir, NULL);
 }
 
@@ -599,12 +599,12 @@ static void clean_back(void *arg)
 	struct clean *c = arg;
 	struct task *t = c->t;
 
-	if (c->final != NULL && !t->assigned) /* that came while we cleaned */
+	if (c->final && !t->assigned) /* that came while we cleaned */
 		task_forget(t);
-	if (c->plan != NULL)
+	if (c->plan)
 		net_plan_free(c->plan);
 	obj_free(c->final);
-	if (c->tidy != NULL)
+	if (c->tidy)
 		tidy_back(c->tidy);
 	free(c->run_dir);
 	free(c->state_dir);
@@ -632,8 +632,8 @@ void task_clean_start(struct task *t)
 	c->cgroup = xstrdup(t->cgroup_path);
 	c->crun = xstrdup(CRUN);
 	/* Of one that was adopted as final nobody knows how far the clean-up had come. */
-	c->alive = t->container != NULL ? !t->exited || !t->exit.known : t->adopt;
-	if (t->plan == NULL && t->w->net != NULL)
+	c->alive = t->container ? !t->exited || !t->exit.known : t->adopt;
+	if (!t->plan && t->w->net)
 		t->plan = net_plan_new(t->w->net, t->row);
 	c->plan = steal(t->plan);
 	c->tidy = tidy_new(t);

@@ -17,11 +17,11 @@ static void on_kick(void *arg)
 	struct tasks *ts = arg;
 	struct task *next;
 
-	for (struct task *t = ts->list; t != NULL; t = next) {
+	for (struct task *t = ts->list; t; t = next) {
 		next = t->next;
 		task_move(t);
 	}
-	if (ts->stopped != NULL && ts->list == NULL) {
+	if (ts->stopped && !ts->list) {
 		void (*stopped)(void *) = ts->stopped;
 
 		ts->stopped = NULL;
@@ -46,7 +46,7 @@ static void on_timer_closed(void *arg)
 
 	if (--ts->handles > 0)
 		return;
-	while (ts->secrets != NULL) {
+	while (ts->secrets) {
 		struct task_secret *s = ts->secrets;
 
 		ts->secrets = s->next;
@@ -59,10 +59,10 @@ static void on_timer_closed(void *arg)
 
 void tasks_free(struct tasks *ts)
 {
-	if (ts == NULL)
+	if (!ts)
 		return;
 	ts->closing = true;
-	while (ts->list != NULL && !ts->list->busy)
+	while (ts->list && !ts->list->busy)
 		task_free(ts->list);
 	loop_timer_close(&ts->read_again, on_timer_closed);
 	loop_timer_close(&ts->kick, on_timer_closed);
@@ -78,7 +78,7 @@ struct task *tasks_find(struct tasks *ts, const char *task_id)
 {
 	struct task *t = ts->list;
 
-	while (t != NULL && strcmp(t->id, task_id) != 0)
+	while (t && strcmp(t->id, task_id) != 0)
 		t = t->next;
 	return t;
 }
@@ -93,7 +93,7 @@ static void refuse(struct tasks *ts, const Gs__Task *row, const struct err *why)
 
 	log_warn("task %s: rejected: %s", row->meta->id, why->msg);
 	str_replace(&copy->name, row->meta->id);
-	if (copy->spec == NULL)
+	if (!copy->spec)
 		copy->spec = obj_new(&gs__task_spec__descriptor);
 	t = task_new(ts, copy);
 	t->assigned = t->marked = t->confirmed = true;
@@ -108,15 +108,15 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	struct task *t;
 	uint32_t grace;
 
-	if (row->meta == NULL || !id_is_valid(row->meta->id) || ts->leaving || tasks_unread_assign(ts, row))
+	if (!row->meta || !id_is_valid(row->meta->id) || ts->leaving || tasks_unread_assign(ts, row))
 		return;
 	task_row_check(row, &bad);
 	t = tasks_find(ts, row->meta->id);
-	if (t == NULL && bad.code != 0) {
+	if (!t && bad.code != 0) {
 		refuse(ts, row, &bad);
 		return;
 	}
-	if (t == NULL) {
+	if (!t) {
 		t = task_new(ts, row);
 		t->assigned = t->marked = t->confirmed = true;
 		task_report(t, TASK_ACCEPTED, NULL);
@@ -138,7 +138,7 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	t->row = obj_dup(row);
 	if (task_grace_ms(t) < grace)
 		task_hurry(t);
-	if (t->driver_state != NULL && t->driver->spec_changed != NULL)
+	if (t->driver_state && t->driver->spec_changed)
 		t->driver->spec_changed(t->driver_state);
 	/* Our own status comes back with the row; only what changes how it runs is worth a write. */
 	if (t->step > STEP_PREPARING && t->step < STEP_FINAL && row->desired > TASK_RUNNING)
@@ -159,13 +159,13 @@ void tasks_unassign(struct tasks *ts, const char *task_id)
 	struct task *t = tasks_find(ts, task_id);
 
 	tasks_unread_unassign(ts, task_id);
-	if (t != NULL)
+	if (t)
 		unassign(t);
 }
 
 void tasks_set_begin(struct tasks *ts)
 {
-	for (struct task *t = ts->list; t != NULL; t = t->next)
+	for (struct task *t = ts->list; t; t = t->next)
 		t->marked = false;
 	tasks_unread_set_begin(ts);
 	ts->in_set = true;
@@ -175,7 +175,7 @@ void tasks_set_end(struct tasks *ts)
 {
 	struct task *next;
 
-	for (struct task *t = ts->list; ts->in_set && t != NULL; t = next) {
+	for (struct task *t = ts->list; ts->in_set && t; t = next) {
 		next = t->next;
 		if (!t->marked)
 			unassign(t);
@@ -188,7 +188,7 @@ void tasks_set_end(struct tasks *ts)
 
 void tasks_secret_remove(struct tasks *ts, const char *secret_id)
 {
-	for (struct task_secret **p = &ts->secrets; *p != NULL; p = &(*p)->next) {
+	for (struct task_secret **p = &ts->secrets; *p; p = &(*p)->next) {
 		struct task_secret *s = *p;
 
 		if (strcmp(s->row->meta->id, secret_id) != 0)
@@ -204,7 +204,7 @@ void tasks_secret_set(struct tasks *ts, const Gs__Secret *secret)
 {
 	struct task_secret *s;
 
-	if (secret->meta == NULL)
+	if (!secret->meta)
 		return;
 	tasks_secret_remove(ts, secret->meta->id);
 	s = xcalloc(1, sizeof(*s));
@@ -216,7 +216,7 @@ void tasks_secret_set(struct tasks *ts, const Gs__Secret *secret)
 
 void tasks_hosts_changed(struct tasks *ts)
 {
-	for (struct task *t = ts->list; t != NULL; t = t->next)
+	for (struct task *t = ts->list; t; t = t->next)
 		if (t->prepared && t->step < STEP_FINAL)
 			task_hosts_write(t);
 }
@@ -230,7 +230,7 @@ static bool is_pending(const struct task *t)
 
 void tasks_report_anew(struct tasks *ts)
 {
-	for (struct task *t = ts->list; t != NULL; t = t->next) {
+	for (struct task *t = ts->list; t; t = t->next) {
 		t->seqno_sent = -1;
 		if (!task_state_is_final(t->status->state))
 			t->acked = 0;
@@ -253,7 +253,7 @@ size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req)
 {
 	size_t bytes = 0;
 
-	for (struct task *t = ts->list; t != NULL; t = t->next) {
+	for (struct task *t = ts->list; t; t = t->next) {
 		Gs__TaskReport *r;
 
 		if (req->n_tasks >= TASKS_REPORT_MAX || req->n_seqnos >= TASKS_REPORT_MAX ||
@@ -274,7 +274,7 @@ size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req)
 
 void tasks_reported(struct tasks *ts, bool ok)
 {
-	for (struct task *t = ts->list; t != NULL; t = t->next) {
+	for (struct task *t = ts->list; t; t = t->next) {
 		if (ok && t->sent != 0)
 			t->acked = t->sent;
 		t->sent = 0;
@@ -285,11 +285,11 @@ void tasks_reported(struct tasks *ts, bool ok)
  * away, so that mending ends. */
 static bool mend(Gs__TaskStatus *s, int code)
 {
-	if (code == E_LIMIT && s->view != NULL) {
+	if (code == E_LIMIT && s->view) {
 		obj_set(&s->view, NULL);
 		return true;
 	}
-	if (s->evidence != NULL) {
+	if (s->evidence) {
 		obj_set(&s->evidence, NULL);
 		return true;
 	}
@@ -300,7 +300,7 @@ void tasks_report_refused(struct tasks *ts, const Gs__TaskRefusal *r)
 {
 	struct task *t = tasks_find(ts, r->task_id);
 
-	if (t == NULL || r->code == E_STALE_VERSION)
+	if (!t || r->code == E_STALE_VERSION)
 		return;
 	log_error("task %s: the managers refuse its report: %s", t->row->name, r->message);
 	if (!mend(t->status, r->code))
@@ -311,7 +311,7 @@ void tasks_report_refused(struct tasks *ts, const Gs__TaskRefusal *r)
 
 bool tasks_report_pending(const struct tasks *ts)
 {
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		if (is_pending(t))
 			return true;
 	return false;
@@ -324,7 +324,7 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), v
 	ts->leaving = true;
 	ts->stopped = done;
 	ts->stopped_arg = arg;
-	for (struct task *t = ts->list; t != NULL; t = t->next) {
+	for (struct task *t = ts->list; t; t = t->next) {
 		t->stop_all = true;
 		t->stop_all_grace_ms = grace;
 	}
@@ -333,9 +333,9 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), v
 
 bool tasks_net_settled(const struct tasks *ts)
 {
-	if (ts->unread != NULL)
+	if (ts->unread)
 		return false; /* it may run, and nobody can say with which legs */
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		/* An attempt that has ended needs no legs; its namespace is kept for the next one. */
 		if (t->step != STEP_CLEAN &&
 		    ((t->adopt && !t->exited && !t->attempt_failed) || t->net == NET_BUSY ||
@@ -348,11 +348,11 @@ void tasks_netns_list(const struct tasks *ts, char ***ret, size_t *ret_n)
 {
 	size_t n = 0;
 
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		n++;
 	*ret = xcalloc(n + 1, sizeof(**ret));
 	*ret_n = 0;
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		if (t->step != STEP_CLEAN)
 			(*ret)[(*ret_n)++] = xstrdup(t->row->name);
 }
@@ -361,7 +361,7 @@ size_t tasks_running(const struct tasks *ts)
 {
 	size_t n = 0;
 
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		n += t->step < STEP_FINAL;
 	return n;
 }
@@ -374,7 +374,7 @@ bool tasks_busy(const struct tasks *ts)
 void tasks_dump(const struct tasks *ts, struct buf *out)
 {
 	tasks_unread_dump(ts, out);
-	for (const struct task *t = ts->list; t != NULL; t = t->next)
+	for (const struct task *t = ts->list; t; t = t->next)
 		buf_printf(out,
 			   "task %s %s step=%s attempt=%u pid=%d crashes=%u assigned=%d version=%llu "
 			   "acked=%llu\n",
@@ -385,13 +385,13 @@ void tasks_dump(const struct tasks *ts, struct buf *out)
 
 void tasks_each_log(struct tasks *ts, void (*visit)(struct task *t, const char *path, void *arg), void *arg)
 {
-	for (struct task *t = ts->list; t != NULL; t = t->next)
+	for (struct task *t = ts->list; t; t = t->next)
 		if (t->step == STEP_RUNNING)
 			visit(t, t->log_path, arg);
 }
 
 void task_log_reopen(struct task *t)
 {
-	if (t->container != NULL)
+	if (t->container)
 		container_reopen_log(t->container);
 }

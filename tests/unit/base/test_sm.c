@@ -294,7 +294,7 @@ static void test_trace_keeps_the_last_moves(void **state)
 	sm_go(&d.sm, DOOR_OPEN);
 	sm_trace_dump(&out);
 	text = buf_text(&out);
-	for (const char *p = text; (p = strchr(p, '\n')) != NULL; p++)
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
 		lines++;
 	assert_int_equal(lines, SM_TRACE_MAX);
 	text[strlen(text) - 1] = 0;

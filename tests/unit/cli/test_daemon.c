@@ -84,27 +84,27 @@ static void on_watch(struct rpc_call *call, const ProtobufCMessage *req, void *a
 	static uv_timer_t timer;
 	struct err e = {0};
 
-	if (!strcmp(ref, "unknown")) {
+	if (strcmp(ref, "unknown") == 0) {
 		err_set(&e, E_NOT_FOUND, "no service unknown");
 		rpc_fail(call, &e);
 		return;
 	}
 	send_detail(call, TASK_PREPARING, "");
-	if (!strcmp(ref, "rejected"))
+	if (strcmp(ref, "rejected") == 0)
 		send_detail(call, TASK_REJECTED, "no such image");
-	if (!strcmp(ref, "web")) {
+	if (strcmp(ref, "web") == 0) {
 		send_detail(call, TASK_STARTING, "");
 		send_detail(call, TASK_RUNNING, "");
 	}
-	if (!strcmp(ref, "slow"))
+	if (strcmp(ref, "slow") == 0)
 		return;
-	if (!strcmp(ref, "flapping")) {
+	if (strcmp(ref, "flapping") == 0) {
 		timer.data = call;
 		uv_timer_init(arg, &timer);
 		uv_timer_start(&timer, on_attempt, 0, 50);
 		rpc_call_on_cancel(call, on_nobody_waits, &timer);
 	}
-	if (!strcmp(ref, "going")) {
+	if (strcmp(ref, "going") == 0) {
 		timer.data = call;
 		uv_timer_init(arg, &timer);
 		uv_timer_start(&timer, on_end, 50, 0);
@@ -160,11 +160,11 @@ static void serve(const char *name, unsigned service, int ready)
 
 	uv_loop_init(&loop);
 	for (unsigned i = 0; i < d->n_methods; i++) {
-		if (!strcmp(d->methods[i].name, "WatchService"))
+		if (strcmp(d->methods[i].name, "WatchService") == 0)
 			handlers[i] = on_watch;
-		if (!strcmp(d->methods[i].name, "CreateService"))
+		if (strcmp(d->methods[i].name, "CreateService") == 0)
 			handlers[i] = on_create;
-		if (!strcmp(d->methods[i].name, "Status"))
+		if (strcmp(d->methods[i].name, "Status") == 0)
 			handlers[i] = on_status;
 	}
 	if (rpc_server_new(&loop, &config, &s) < 0)

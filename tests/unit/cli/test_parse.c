@@ -74,7 +74,7 @@ static void times(void **state)
 					  "1e9",
 					  "2026-11-20T14:47:33+99:00"};
 	int64_t ms;
-	struct err e;
+	struct err e = {0};
 
 	setenv("TZ", "FIVE5", 1);
 	tzset();

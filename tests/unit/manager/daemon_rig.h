@@ -197,7 +197,7 @@ static inline void *rig_call(struct rig *r, unsigned method, const void *req, st
 
 static inline void *rig_call_ok(struct rig *r, unsigned method, const void *req)
 {
-	struct err e;
+	struct err e = {0};
 	void *resp = rig_call(r, method, req, &e);
 
 	if (!resp)
@@ -247,7 +247,7 @@ static inline char *rig_text(const ProtobufCBinaryData *d)
 static inline struct rig *rig_with_spec(Gs__ClusterSpec *spec)
 {
 	struct rig *r = rig_new();
-	struct err e;
+	struct err e = {0};
 	Gs__InitClusterResponse *resp;
 
 	r->spec = spec;

@@ -16,7 +16,7 @@ static void test_before_init(void **state)
 {
 	struct rig *r = rig_new();
 	Gs__Empty req = GS__EMPTY__INIT;
-	struct err e;
+	struct err e = {0};
 
 	assert_null(rig_call(r, CONTROL_LIST_NODES, &req, &e));
 	assert_int_equal(e.code, E_NOT_MANAGER);
@@ -53,7 +53,7 @@ static void test_init_twice(void **state)
 	struct rig *r = rig_with_cluster();
 	Gs__InitClusterResponse *again;
 	char own[ID_LEN + 1];
-	struct err e;
+	struct err e = {0};
 
 	again = rig_init_call(r, r->addr, &e); /* the answer was lost: the same node may ask again */
 	assert_non_null(again);
@@ -189,7 +189,7 @@ static void test_m9_snapshot_interval(void **state)
 static void test_init_bad_input(void **state)
 {
 	struct rig *r = rig_new();
-	struct err e;
+	struct err e = {0};
 
 	assert_null(rig_init_call(r, "not-an-address", &e));
 	assert_non_null(strstr(e.msg, "--advertise-addr"));
@@ -216,7 +216,7 @@ static void test_join(void **state)
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL;
 	Gs__IssueResponse *a, *again, *b;
-	struct err e;
+	struct err e = {0};
 
 	a = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	if (!a)
@@ -241,7 +241,7 @@ static void test_join_refused(void **state)
 	cleanup_free char *worker = rig_token(r, false), *manager = rig_token(r, true), *key = NULL,
 			  *rotated = NULL;
 	Gs__JoinTokensRequest rotate = GS__JOIN_TOKENS_REQUEST__INIT;
-	struct err e;
+	struct err e = {0};
 
 	assert_null(rig_join(r, manager, REQUEST_A, "docker2.local", &key, &e));
 	assert_non_null(strstr(e.msg, "several come later"));
@@ -266,7 +266,7 @@ static void test_token_expiry(void **state)
 	cleanup_free char *worker = rig_token(r, false), *manager = rig_token(r, true);
 	const Gs__Cluster *c = store_cluster(r->m.store);
 	int64_t now = clock_wall_ms(&clock_real);
-	struct err e;
+	struct err e = {0};
 	Gs__Role role;
 
 	assert_int_equal(ca_token_check(c, worker, now + (1ll << 40), &role, &e), 0);
@@ -289,7 +289,7 @@ static void test_roles(void **state)
 	struct tls_identity *identity;
 	Gs__IssueResponse *a;
 	struct rpc_client *c;
-	struct err e;
+	struct err e = {0};
 
 	a = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	cert = rig_text(&a->worker_cert_pem);
@@ -327,7 +327,7 @@ static void test_renew(void **state)
 	struct tls_identity *identity;
 	Gs__RenewResponse *resp;
 	struct rpc_client *c;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_csr_new(r->key_pem, "", &csr, NULL), 0);
 	req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
@@ -431,7 +431,7 @@ static void test_strangers_are_limited(void **state)
 	rig_dial(r, identity, &c);
 	for (int i = 0; i < 500; i++) {
 		resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
-		allowed += resp != NULL;
+		allowed += resp ? 1 : 0;
 		obj_free(resp);
 	}
 	assert_in_range(allowed, 1, 100);
@@ -463,7 +463,7 @@ static void test_M3a_certificate_and_issue(void **state)
 	struct tls_identity *identity;
 	Gs__IssueResponse *joined;
 	struct rpc_client *c;
-	struct err e;
+	struct err e = {0};
 	int allowed = 0;
 
 	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
@@ -482,7 +482,7 @@ static void test_M3a_certificate_and_issue(void **state)
 	for (int i = 0; i < 500; i++) {
 		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
 
-		allowed += resp != NULL;
+		allowed += resp ? 1 : 0;
 		obj_free(resp);
 	}
 	assert_in_range(allowed, 1, 100);
@@ -578,7 +578,7 @@ static void test_M3a_node_with_many_certificates_is_removed(void **state)
 	struct tx *tx = tx_new(r->m.store);
 	const Gs__NodeCert *cert;
 	Gs__IssueResponse *joined;
-	struct err e;
+	struct err e = {0};
 
 	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	for (int i = 0; i < 20000; i++) {

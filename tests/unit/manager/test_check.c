@@ -173,7 +173,7 @@ static void labels(void **state)
 	Gs__Label l = GS__LABEL__INIT,
 		  *list[] = {&l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l, &l};
 	char longest[4097];
-	struct err e;
+	struct err e = {0};
 
 	memset(longest, 'a', sizeof(longest));
 	longest[4096] = '\0';
@@ -200,7 +200,7 @@ static void constraints(void **state)
 	static const char *const bad[] = {"node.role==boss", "node.role==",        "node.role==managers",
 					  "node.ip==here",   "node.id=x",          "node.id==\n",
 					  "node.labels.==x", "node.labels.x==\xff"};
-	struct err e;
+	struct err e = {0};
 
 	for (size_t i = 0; i < array_size(good); i++)
 		if (check_constraint(good[i], &e))
@@ -217,7 +217,7 @@ static void address_pools(void **state)
 					  "fd00::/8",    "nonsense"};
 	static const char *const good[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"};
 	Gs__ClusterSpec s = GS__CLUSTER_SPEC__INIT;
-	struct err e;
+	struct err e = {0};
 
 	for (size_t i = 0; i < array_size(bad) + array_size(good); i++) {
 		bool is_bad = i < array_size(bad);

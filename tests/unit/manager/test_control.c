@@ -62,7 +62,7 @@ static void refused(struct rig *r, Gs__ServiceSpec *take_spec, const char *text)
 
 static void test_names_and_images(void **state)
 {
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(check_name("service", "db-1.a_b", &e), 0);
 	assert_int_equal(check_name("service", "", &e), E_INVALID);
@@ -82,7 +82,7 @@ static void test_networks(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
-	struct err e;
+	struct err e = {0};
 	cleanup_free char *id = create_network(r, "dbnet", "10.9.0.0/24", &e);
 
 	assert_non_null(id);
@@ -105,7 +105,7 @@ static void test_services_refused(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	Gs__ServiceSpec *s;
-	struct err e;
+	struct err e = {0};
 	free(create_network(r, "dbnet", NULL, &e));
 
 	refused(r, plain_spec("bad name", 1), "service name");
@@ -138,7 +138,7 @@ static void test_galera_that_cannot_be(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	Gs__ServiceSpec *s;
-	struct err e;
+	struct err e = {0};
 	free(create_network(r, "dbnet", NULL, &e));
 
 	s = galera_spec("db", 1, "dbnet");
@@ -173,7 +173,7 @@ static void test_bad_specs_refused(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	Gs__ServiceSpec *s;
-	struct err e;
+	struct err e = {0};
 
 	s = plain_spec("web", 1);
 	str_replace(&s->task->hostname, "\xff");
@@ -199,7 +199,7 @@ static void test_bad_specs_refused(void **state)
 static void test_used_up_pool_is_told(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	struct err e;
+	struct err e = {0};
 	Gs__Cluster *c = obj_dup(store_cluster(r->m.store));
 	struct tx *tx = tx_new(r->m.store);
 
@@ -263,8 +263,8 @@ static void test_m8_service_meets_network_removal(void **state)
 		rig_call_both(r, methods, reqs, e);
 		assert_int_equal(e[0].code, 0);
 		assert_int_equal(e[1].code, create_first ? E_IN_USE : E_NOT_FOUND);
-		assert_int_equal(store_find(r->m.store, OBJ_NETWORK, net, &e[0]) != NULL, create_first);
-		assert_int_equal(store_find(r->m.store, OBJ_SERVICE, name, &e[0]) != NULL, create_first);
+		assert_int_equal(store_find(r->m.store, OBJ_NETWORK, net, &e[0]), create_first);
+		assert_int_equal(store_find(r->m.store, OBJ_SERVICE, name, &e[0]), create_first);
 		obj_free(create.spec);
 	}
 	rig_free(r);
@@ -362,7 +362,7 @@ static void test_session_streams_assignments(void **state)
 	Gs__TaskReport tr = GS__TASK_REPORT__INIT, *trs[1] = {&tr};
 	Gs__TaskStatus status = GS__TASK_STATUS__INIT;
 	Gs__AssignmentItem *item;
-	struct err e;
+	struct err e = {0};
 	size_t at;
 
 	worker_wait_kind(w, SESSION_COMPLETE);
@@ -426,7 +426,7 @@ static void test_galera_create(void **state)
 	Gs__Empty empty = GS__EMPTY__INIT;
 	Gs__ServiceDetail *d;
 	Gs__DumpResponse *dump;
-	struct err e;
+	struct err e = {0};
 	cleanup_free char *net = create_network(r, "dbnet", NULL, &e);
 
 	wait_ready(r);
@@ -483,7 +483,7 @@ static void test_watch_scale_remove(void **state)
 				     .on_event = on_detail,
 				     .done = on_watch_done,
 				     .arg = &seen};
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
 	watch.ref = scale.ref = ref.ref = "web";

@@ -454,7 +454,7 @@ static void expect_permit(struct world *w, unsigned i, struct words *l)
 			want_flag(w, "genesis", strcmp(p->genesis_sha256, next(w, l, "hash")) == 0, true);
 		else if (take(l, "peer"))
 			want_flag(w, "peer",
-				  p->n_genesis_peers && !strcmp(p->genesis_peers[0], next(w, l, "peer")),
+				  p->n_genesis_peers && strcmp(p->genesis_peers[0], next(w, l, "peer")) == 0,
 				  true);
 		else if (take(l, "force-sst"))
 			want_flag(w, "force-sst", p->force_sst, wanted);

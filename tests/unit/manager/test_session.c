@@ -5,7 +5,7 @@
 /* A service of one task on this node; its id. */
 static char *one_task(struct rig *r, struct worker *w)
 {
-	struct err e;
+	struct err e = {0};
 
 	worker_wait_kind(w, SESSION_COMPLETE);
 	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
@@ -174,7 +174,7 @@ static size_t lines_with(const char *path, const char *word)
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f))
-		n += strstr(line, word) != NULL;
+		n += strstr(line, word) ? 1 : 0;
 	fclose(f);
 	return n;
 }

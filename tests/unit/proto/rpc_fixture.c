@@ -19,7 +19,7 @@
 
 void pki_init(struct pki *p, const char *cluster_id)
 {
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_root_new(cluster_id, &p->ca, &p->ca_key, &e), 0);
 	assert_int_equal(tls_cert_digest(p->ca, p->digest, &e), 0);
@@ -35,7 +35,7 @@ struct tls_identity *pki_identity(const struct pki *p, const char *node)
 {
 	cleanup_free char *key = NULL, *csr = NULL, *cert = NULL;
 	struct tls_identity *id;
-	struct err e;
+	struct err e = {0};
 	char serial[33];
 	int64_t not_after;
 	struct tls_issue in = {.ca_cert_pem = p->ca,
@@ -167,7 +167,7 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *req, void
 static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
 	struct fixture *f = arg;
-	struct err e;
+	struct err e = {0};
 
 	err_set(&e, f->refusal ? f->refusal : E_NOT_MANAGER, "not here");
 	rpc_fail(call, &e);
@@ -220,7 +220,7 @@ int fixture_setup(void **state)
 	struct fixture *f = xcalloc(1, sizeof(*f));
 	struct rpc_server_config config = {
 		.authorise = authorise, .on_conn = on_conn, .arg = f, .cluster_id = "swarm"};
-	struct err e;
+	struct err e = {0};
 
 	config.gid_group = fixture_group;
 	config.hello_ms = fixture_hello_ms;
@@ -256,7 +256,7 @@ static void on_server_closed(void *arg)
 int fixture_teardown(void **state)
 {
 	struct fixture *f = *state;
-	struct err e;
+	struct err e = {0};
 
 	if (!f->server_closed) {
 		rpc_server_close(f->server, on_server_closed, f);
@@ -354,7 +354,7 @@ static void on_done(const ProtobufCMessage *resp, const struct err *e, void *arg
 	struct answer *a = arg;
 
 	a->done++;
-	a->has_resp = resp != NULL;
+	a->has_resp = resp;
 	if (e)
 		a->err = *e;
 	if (resp && resp->descriptor == &gs__ping_response__descriptor)

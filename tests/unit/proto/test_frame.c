@@ -19,7 +19,7 @@ static struct buf sample(void)
 	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
 	Gs__Hello hello = GS__HELLO__INIT;
 	struct buf b = {0};
-	struct err e;
+	struct err e = {0};
 
 	h.call = 77;
 	h.kind = FRAME_EVENT;
@@ -32,7 +32,7 @@ static void test_round_trip(void **state)
 {
 	struct buf b = sample();
 	struct frame f;
-	struct err e;
+	struct err e = {0};
 	Gs__Hello *hello;
 
 	buf_append(&b, "next", 4); /* what follows is left alone */
@@ -50,7 +50,7 @@ static void test_every_cut_is_incomplete(void **state)
 {
 	struct buf b = sample();
 	struct frame f;
-	struct err e;
+	struct err e = {0};
 
 	for (size_t i = 0; i < b.len; i++) {
 		cleanup_free uint8_t *exact =
@@ -64,7 +64,7 @@ static void test_every_cut_is_incomplete(void **state)
 static void test_limits(void **state)
 {
 	struct frame f;
-	struct err e;
+	struct err e = {0};
 	static const uint8_t large[] = {0, 0x40, 0, 1, 0, 0}, head[] = {0, 0, 2, 0, 1, 1, 0},
 			     lie[] = {0, 0, 0, 1, 0, 2, 0};
 	static const uint8_t bad[] = {0, 0, 0, 1, 0, 1, 0xff};
@@ -82,7 +82,7 @@ static void test_too_large_to_send(void **state)
 	Gs__DumpResponse m = GS__DUMP_RESPONSE__INIT;
 	cleanup_free char *text = xmalloc(FRAME_MAX + 1);
 	struct buf b = {0};
-	struct err e;
+	struct err e = {0};
 
 	memset(text, 'x', FRAME_MAX);
 	text[FRAME_MAX] = 0;
@@ -97,7 +97,7 @@ static void queue_text(struct outq *q, uint64_t call, unsigned priority, const c
 {
 	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
 	Gs__DumpResponse m = GS__DUMP_RESPONSE__INIT;
-	struct err e;
+	struct err e = {0};
 
 	h.call = call;
 	h.kind = FRAME_RESPONSE;
@@ -109,7 +109,7 @@ static void queue_text(struct outq *q, uint64_t call, unsigned priority, const c
 /* The next whole message that comes out of q through p: its call. */
 static uint64_t next_message(struct outq *q, struct parts *p, size_t *ret_len)
 {
-	struct err e;
+	struct err e = {0};
 	struct frame f;
 
 	for (;;) {
@@ -139,7 +139,7 @@ static void test_p3_urgent_slips_in_between_two_pieces(void **state)
 	struct outq q = {0};
 	struct parts p = {0};
 	struct frame f;
-	struct err e;
+	struct err e = {0};
 	size_t len;
 
 	memset(text, 'x', 1000000);
@@ -169,7 +169,7 @@ static int add_piece(struct parts *p, uint64_t call, bool more, size_t n, size_t
 	static const uint8_t data[1000];
 	Gs__FrameHeader *h = obj_new(&gs__frame_header__descriptor);
 	struct frame f = {h, data, n};
-	struct err e;
+	struct err e = {0};
 	int rc;
 
 	h->call = call;

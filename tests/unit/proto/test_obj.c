@@ -82,7 +82,7 @@ static void test_subnets(void **state)
 	Gs__Addr *a = net("10.0.0.0/8"), *b = net("10.0.9.0/24"), *c = net("11.0.0.0/8"),
 		 *d = net("fd00::/64"), *x;
 	ProtobufCBinaryData ip = {0};
-	struct err e;
+	struct err e = {0};
 	char buf[64];
 	uint8_t mac[6];
 
@@ -118,7 +118,7 @@ static void test_hostport(void **state)
 		"1.2.3.4:7x", "[::1", "[::1]7", "[]:7",     "1.2.3:7"};
 	char host[64];
 	uint16_t port;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(hostport_parse("192.168.55.111", 2377, host, sizeof(host), &port, &e), 0);
 	assert_string_equal(host, "192.168.55.111");

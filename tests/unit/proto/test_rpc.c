@@ -446,7 +446,7 @@ static void sync_work(uv_work_t *w)
 	Gs__SessionRequest session = GS__SESSION_REQUEST__INIT;
 	struct rpc_sync *s = NULL;
 	ProtobufCMessage *resp = NULL;
-	struct err e;
+	struct err e = {0};
 
 	j->missing = rpc_sync_connect("no-such-socket", &s, &j->missing_err);
 	j->connect = rpc_sync_connect(j->path, &s, &e);

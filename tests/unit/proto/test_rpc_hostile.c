@@ -77,7 +77,7 @@ static void test_client_certificate_of_another_ca(void **state)
 	char serial[33];
 	int64_t not_after;
 	struct client c;
-	struct err e;
+	struct err e = {0};
 	struct tls_issue in = {.ca_cert_pem = f->foreign.ca,
 			       .ca_key_pem = f->foreign.ca_key,
 			       .node_id = CLIENT_NODE,
@@ -106,7 +106,7 @@ static void test_expired_certificate(void **state)
 	char serial[33];
 	int64_t not_after;
 	struct client c;
-	struct err e;
+	struct err e = {0};
 	struct tls_issue in = {.ca_cert_pem = f->pki.ca,
 			       .ca_key_pem = f->pki.ca_key,
 			       .node_id = CLIENT_NODE,
@@ -133,7 +133,7 @@ static void test_join_by_digest(void **state)
 	Gs__PingRequest ping = GS__PING_REQUEST__INIT;
 	struct client c;
 	struct answer a, b;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_identity_new_pinned(f->pki.digest, &joining, &e), 0);
 	assert_int_equal(tls_identity_new_pinned(f->foreign.digest, &fooled, &e), 0);
@@ -160,7 +160,7 @@ static void test_small_frames_before_authentication(void **state)
 	Gs__IssueRequest m = GS__ISSUE_REQUEST__INIT;
 	struct client c;
 	struct answer a;
-	struct err e;
+	struct err e = {0};
 
 	memset(token, 'x', 70000);
 	token[70000] = 0;
@@ -310,7 +310,7 @@ static void frame_append(struct buf *b, Gs__FrameKind kind, uint64_t call, unsig
 			 const ProtobufCMessage *m)
 {
 	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
-	struct err e;
+	struct err e = {0};
 
 	h.kind = kind;
 	h.call = call;
@@ -599,7 +599,7 @@ static struct err as_nobody(struct fixture *f)
 static void test_uid_is_checked(void **state)
 {
 	struct fixture *f = *state;
-	struct err e;
+	struct err e = {0};
 
 	if (getuid() != 0)
 		skip();
@@ -636,7 +636,7 @@ static void test_listen_failures(void **state)
 	struct fixture *f = *state;
 	struct rpc_server_config config = {0};
 	struct rpc_server *second;
-	struct err e;
+	struct err e = {0};
 	char path[128];
 	int fd;
 
@@ -679,7 +679,7 @@ static void test_u10_second_daemon_does_not_take_the_path(void **state)
 	struct fixture *f = *state;
 	struct rpc_server_config config = {0};
 	struct rpc_server *second;
-	struct err e;
+	struct err e = {0};
 
 	unlink(f->path);
 	rpc_server_new(&f->loop, &config, &second);
@@ -702,7 +702,7 @@ static void test_u10_stopping_removes_only_its_own_socket(void **state)
 	struct rpc_server_config config = {0};
 	struct rpc_server *second;
 	char lock[128];
-	struct err e;
+	struct err e = {0};
 
 	snprintf(lock, sizeof(lock), "%s.lock", f->path);
 	unlink(lock);

@@ -36,7 +36,7 @@ static int issue(struct pki *p, const char *csr, char **ret_cert, struct err *e)
 static int setup(void **state)
 {
 	struct pki *p = xcalloc(1, sizeof(*p));
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_root_new("swarm1", &p->ca, &p->ca_key, &e), 0);
 	assert_int_equal(tls_key_new(&p->key, &e), 0);
@@ -63,7 +63,7 @@ static void test_certificate_says_what_the_manager_said(void **state)
 {
 	struct pki *p = *state;
 	struct tls_cert_info info;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_cert_info(p->cert, &info, &e), 0);
 	assert_string_equal(info.node_id, "node1"); /* not the CSR's own idea */
@@ -79,7 +79,7 @@ static void test_csr_without_a_name(void **state)
 {
 	struct pki *p = *state;
 	cleanup_free char *csr = NULL, *cert = NULL;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_csr_new(p->key, "", &csr, &e), 0);
 	assert_int_equal(issue(p, csr, &cert, &e), 0);
@@ -90,7 +90,7 @@ static void test_forged_csr_is_refused(void **state)
 	struct pki *p = *state;
 	cleanup_free char *csr = xstrdup(p->csr), *cert = NULL;
 	char *last = strstr(csr, "-----END");
-	struct err e;
+	struct err e = {0};
 
 	last[-8] = last[-8] == 'A' ? 'B' : 'A'; /* inside the signature */
 	assert_true(issue(p, csr, &cert, &e) < 0);
@@ -103,7 +103,7 @@ static void test_other_keys_are_refused(void **state)
 	EVP_PKEY *rsa = EVP_RSA_gen(2048);
 	BIO *bio = BIO_new(BIO_s_mem());
 	cleanup_free char *csr = NULL, *cert = NULL, *key = NULL;
-	struct err e;
+	struct err e = {0};
 	char *data;
 	long n;
 
@@ -124,7 +124,7 @@ static void test_garbage_is_refused(void **state)
 	struct tls_cert_info info;
 	struct tls_identity *id = NULL;
 	char digest[51], *cert = NULL;
-	struct err e;
+	struct err e = {0};
 
 	memset(large, 'A', 100000);
 	large[100000] = 0;
@@ -145,7 +145,7 @@ static void test_key_of_another_certificate(void **state)
 	struct pki *p = *state;
 	cleanup_free char *other = NULL;
 	struct tls_identity *id = NULL;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_key_new(&other, &e), 0);
 	assert_true(tls_identity_new(p->ca, p->cert, other, &id, &e) < 0);
@@ -158,7 +158,7 @@ static void test_digest_is_of_the_certificate(void **state)
 {
 	struct pki *p = *state;
 	char a[51], b[51], c[51];
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(tls_cert_digest(p->ca, a, &e), 0);
 	assert_int_equal(tls_cert_digest(p->ca, b, &e), 0);
@@ -173,7 +173,7 @@ static void test_token_round_trip(void **state)
 	struct pki *p = *state;
 	struct join_token t = {0}, back;
 	char text[96];
-	struct err e;
+	struct err e = {0};
 
 	tls_cert_digest(p->ca, t.digest, &e);
 	id_new(t.secret);
@@ -188,7 +188,7 @@ static void test_bad_tokens(void **state)
 {
 	struct join_token t = {0}, back = {0};
 	char text[96];
-	struct err e;
+	struct err e = {0};
 
 	memset(t.digest, 'a', 50);
 	memset(t.secret, 'b', 25);

@@ -130,7 +130,7 @@ static int close_fixture(void **s)
 {
 	struct fixture *f = *s;
 
-	if (f->abs != NULL) {
+	if (f->abs) {
 		runtime_free(f->runtime);
 		spawner_free(f->spawner);
 		loop_timer_close(&f->guard, NULL);

@@ -24,7 +24,7 @@ static char dir[64];
 static int make_dir(void **s)
 {
 	snprintf(dir, sizeof(dir), "test-worker-XXXXXX");
-	return mkdtemp(dir) != NULL ? 0 : -1;
+	return mkdtemp(dir) ? 0 : -1;
 }
 
 static int drop_dir(void **s)

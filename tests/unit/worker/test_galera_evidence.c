@@ -90,7 +90,7 @@ static void put_mark(struct fix *f, enum volume_state state, const char *cluster
 
 static void expect(struct fix *f, Gs__GaleraClass class, enum evidence_next next)
 {
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(evidence_read(&f->in, f->ev, &f->mark, &f->next, &e), 0);
 	assert_int_equal(f->next, next);
@@ -200,7 +200,7 @@ static void one_task_holds_the_datadir(void **state)
 {
 	struct fix *f = *state;
 	struct datadir second;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(datadir_lock(&f->in.dir, &e), 0);
 	datadir_copy(&second, &f->in.dir);
@@ -269,7 +269,7 @@ static void archive_never_climbs(void **state)
 		"cd %s && ln -s /etc link && tar --zstd -cf %s/bad link"};
 	struct fix *f = *state;
 	cleanup_free char *bad = xasprintf("%s/bad", f->root), *to = xasprintf("%s/to", f->root);
-	struct err e;
+	struct err e = {0};
 
 	put(f, "ibdata1", "x");
 	mkdir(to, 0700);
@@ -292,7 +292,7 @@ static void archive_tells_how_it_ended(void **state)
 	struct fix *f = *state;
 	char sha[SHA256_TEXT];
 	uint64_t size;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(archive_unpack("/nonexistent", "a", "b", 0, 0, &e), -ENOENT);
 	assert_int_equal(archive_unpack("/bin/false", "a", "b", 0, 0, &e), E_UNAVAILABLE);

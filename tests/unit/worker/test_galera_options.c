@@ -66,7 +66,7 @@ static void file_holds_what_the_group_needs(void **s)
 	struct options_input in = {
 		.task = t, .permit = p, .image = &image, .datadir = "/var/lib/mysql", .sst_password = "pw"};
 	struct buf out = {0};
-	struct err e;
+	struct err e = {0};
 
 	str_replace(&p->donor, "db.1");
 	str_replace(&m->target, "/etc/my.cnf.d");
@@ -91,7 +91,7 @@ static void an_empty_list_is_never_written(void **s)
 	Gs__GaleraPermit *p = obj_new(&gs__galera_permit__descriptor);
 	struct options_input in = {.task = t, .permit = p, .image = &image, .datadir = "/d"};
 	struct buf out = {0};
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(options_format(&in, &out, &e), 0);
 	assert_non_null(strstr(buf_text(&out), "gcomm://10.0.1.3:4567\n"));
@@ -190,7 +190,7 @@ static void health_follows_the_state(void **s)
 static void image_without_provider_says_so(void **s)
 {
 	struct image_probe p;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(options_probe("dir:/nonexistent-image", &p, &e), -2);
 	assert_non_null(strstr(e.msg, "no mariadbd"));

@@ -16,7 +16,7 @@
 
 static int state(const char *text, struct grastate *g)
 {
-	struct err e;
+	struct err e = {0};
 
 	return grastate_parse(text, strlen(text), g, &e);
 }
@@ -64,7 +64,7 @@ static void parsers_survive_noise(void **s)
 	struct volume_mark m;
 	struct gvwstate v;
 	struct grastate g;
-	struct err e;
+	struct err e = {0};
 
 	for (int fill = 0; fill < 3; fill++) {
 		memset(noise, fill == 0 ? 0 : fill == 1 ? '\n' : ':', n);
@@ -84,7 +84,7 @@ static void gvwstate_wants_the_whole_file(void **s)
 	const char *text = "my_uuid: " UUID "\n#vwbeg\nview_id: 3 " UUID " 7\nbootstrap: 0\nmember: " UUID
 			   " 0\nmember: " ZERO " 1\n#vwend\n";
 	struct gvwstate v;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(gvwstate_parse(text, strlen(text), &v, &e), 0);
 	assert_int_equal(v.view_seq, 7);
@@ -136,7 +136,7 @@ static void mark_round_trip(void **s)
 				.uuid = UUID};
 	cleanup_free char *text = volume_mark_format(&m);
 	struct volume_mark back;
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(volume_mark_parse(text, strlen(text), &back, &e), 0);
 	assert_string_equal(back.slot, "s\"1");

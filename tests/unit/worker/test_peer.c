@@ -45,7 +45,7 @@ static void make_identity(struct fix *f)
 	char *ca, *ca_key, *key, *csr, *cert, serial[33];
 	struct tls_issue issue;
 	int64_t until;
-	struct err e;
+	struct err e = {0};
 
 	id_new(f->cluster);
 	id_new(f->node);
@@ -71,7 +71,7 @@ static int set_up(void **state)
 {
 	struct fix *f = xcalloc(1, sizeof(*f));
 	struct rpc_server_config config = {.authorise = authorise};
-	struct err e;
+	struct err e = {0};
 
 	snprintf(f->root, sizeof(f->root), "/tmp/gsw-test-XXXXXX");
 	if (!mkdtemp(f->root) || uv_loop_init(&f->loop))
@@ -222,7 +222,7 @@ static void on_bad_blob(struct rpc_call *call, const ProtobufCMessage *req, void
 	struct bad_peer *b = arg;
 	cleanup_free char *path = xasprintf("%s/%s", b->f->from, b->sha), *data = NULL;
 	Gs__BlobChunk chunk = GS__BLOB_CHUNK__INIT;
-	struct err e;
+	struct err e = {0};
 	size_t len;
 
 	b->asked++;
@@ -245,7 +245,7 @@ static const rpc_handler bad_handlers[] = {[PEER_GET_BLOB] = on_bad_blob};
 static void bad_peer_start(struct bad_peer *b)
 {
 	struct rpc_server_config config = {.authorise = authorise};
-	struct err e;
+	struct err e = {0};
 
 	assert_int_equal(rpc_server_new(&b->f->loop, &config, &b->server), 0);
 	rpc_server_add(b->server, RPC_PEER, bad_handlers, array_size(bad_handlers), b);

@@ -52,8 +52,8 @@ static json_t *spec_of(uid_t uid, const char *netns)
 static json_t *at(json_t *j, const char *a, const char *b, const char *c)
 {
 	j = json_object_get(j, a);
-	j = b != NULL ? json_object_get(j, b) : j;
-	return c != NULL ? json_object_get(j, c) : j;
+	j = b ? json_object_get(j, b) : j;
+	return c ? json_object_get(j, c) : j;
 }
 
 static bool list_has(const json_t *list, const char *text)

@@ -85,7 +85,7 @@ static int close_rig(void **s)
 {
 	struct rig *g = *s;
 
-	if (g->w.tasks != NULL)
+	if (g->w.tasks)
 		worker_close(g);
 	loop_timer_close(&g->guard, NULL);
 	uv_run(&g->loop, UV_RUN_DEFAULT);
@@ -134,7 +134,7 @@ static Gs__TaskStatus *wait_state(struct rig *g, const char *id, Gs__TaskState s
 
 	g->timed_out = false;
 	loop_timer_set(&g->guard, 10000);
-	while (!g->timed_out && (status == NULL || status->state != state)) {
+	while (!g->timed_out && (!status || status->state != state)) {
 		uv_run(&g->loop, UV_RUN_ONCE);
 		obj_free(status);
 		status = status_of(g, id);
@@ -357,9 +357,9 @@ static unsigned tools_in(const char *folder)
 	struct dirent *entry;
 	unsigned n = 0;
 
-	while (d != NULL && (entry = readdir(d)) != NULL)
-		n += strstr(entry->d_name, ".tool") != NULL;
-	if (d != NULL)
+	while (d && (entry = readdir(d)))
+		n += strstr(entry->d_name, ".tool") ? 1 : 0;
+	if (d)
 		closedir(d);
 	return n;
 }
@@ -397,7 +397,7 @@ static void tool_is_done_when_nothing_of_it_runs(void **s)
 	assert_true(seen.timed_out);
 	assert_int_equal(seen.left, 0);
 	tasks_unassign(g->w.tasks, ID_A);
-	while (tasks_find(g->w.tasks, ID_A) != NULL && !g->timed_out)
+	while (tasks_find(g->w.tasks, ID_A) && !g->timed_out)
 		uv_run(&g->loop, UV_RUN_ONCE);
 	assert_false(g->timed_out);
 	cgroup_remove("/gswarm/unit-test-node");
