@@ -145,7 +145,7 @@ static inline void err_forgive(struct err *e)
 
 int64_t overlay_now_ms(void);
 
-/* ---- netns.c ---- */
+/* ---- overlay/kernel/ns.c ---- */
 /* Enter / return to the host's namespace; a thread that cannot return must not go on: abort. */
 int ns_enter(int fd, struct err *e);
 void ns_leave(struct overlay *o);

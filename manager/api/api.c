@@ -2,7 +2,7 @@
 /* The cluster, its tokens, its nodes; the table of methods.
  *
  * The happy path is: check the request against the store, make one tx, answer when it is committed. What can
- * fail is said by control_check.c or by the commit (somebody else changed the row meanwhile). */
+ * fail is said by manager/model/check.c or by the commit (somebody else changed the row meanwhile). */
 #include "manager/api/api.h"
 
 #include <stdio.h>

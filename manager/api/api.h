@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The cluster verbs (proto/schema/control.proto), called from the CLI over the local unix socket.
  *
- *   control.c          cluster, join tokens, nodes       control_init.c    InitCluster
- *   control_network.c  networks                          control_check.c   what is valid input
- *   control_service.c  services                          control_watch.c   WatchService
- *   control_galera.c   GaleraRecover, secrets            control_dump.c    Dump, events
- * Logs is in logbroker.c. */
+ *   api.c      cluster, join tokens, nodes       cluster.c  InitCluster
+ *   network.c  networks                          watch.c    WatchService
+ *   service.c  services                          dump.c     Dump, events
+ *   galera.c   GaleraRecover, secrets
+ * What is valid input is decided in manager/model/check.c; Logs is in manager/session/logs.c. */
 #pragma once
 #include "manager/daemon/manager.h"
 #include "proto/schema/control.pb-c.h"

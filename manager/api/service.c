@@ -2,7 +2,7 @@
 /* Services: create, update, scale, remove, list, inspect.
  *
  * The happy path is: a checked spec becomes a Service row (for Galera with its cluster and credentials in the
- * same entry), and the reconcilers do the rest. What can fail is said by control_check.c. A removed service
+ * same entry), and the reconcilers do the rest. What can fail is said by manager/model/check.c. A removed service
  * is marked; the reconcilers stop its tasks and take the row away. */
 #include <stdio.h>
 #include <string.h>

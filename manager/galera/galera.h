@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside of the Galera controller (manager/galera*.c). docs/galera.md has the picture.
+/* Inside of the Galera controller (this folder). docs/galera.md has the picture.
  *
  * One struct galera is one cluster in one pass: a working copy `c` of its row, and per slot what is known of
  * it (`m`). Everything below reads those and changes `c` or, through galera_edit_task, tasks. What equals the
  * committed row at the end is not written, so an idle cluster writes nothing.
  *
- *   gather (galera.c) -> observe (galera_view.c) -> phase (galera_phase.c) -+-> birth, token (galera_boot.c)
- *                                                                        +-> joins (galera_permit.c)
- *                                                                        +-> election (galera_elect.c)
- *                                                                        +-> leaves (galera_leave.c) */
+ *   gather (galera.c) -> observe (view.c) -> phase (phase.c) -+-> birth, token (boot.c)
+ *                                                             +-> joins (permit.c)
+ *                                                             +-> election (elect.c)
+ *                                                             +-> leaves (leave.c) */
 #pragma once
 #include "manager/reconcile/reconcile.h"
 
@@ -91,7 +91,7 @@ const char *galera_member_name(const struct galera_member *m);                  
 /* The pass must run again this long after a wall time that is in the row. */
 void galera_wake_at(struct galera *g, int64_t wall_ms);
 
-/* ---- galera_view.c: what workers said, into the row ---- */
+/* ---- view.c: what workers said, into the row ---- */
 void galera_judge(struct galera *g, struct galera_member *m);
 uint64_t galera_head(const struct galera *g); /* newest epoch that counts */
 void galera_observe(struct galera *g);
@@ -105,30 +105,30 @@ bool galera_is_complete(const struct galera *g, const char *slot_id);
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id); /* made when missing */
 void galera_set_primary_view(struct galera *g, const struct galera_member *reporter);
 
-/* ---- galera_boot.c: birth and the token ---- */
+/* ---- boot.c: birth and the token ---- */
 bool galera_token_live(const struct galera *g);
 void galera_birth(struct galera *g);
 void galera_token_pass(struct galera *g);
 void galera_token_issue(struct galera *g, struct galera_member *m, uint64_t parent, bool in_place);
 void galera_token_abandon(struct galera *g);
 
-/* ---- galera_elect.c ---- */
+/* ---- elect.c ---- */
 /* Could the members that the managers cannot see be, or become, a Primary component by themselves? */
 bool galera_unseen_may_be_primary(const struct galera *g);
 void galera_recover(struct galera *g);
 bool galera_try_consent(struct galera *g);
 void galera_block(struct galera *g, const char *why); /* phase BLOCKED with a table and what to do */
 
-/* ---- galera_permit.c ---- */
+/* ---- permit.c ---- */
 Gs__GaleraPermit *galera_permit_new(struct galera *g, const struct galera_member *m, Gs__PermitMode mode);
 void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPermit *take_permit);
 void galera_joins(struct galera *g);
 void galera_withdraw_joiners(struct galera *g);
 void galera_prefetch(struct galera *g);
 
-/* ---- galera_leave.c ---- */
+/* ---- leave.c ---- */
 void galera_leaves(struct galera *g);
-/* ---- galera_phase.c ---- */
+/* ---- phase.c ---- */
 void galera_stop(struct galera *g, struct galera_member *m);
 void galera_set_phase(struct galera *g, Gs__GaleraPhase phase);
 void galera_phases(struct galera *g);

@@ -148,7 +148,7 @@ void galera_leaves(struct galera *g)
 	if (!g->all_leaving && (!galera_has_primary(g) || !others_are_well(g)))
 		return;
 	if (!g->all_leaving && is_writer(g, m))
-		return; /* the writer moves first (galera_view.c), then this member is no writer */
+		return; /* the writer moves first (view.c), then this member is no writer */
 	if (!g->all_leaving && !others_were_heard(g, m))
 		return;
 	galera_event(g, "galera.leave", "%s leaves", galera_member_name(m));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is: every call goes through to raft_uv unchanged and is counted. What can fail is what
- * raft_guard.h lists; each of these ends the process, because a replica that cannot keep what it promised
+ * guard.h lists; each of these ends the process, because a replica that cannot keep what it promised
  * must not go on voting. Every one of them was measured. */
 #include "manager/raft/guard.h"
 

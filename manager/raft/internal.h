@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What raft.c (life and leadership), raft_propose.c (proposals and apply) and raft_dir.c (the directory's own
+/* What raft.c (life and leadership), propose.c (proposals and apply) and dir.c (the directory's own
  * small files) share. */
 #pragma once
 #include <raft.h>
@@ -50,7 +50,7 @@ struct engine {
 	struct instance *in;
 	struct op *ops; /* in flight */
 	size_t n_ops;
-	struct op *first_waiting, **last_waiting; /* for their turn: raft_propose.c */
+	struct op *first_waiting, **last_waiting; /* for their turn: propose.c */
 	size_t n_waiting, waiting_bytes;
 	bool pumping; /* a look at them is under way */
 	struct deferred *first, **last;
@@ -75,7 +75,7 @@ static inline struct engine *engine_of(struct consensus *c)
 /* Report and (unless a test's hook returns) end the process. */
 void engine_fatal(struct engine *en, const struct err *e);
 
-/* raft_propose.c */
+/* propose.c */
 int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
 		   void (*done)(void *, const struct err *), void *arg);
 int engine_barrier(struct consensus *c, void (*done)(void *, const struct err *), void *arg);
@@ -85,7 +85,7 @@ void engine_pump_soon(struct engine *en);
 int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result);
 void engine_refused(struct engine *en, int rc, struct err *e); /* a raft code as ours */
 
-/* raft_dir.c */
+/* dir.c */
 int dir_id(const char *dir, raft_id *ret, struct err *e);
 int dir_id_new(const char *dir, raft_id *ret, struct err *e);
 void dir_mark_bad(const char *dir, const struct err *why);

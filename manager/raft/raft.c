@@ -9,7 +9,7 @@
  * a barrier makes sure that everything acknowledged before is applied; then the store serves. libraft has no
  * callback for leadership, so a uv_check compares after every turn of the loop.
  * What can fail is: a directory that lost entries (refused), an interrupted snapshot installation that
- * libraft trips over once (started again, once), a disk that does not write (raft_guard.c). */
+ * libraft trips over once (started again, once), a disk that does not write (guard.c). */
 #include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What one worker should know: the set of assignment items for a node, and the difference to what it was
- * sent. Pure (no network): dispatch.c and the simulation both use it.
+ * sent. Pure (no network): session.c and the simulation both use it.
  *
  * A node gets: its own Node row; every task placed on it whose desired state is not REMOVE or that it has not
  * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks. */

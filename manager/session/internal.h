@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What dispatch.c (sessions) and dispatch_report.c (reports) share. */
+/* What session.c (sessions) and reports.c (reports) share. */
 #pragma once
 #include <uthash.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the files of the store share: store.c (read, apply, watch), store_index.c (tables and secondary
- * indexes), store_snapshot.c, store_tx.c (transactions and commits), store_find.c (references by people). */
+/* What the files of the store share: store.c (read, apply, watch), index.c (tables and secondary
+ * indexes), snapshot.c, tx.c (transactions and commits), find.c (references by people). */
 #pragma once
 #include "manager/store/store.h"
 

@@ -70,7 +70,7 @@ struct volume_spec {
  * heap. E_IN_USE when the marker names another volume or service, or data without a marker is there. */
 int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *e);
 
-/* ---- oci_spec.c ---- */
+/* ---- spec.c ---- */
 struct oci_spec {
 	const struct bundle *bundle;
 	const char *const *argv;

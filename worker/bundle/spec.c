@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is a JSON object built from the bundle. What can fail is a text that is not UTF-8, which JSON
- * cannot hold: E_INVALID (an assignment with one is rejected before, by task_check.c). Memory aborts.
+ * cannot hold: E_INVALID (an assignment with one is rejected before, by worker/task/check.c). Memory aborts.
  *
  * A task gets no new privileges, a bounding set of what a server that starts as root may need (none of it is
  * effective for a non-root user), masks over /proc and /sys, and a seccomp list of refused calls (seccomp.c). */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One Galera member in the worker: shared by driver.c (the machine), hold.c, genesis.c, start.c and watch.c.
  *
- *   IDLE -- hold --> EVIDENCE --> HELD -- permit --> GENESIS --> IDLE (task.c holds again)
+ *   IDLE -- hold --> EVIDENCE --> HELD -- permit --> GENESIS --> IDLE (worker/task/machine.c holds again)
  *                                   |
  *                                   +-- permit --> PREPARING --> STARTING -- running --> RUNNING
  *   exited, or a failure: IDLE again

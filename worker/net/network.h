@@ -30,7 +30,7 @@ void netglue_endpoint_remove(struct netglue *n, const char *id);
 void netglue_vtep_set(struct netglue *n, const char *ip);
 /* "10.0.0.0/8", the swarm's address pool; text of a manager, ignored when malformed. */
 void netglue_pool_set(struct netglue *n, const char *pool);
-/* Around a complete set, as in tasks.h. The first end after a start also ends the overlay's adoption. */
+/* Around a complete set, as in worker/task/table.h. The first end after a start also ends the overlay's adoption. */
 void netglue_set_begin(struct netglue *n);
 void netglue_set_end(struct netglue *n);
 /* True when every network of this task is known. */

@@ -14,7 +14,7 @@ int node_listen(struct node *n, struct err *e);
 void node_start(struct node *n);
 void node_free(struct node *n);
 
-/* ---- between node.c, node_init.c, node_join.c and node_leave.c ---- */
+/* ---- between node.c, init.c, join.c and leave.c ---- */
 struct node {
 	struct worker *w;
 	struct rpc_server *server;

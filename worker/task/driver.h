@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a topology adds to a task's life in the worker. A plain task has no driver.
  *
- *   task.c                                  driver (worker/galera)
+ *   machine.c                                  driver (worker/galera)
  *   PREPARING done ---- hold() ----------->  evidence from the datadir
  *   HELD <-- task_held(evidence) ----------
  *   permit from the manager - permit() --->  datadir made ready, options written, gswarm.json
  *   STARTING <-- task_start(argv) ---------  (or task_failed)
  *   process runs ------ running() -------->  probe over the unix socket -> task_view(), task_seqno()
- *   process ended ----- exited() --------->  probe stops; task.c makes the next attempt: hold() again
+ *   process ended ----- exited() --------->  probe stops; machine.c makes the next attempt: hold() again
  *   stop wanted ------- stopping() ------->  drain; then task_stop_now()
  *
- * All on the loop's thread. task.c calls one of hold/permit/running/exited/stopping at a time; a driver
+ * All on the loop's thread. machine.c calls one of hold/permit/running/exited/stopping at a time; a driver
  * answers asynchronously, never from inside. After exited() answers of an older attempt are ignored (the
  * token tells). */
 #pragma once
@@ -37,7 +37,7 @@ struct task_driver_ops {
 };
 extern const struct task_driver_ops galera_driver_ops; /* worker/galera */
 
-/* ---- what a driver may ask of the task (implemented by task.c) ---- */
+/* ---- what a driver may ask of the task (implemented by machine.c) ---- */
 const Gs__Task *task_row(const struct task *t); /* latest assignment; borrowed until the next one */
 uint32_t task_attempt(const struct task *t);
 uv_loop_t *task_loop(const struct task *t);

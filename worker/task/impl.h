@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One task, shared by task.c (the machine), task_prepare.c (blocking work), task_driver.c (what drivers call)
- * and tasks.c (the table). Nobody else looks inside. */
+/* One task, shared by machine.c (the machine), prepare.c (blocking work), driver_calls.c (what drivers call)
+ * and table.c (the table). Nobody else looks inside. */
 #pragma once
 #include "base/backoff.h"
 #include "base/loop.h"
@@ -43,7 +43,7 @@ struct tasks {
 	struct task *list;
 	struct task_secret *secrets;
 	struct loop_timer kick; /* one pass over all tasks, soon */
-	/* task_load.c: notes of an earlier worker that could not be read yet */
+	/* load.c: notes of an earlier worker that could not be read yet */
 	struct task_unread *unread;
 	struct loop_timer read_again;
 	struct backoff read_backoff;
@@ -129,7 +129,7 @@ void task_report(struct task *t, Gs__TaskState state, const char *message);
 void task_touch(struct task *t); /* status changed without a change of state */
 const char *task_step_name(enum task_step s);
 
-/* ---- task_load.c: tasks whose notes could not be read yet; they may be running ---- */
+/* ---- load.c: tasks whose notes could not be read yet; they may be running ---- */
 void tasks_unread_init(struct tasks *ts);
 void tasks_unread_fini(struct tasks *ts);
 bool tasks_unread_assign(struct tasks *ts, const Gs__Task *row); /* true: kept (copied) until it is read */
@@ -140,7 +140,7 @@ void tasks_unread_set_end(struct tasks *ts);
 bool tasks_unread_may_share(const struct tasks *ts, const Gs__Task *row);
 void tasks_unread_dump(const struct tasks *ts, struct buf *out);
 
-/* ---- task_prepare.c: each answers by setting a field and calling task_move ---- */
+/* ---- prepare.c: each answers by setting a field and calling task_move ---- */
 void task_prepare_start(struct task *t);
 void task_launch_start(struct task *t);
 void task_clean_start(struct task *t);

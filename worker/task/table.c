@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a list of tasks that follows the assignments. At start the list is made from disk (task_load.c), so
+/* The happy path is a list of tasks that follows the assignments. At start the list is made from disk (load.c), so
  * that running tasks are adopted before any manager was heard. What can fail is an assignment that no host could run:
  * it is reported as REJECTED and nothing is made of it. */
 #include "worker/task/table.h"
