@@ -263,8 +263,8 @@ static void test_m8_service_meets_network_removal(void **state)
 		rig_call_both(r, methods, reqs, e);
 		assert_int_equal(e[0].code, 0);
 		assert_int_equal(e[1].code, create_first ? E_IN_USE : E_NOT_FOUND);
-		assert_int_equal(store_find(r->m.store, OBJ_NETWORK, net, &e[0]), create_first);
-		assert_int_equal(store_find(r->m.store, OBJ_SERVICE, name, &e[0]), create_first);
+		assert_int_equal(store_find(r->m.store, OBJ_NETWORK, net, &e[0]) ? 1 : 0, create_first);
+		assert_int_equal(store_find(r->m.store, OBJ_SERVICE, name, &e[0]) ? 1 : 0, create_first);
 		obj_free(create.spec);
 	}
 	rig_free(r);
