@@ -34,6 +34,7 @@
 #include "worker/host/cgroup.h"
 #include "worker/host/spawner.h"
 
+#define SOCKET_NAME "manager.sock"
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
 #define STABLE_MS 60000
@@ -174,16 +175,21 @@ static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
 
 static int folders(struct manager_proc *m, const struct passwd *pw, struct err *e)
 {
-	cleanup_free char *dir = xasprintf("%s/manager", m->w->state_dir);
+	const char *const parents[] = {m->w->state_dir, m->w->run_dir};
+	cleanup_free char *sock = xasprintf("%s/" SOCKET_NAME, m->w->run_dir);
 
-	if (fs_mkdir(dir, 0700, e) < 0)
+	for (size_t i = 0; i < array_size(parents); i++) {
+		cleanup_free char *dir = xasprintf("%s/manager", parents[i]);
+
+		if (fs_mkdir(dir, i ? 0755 : 0700, e) < 0)
+			return e->code;
+		if (lchown(dir, pw->pw_uid, pw->pw_gid) < 0)
+			return err_errno(e, errno, "own %s", dir);
+	}
+	/* Where everybody looks for its socket only root writes: it makes the socket in its own folder. */
+	if (fs_unlink(sock, e) < 0)
 		return e->code;
-	/* Its socket is made in the run folder, which is the group's; the sticky bit keeps ours from being
-	 * replaced. */
-	if (chown(dir, pw->pw_uid, pw->pw_gid) < 0 || chown(m->w->run_dir, 0, pw->pw_gid) < 0 ||
-	    chmod(m->w->run_dir, 01775) < 0)
-		return err_errno(e, errno, "own %s", dir);
-	return 0;
+	return symlink("manager/" SOCKET_NAME, sock) < 0 ? err_errno(e, errno, "link %s", sock) : 0;
 }
 
 static void start(struct manager_proc *m)
@@ -191,6 +197,7 @@ static void start(struct manager_proc *m)
 	struct worker *w = m->w;
 	cleanup_free char *exe = xasprintf("%s/gswarm-manager", w->exe_dir);
 	cleanup_free char *state = xasprintf("%s/manager", w->state_dir);
+	cleanup_free char *run = xasprintf("%s/manager", w->run_dir);
 	/* setpriv(1) of util-linux drops to the user and execs, so the pid is the manager's. Group gswarm
 	 * lets it give its socket to that group. */
 	const char *argv[] = {"/usr/bin/setpriv",
@@ -204,7 +211,7 @@ static void start(struct manager_proc *m)
 			      "--state-dir",
 			      state,
 			      "--run-dir",
-			      w->run_dir,
+			      run,
 			      "--log-level",
 			      w->log_level,
 			      NULL};
@@ -282,17 +289,19 @@ static int pid_from_lock(struct manager_proc *m)
 	return pid;
 }
 
-/* Who listens on the manager's socket: one that was started without a lock. */
+/* Who listens on the manager's socket: one that was started without a lock. The folder is its own, so the name
+ * may lead to anybody's socket: another user's process is not taken for it. */
 static int pid_from_socket(struct manager_proc *m)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const struct passwd *pw = getpwnam("_gswarm");
 	struct ucred cred;
 	socklen_t n = sizeof(cred);
 
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/manager.sock", m->w->run_dir);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/" SOCKET_NAME, m->w->run_dir);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0)
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0 || !pw || cred.uid != pw->pw_uid)
 		return 0;
 	return cred.pid;
 }

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -33,7 +34,8 @@ static void look_manager(struct run_folder *r)
 {
 	int pid = manager_proc_pid(r->w->manager);
 
-	if (pid == 0 || pid != r->manager_pid || fs_exists(r->manager_sock))
+	if (pid == 0 || pid != r->manager_pid ||
+	    access(r->manager_sock, F_OK) == 0) /* through the link to the manager's own folder */
 		r->manager_misses = 0;
 	else if (++r->manager_misses == MANAGER_MISSES) {
 		log_warn("%s is gone: the manager is started again", r->manager_sock);
