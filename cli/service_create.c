@@ -31,7 +31,7 @@ const struct opt create_options[] = {
 	{'l', "label", OPT_LIST, KV, "Label of the service", NULL},
 	{0, "limit-cpu", OPT_CPUS, NULL, "Most CPUs a task may use", NULL},
 	{0, "limit-memory", OPT_BYTES, NULL, "Most memory a task may use", NULL},
-	{0, "limit-pids", OPT_UINT, NULL, "Most processes a task may have (default 0: no limit)", NULL,
+	{0, "limit-pids", OPT_UINT, NULL, "Most processes a task may have (default 4096)", NULL,
 	 .most = "4194304"},
 	{0, "mode", OPT_STR, NULL, "N tasks, or one on each node", "replicated|global"},
 	{0, "mount", OPT_LIST, "mount",

@@ -20,11 +20,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settle.h"
+#include "worker/bundle/apparmor.h"
 #include "worker/node/manager_process.h"
 #include "worker/node/node.h"
 #include "worker/node/run_folder.h"
 #include "worker/host/spawner.h"
 #include "worker/task/table.h"
+#include "worker/bundle/syscalls.h"
 
 struct options {
 	const char *state_dir, *run_dir, *log_level;
@@ -110,6 +112,9 @@ static int worker_init(struct worker *w, const struct options *o, struct err *e)
 		return err_errno(e, errno, "host name");
 	if (fs_mkdir(w->run_dir, 0755, e) < 0 || fs_mkdir(w->dir, 0700, e) < 0)
 		return e->code;
+	/* Root trusts what it finds in there, also what it has not made yet: nobody else writes in it. */
+	if (chown(w->run_dir, 0, 0) < 0 || chmod(w->run_dir, 0755) < 0)
+		return err_errno(e, errno, "own %s", w->run_dir);
 	lock = xasprintf("%s/lock", w->state_dir);
 	if (fs_lock(lock, &fd, e) < 0)
 		return e->code == E_IN_USE
@@ -168,8 +173,21 @@ static void on_signal(uv_signal_t *h, int signum)
 	uv_close((uv_handle_t *)&s->interrupt, NULL);
 }
 
+/* What each task gets and no task changes; a host without one of them has the others. */
+static void walls_load(struct worker *w)
+{
+	struct err e = {0};
+
+	w->seccomp_bpf = syscalls_compile(&e);
+	if (!w->seccomp_bpf)
+		log_warn("%s: the runtime does it at each start", e.msg);
+	if (apparmor_load(&w->apparmor, &e) < 0)
+		log_warn("%s: tasks run without AppArmor", e.msg);
+}
+
 static int worker_run(struct worker *w, struct err *e)
 {
+	cleanup_free char *tasks = xasprintf("%s/tasks", w->run_dir);
 	struct stop stop = {.w = w};
 
 	uv_signal_init(w->loop, &stop.term);
@@ -177,7 +195,8 @@ static int worker_run(struct worker *w, struct err *e)
 	stop.term.data = stop.interrupt.data = &stop;
 	uv_signal_start(&stop.term, on_signal, SIGTERM);
 	uv_signal_start(&stop.interrupt, on_signal, SIGINT);
-	if (spawner_new(w->loop, &w->spawner, e) < 0)
+	walls_load(w);
+	if (spawner_share(tasks, e) < 0 || spawner_new(w->loop, &w->spawner, e) < 0)
 		return e->code;
 	w->manager = manager_proc_new(w);
 	if (node_new(w, &w->node, e) < 0)
@@ -198,6 +217,7 @@ static void worker_fini(struct worker *w)
 	free(w->dir);
 	free(w->blob_dir);
 	free(w->exe_dir);
+	free(w->seccomp_bpf);
 }
 
 int main(int argc, char **argv)

@@ -40,6 +40,8 @@ struct worker {
 	const char *log_level;
 	char boot_id[40];
 	char hostname[256];
+	char *seccomp_bpf;             /* of all tasks, NULL: the runtime compiles it */
+	const char *apparmor;          /* profile of all tasks, NULL: this host has none */
 	struct state state;            /* identity and last session; state.is_member */
 	struct tls_identity *identity; /* NULL while no member */
 	char **managers;               /* "ip:port", the last session's, saved */

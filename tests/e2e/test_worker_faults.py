@@ -2,6 +2,7 @@
 """Workers that are killed at any moment, and what a task may leave behind: nothing."""
 import glob
 import os
+import shutil
 import random
 import signal
 import subprocess
@@ -167,7 +168,7 @@ def test_lost_file_is_made_again(bed):
     create(bed, "lost", 1, "--stop-signal", "SIGKILL", "host", "sh", "-c",
            "[ -e /run/task/x ] && exec sleep 100000; touch /run/task/x; sleep 1; exit 3")
     task = bed.wait_running("lost", 1)[1]
-    os.unlink(bed.host_of(task).path(f"/run/gswarm/tasks/{task_id(task)}/hosts"))
+    shutil.rmtree(bed.host_of(task).path(f"/run/gswarm/tasks/{task_id(task)}/names"))
     wait_for("running again", lambda: bed.pids("lost").get(1, task["status"]["pid"]) != task["status"]["pid"], 10)
     settle(bed, {"lost": 1})
     bed.gswarm("service", "rm", "lost")

@@ -4,6 +4,7 @@
  * somebody else and is never touched. */
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,9 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
+
+#define OWNER_NAME "owner"
+#define NOBODY 65534 /* whose all data was before owners were written down */
 
 static bool folder_is_empty(const char *path)
 {
@@ -63,16 +67,39 @@ int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *
 	if (fs_mkdir(spec->volumes_dir, 0711, e) < 0 || marker_check(dir, marker, want, &is_new, e) < 0)
 		return e->code;
 	if (is_new) {
-		if (fs_mkdir(dir, 0711, e) < 0 || fs_write(marker, want, strlen(want), 0600, e) < 0)
+		cleanup_free char *owner = xasprintf("%s/" OWNER_NAME, dir);
+		cleanup_free char *who = xasprintf("%u %u\n", spec->uid, spec->gid);
+
+		if (fs_mkdir(dir, 0711, e) < 0 || fs_write(owner, who, strlen(who), 0600, e) < 0 ||
+		    fs_write(marker, want, strlen(want), 0600, e) < 0)
 			return e->code;
 	}
 	/* After the marker, so that a crash in between leaves an owned, empty volume. */
 	if (is_new || !fs_exists(data)) {
 		if (fs_mkdir(data, 0750, e) < 0)
 			return e->code;
-		if (chown(data, spec->uid, spec->gid) < 0)
+		if (lchown(data, spec->uid, spec->gid) < 0)
 			return err_errno(e, errno, "own %s", data);
 	}
 	*ret_path = steal(data);
 	return 0;
+}
+
+bool volume_owner(const char *volumes_dir, const char *volume_id, uid_t *ret_uid, gid_t *ret_gid)
+{
+	cleanup_free char *owner = xasprintf("%s/%s/" OWNER_NAME, volumes_dir, volume_id);
+	cleanup_free char *marker = xasprintf("%s/%s/volume", volumes_dir, volume_id);
+	cleanup_free char *text = NULL;
+	unsigned uid = NOBODY, gid = NOBODY;
+
+	if (!fs_exists(marker))
+		return false;
+	if (fs_read(owner, 64, &text, NULL, NULL) == 0 && sscanf(text, "%u %u", &uid, &gid) != 2)
+		return false;
+	/* Data that root made does not make root of whoever comes next. */
+	if (uid == 0)
+		return false;
+	*ret_uid = uid;
+	*ret_gid = gid;
+	return true;
 }

@@ -209,7 +209,7 @@ static void put_server(struct buf *out, const struct options_input *in)
 {
 	buf_printf(out,
 		   "[mysqld]\n"
-		   "datadir=%s\nsocket=" TASK_RUN "/" SOCKET_NAME "\npid-file=" TASK_RUN "/mysqld.pid\n"
+		   "datadir=%s\nsocket=" TASK_RUN "/" SOCKET_NAME "\npid-file=" TASK_RUN "/" PID_NAME "\n"
 		   "bind-address=0.0.0.0\nskip-name-resolve\nserver_id=%u\n"
 		   "default_storage_engine=InnoDB\nbinlog_format=ROW\ninnodb_autoinc_lock_mode=2\n"
 		   "innodb_flush_log_at_trx_commit=1\ninnodb_doublewrite=1\nsync_binlog=1\n",

@@ -10,6 +10,7 @@
 #define TASK_RUN "/run/task" /* where the task sees its run folder */
 #define OPTIONS_NAME "my.cnf"
 #define SOCKET_NAME "mysqld.sock"
+#define PID_NAME "mysqld.pid"
 #define SST_DIR_NAME "sst"
 
 struct image_probe {

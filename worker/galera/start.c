@@ -86,6 +86,9 @@ static int write_files(struct galera *g, struct err *e)
 	char sst[128];
 	int r;
 
+	/* What a killed server left, or somebody planted there: a server waits at a FIFO, too. */
+	foreign_unlink(task_run_dir(g->task), SOCKET_NAME, NULL);
+	foreign_unlink(task_run_dir(g->task), PID_NAME, NULL);
 	galera_options_input(g, &in);
 	in.sst_password = galera_secret(g, "gs_sst", sst, sizeof(sst));
 	r = options_format(&in, &out, e);

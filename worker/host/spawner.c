@@ -204,6 +204,19 @@ static void netns_share(void)
 		mount("", "/run/netns", "none", MS_SHARED | MS_REC, NULL);
 }
 
+/* Private first: shared with the mount that it was made from, what is mounted in it would appear twice. */
+int spawner_share(const char *dir, struct err *e)
+{
+	if (fs_mkdir(dir, 0711, e) < 0)
+		return e->code;
+	if (mount("", dir, "none", MS_SHARED, NULL) == 0)
+		return 0;
+	if (mount(dir, dir, "none", MS_BIND, NULL) < 0 || mount("", dir, "none", MS_PRIVATE, NULL) < 0 ||
+	    mount("", dir, "none", MS_SHARED, NULL) < 0)
+		return err_errno(e, errno, "share mounts in %s", dir);
+	return 0;
+}
+
 static int enter_mounts(struct err *e)
 {
 	netns_share();

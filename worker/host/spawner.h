@@ -17,6 +17,9 @@
 #include "base/err.h"
 
 struct spawner;
+/* Makes dir a mount of its own in which what is mounted later is seen by spawners as well; once, before
+ * spawner_new. It stays when the worker ends: so do the tasks. */
+int spawner_share(const char *dir, struct err *e);
 int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
 /* Ends the thread; programs it started go on. No callback fires afterwards. */
 void spawner_free(struct spawner *s);

@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a skeleton of empty folders and links on which crun binds the host's programs read-only,
- * and an overlay of the host's /etc under a layer of our own: files we write, and whiteouts over what a task
- * must not see. It is an allow-list: what is not named here does not exist in the task. What can fail is a
- * missing image folder or a full file system. */
+/* A task's root file system, and the folders of its own.
+ *
+ * The happy path for image `host` is a skeleton of empty folders and links on which crun binds the host's
+ * programs read-only, and an /etc of two layers: this task's files over copies of what etc.c allows. For
+ * `dir:` it is an overlay of the same files over the image's folder. It is an allow-list: what is not named
+ * here does not exist in the task. What can fail is a missing image folder, one through which our own state
+ * could be read, or a full file system.
+ *
+ *   layer/etc/hosts -> gswarm/hosts    a link into names/, which is bound on /etc/gswarm: a file that is
+ *                                      bound itself could only be truncated and written again, and a task
+ *                                      that looked in between would find no names; in a bound folder a new
+ *                                      file takes its place by a rename */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
+#include "worker/host/foreign.h"
 
-/* Secrets under /etc. A path whose parent is not on the host is skipped. */
-static const char *const etc_hidden[] = {
-	"shadow",           "shadow-",   "gshadow",        "gshadow-",  "ssh",         "ssl/private",
-	"mysql/debian.cnf", "gswarm",    "sudoers",        "sudoers.d", "krb5.keytab", "security/opasswd",
-	"letsencrypt",      "wireguard", "NetworkManager", "ppp",       "crypttab",    "machine-id",
-};
+#define TASK_TMPFS "nosuid,nodev,mode=1777,size=25%,nr_inodes=200k"
+#define PASSWD_MAX (1u << 20)
+
 /* Folders of the skeleton; those with 1777 are tmpfs in the task. */
 static const char *const folders[] = {"usr",     "opt",     "etc", "proc", "sys",  "dev",  "var", "var/lib",
 				      "var/log", "var/tmp", "run", "tmp",  "home", "root", "srv", "mnt"};
@@ -35,6 +41,11 @@ void bundle_free(struct bundle *b)
 {
 	if (!b)
 		return;
+	for (size_t i = 0; i < b->n_volumes; i++) {
+		free(b->volumes[i].target);
+		free(b->volumes[i].path);
+	}
+	free(b->volumes);
 	for (size_t i = 0; i < b->n_mounts; i++) {
 		free(b->mounts[i].source);
 		free(b->mounts[i].target);
@@ -46,7 +57,7 @@ void bundle_free(struct bundle *b)
 	free(b->lower);
 	free(b->upper);
 	free(b->work);
-	free(b->home);
+	user_fini(&b->user);
 	free(b);
 }
 
@@ -62,7 +73,39 @@ void bundle_mount_add(struct bundle *b, const char *source, const char *target, 
 	};
 }
 
-int rootfs_image_root(const char *image, const char **ret_root, struct err *e)
+/* Whether the folder `of` is `path` or one of those above it; by what they are, not what they are called: a bind
+ * of / is / as well. */
+static bool is_above(const struct stat *of, const char *path)
+{
+	cleanup_free char *real = realpath(path, NULL);
+	struct stat st;
+
+	while (real && *real) {
+		char *slash = strrchr(real, '/');
+
+		if (stat(real, &st) == 0 && st.st_dev == of->st_dev && st.st_ino == of->st_ino)
+			return true;
+		if (slash == real && real[1]) {
+			real[1] = '\0';
+			continue;
+		}
+		if (slash == real)
+			break;
+		*slash = '\0';
+	}
+	return false;
+}
+
+/* Keys, secrets and other tasks' data are there. */
+static bool shows(const char *image, const struct stat *st, const char *ours)
+{
+	struct stat own;
+
+	return ours && stat(ours, &own) == 0 && (is_above(st, ours) || is_above(&own, image));
+}
+
+int rootfs_image_root(const char *image, const char *state_dir, const char *base_run, const char **ret_root,
+		      struct err *e)
 {
 	struct stat st;
 
@@ -76,43 +119,40 @@ int rootfs_image_root(const char *image, const char **ret_root, struct err *e)
 		return err_errno(e, errno, "image %s", image);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, E_INVALID, "image %s: is not a folder", image);
+	if (shows(image + 4, &st, state_dir) || shows(image + 4, &st, base_run))
+		return err_set(e, E_INVALID,
+			       "image %s: %s (keys, secrets, data of other tasks) must not be in it", image,
+			       shows(image + 4, &st, state_dir) ? state_dir : base_run);
 	*ret_root = image + 4;
 	return 0;
 }
 
-static int file_write(const char *dir, const char *name, const char *text, struct err *e)
+static int file_write(const char *dir, const char *name, const char *text, size_t len, struct err *e)
 {
 	cleanup_free char *path = xasprintf("%s/%s", dir, name);
-	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	size_t len = strlen(text);
+	cleanup_free char *tmp = xasprintf("%s/.%s.new", dir, name);
+	cleanup_close int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 
 	/* Not durable on purpose: it is made anew at every preparation. */
-	if (fd < 0 || fchmod(fd, 0644) < 0 || write(fd, text, len) != (ssize_t)len)
-		return err_errno(e, errno != 0 ? errno : EIO, "write %s", path);
+	errno = 0;
+	if (fd < 0 || fchmod(fd, 0644) < 0 || write(fd, text, len) != (ssize_t)len || rename(tmp, path) < 0) {
+		int saved = errno ? errno : ENOSPC;
+
+		unlink(tmp);
+		return err_errno(e, saved, "write %s", path);
+	}
 	return 0;
 }
 
 int rootfs_hosts_write(const char *run_dir, const char *hostname, const char *lines, struct err *e)
 {
+	cleanup_free char *names = xasprintf("%s/names", run_dir);
+	bool alone = !lines || !*lines;
 	cleanup_free char *text = xasprintf("127.0.0.1 localhost\n::1 localhost ip6-localhost\n%s%s%s%s",
-					    !lines || *lines == '\0' ? "127.0.1.1 " : "",
-					    !lines || *lines == '\0' ? hostname : "",
-					    !lines || *lines == '\0' ? "\n" : "", lines ? lines : "");
+					    alone ? "127.0.1.1 " : "", alone ? hostname : "",
+					    alone ? "\n" : "", lines ? lines : "");
 
-	return file_write(run_dir, "hosts", text, e);
-}
-
-int rootfs_etc_target(const char *run_dir, const char *target, bool is_folder, struct err *e)
-{
-	cleanup_free char *path = xasprintf("%s%s", run_dir, target);
-	cleanup_free char *parent = xstrdup(path);
-
-	if (is_folder)
-		return fs_mkdir(path, 0755, e);
-	*strrchr(parent, '/') = '\0';
-	if (fs_mkdir(parent, 0755, e) < 0)
-		return e->code;
-	return file_write(parent, strrchr(path, '/') + 1, "", e);
+	return file_write(names, "hosts", text, strlen(text), e);
 }
 
 /* The stub resolver of systemd listens on the host's loopback, which a task does not have. */
@@ -129,35 +169,43 @@ static char *resolv_conf(void)
 	return xstrdup("");
 }
 
-static int etc_whiteout(const char *layer, const char *name, struct err *e)
+/* A user of ours has no line in the image's file; programs that ask for their own name need one. */
+static int passwd_layer(const char *etc, const char *root, const struct user *u, struct err *e)
 {
-	cleanup_free char *host = xasprintf("/etc/%s", name);
-	cleanup_free char *path = xasprintf("%s/%s", layer, name);
-	cleanup_free char *parent = xstrdup(path);
-	char *slash = strrchr(parent, '/');
+	static const char *const files[] = {"passwd", "group"};
 
-	if (!fs_exists(host))
-		return 0;
-	*slash = '\0';
-	if (fs_mkdir(parent, 0755, e) < 0)
-		return e->code;
-	/* overlayfs: a character device 0:0 in an upper layer hides the name below it. */
-	if (mknod(path, S_IFCHR, makedev(0, 0)) < 0 && errno != EEXIST)
-		return err_errno(e, errno, "hide %s", host);
+	for (size_t i = 0; u->is_own && i < array_size(files); i++) {
+		cleanup_free char *name = xasprintf("etc/%s", files[i]);
+		cleanup_free char *text = NULL, *line = NULL, *whole = NULL;
+		size_t len;
+
+		if (foreign_read_image(root, name, PASSWD_MAX, &text, &len, NULL) < 0)
+			continue; /* none there, or no file: then there is nothing to add to */
+		line = i ? xasprintf("gs-task:x:%u:\n", u->gid)
+			 : xasprintf("gs-task:x:%u:%u:gswarm task:/:/usr/sbin/nologin\n", u->uid, u->gid);
+		whole = xasprintf("%s%s%s", text, len && text[len - 1] != '\n' ? "\n" : "", line);
+		if (file_write(etc, files[i], whole, strlen(whole), e) < 0)
+			return e->code;
+	}
 	return 0;
 }
 
-static int etc_layer(const char *dir, const char *hostname, bool over_host, struct err *e)
+/* The task's own files, over everything else. */
+static int own_layer(struct bundle *b, const struct rootfs_spec *spec, const char *root, struct err *e)
 {
-	cleanup_free char *name = xasprintf("%s\n", hostname);
+	cleanup_free char *names = xasprintf("%s/names", spec->run_dir);
+	cleanup_free char *etc = xasprintf("%s/layer/etc", spec->run_dir);
+	cleanup_free char *at = xasprintf("%s/gswarm", etc), *hosts = xasprintf("%s/hosts", etc);
+	cleanup_free char *name = xasprintf("%s\n", spec->hostname);
 	cleanup_free char *resolv = resolv_conf();
 
-	if (fs_mkdir(dir, 0755, e) < 0 || file_write(dir, "hostname", name, e) < 0 ||
-	    file_write(dir, "resolv.conf", resolv, e) < 0 || file_write(dir, "hosts", "", e) < 0)
+	if (fs_mkdir(names, 0755, e) < 0 || fs_mkdir(at, 0755, e) < 0 ||
+	    file_write(etc, "hostname", name, strlen(name), e) < 0 ||
+	    file_write(etc, "resolv.conf", resolv, strlen(resolv), e) < 0 ||
+	    passwd_layer(etc, root, &b->user, e) < 0)
 		return e->code;
-	for (size_t i = 0; over_host && i < array_size(etc_hidden); i++)
-		if (etc_whiteout(dir, etc_hidden[i], e) < 0)
-			return e->code;
+	if (symlink("gswarm/hosts", hosts) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "link %s", hosts);
 	return 0;
 }
 
@@ -177,7 +225,7 @@ static int top_entry(struct bundle *b, const char *name, struct err *e)
 	}
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return err_errno(e, errno, "make %s", path);
-	bundle_mount_add(b, host, host, "bind", "rbind,ro,nosuid,nodev");
+	bundle_mount_add(b, host, host, "bind", BIND_RO);
 	return 0;
 }
 
@@ -199,8 +247,7 @@ static int top_entries(struct bundle *b, struct err *e)
 
 static int host_image(struct bundle *b, const struct rootfs_spec *spec, struct err *e)
 {
-	cleanup_free char *etc = xasprintf("%s/etc", spec->run_dir);
-	cleanup_free char *etc_options = xasprintf("lowerdir=%s:/etc", etc);
+	cleanup_free char *shared = NULL, *etc_options = NULL;
 
 	if (fs_mkdir(b->rootfs, 0755, e) < 0)
 		return e->code;
@@ -210,12 +257,14 @@ static int host_image(struct bundle *b, const struct rootfs_spec *spec, struct e
 		if (mkdir(path, 0755) < 0 && errno != EEXIST)
 			return err_errno(e, errno, "make %s", path);
 	}
-	if (etc_layer(etc, spec->hostname, true, e) < 0 || top_entries(b, e) < 0)
+	if (own_layer(b, spec, "", e) < 0 || etc_host_layer("/etc", spec->etc_dir, &shared, e) < 0 ||
+	    top_entries(b, e) < 0)
 		return e->code;
 	/* nosuid also makes the kernel ignore file capabilities, which would make exec of such a file fail. */
-	bundle_mount_add(b, "/usr", "/usr", "bind", "rbind,ro,nosuid,nodev");
+	bundle_mount_add(b, "/usr", "/usr", "bind", BIND_RO);
 	if (fs_exists("/opt"))
-		bundle_mount_add(b, "/opt", "/opt", "bind", "rbind,ro,nosuid,nodev");
+		bundle_mount_add(b, "/opt", "/opt", "bind", BIND_RO);
+	etc_options = xasprintf("ro,nosuid,nodev,lowerdir=%s/layer/etc:%s", spec->run_dir, shared);
 	bundle_mount_add(b, "overlay", "/etc", "overlay", etc_options);
 	/* Writes into the skeleton would use the host's memory unseen by the task's limit. */
 	b->readonly = true;
@@ -224,46 +273,70 @@ static int host_image(struct bundle *b, const struct rootfs_spec *spec, struct e
 
 static int dir_image(struct bundle *b, const struct rootfs_spec *spec, struct err *e)
 {
-	cleanup_free char *etc = xasprintf("%s/etc", spec->run_dir);
+	const char *image = spec->image + 4;
 
-	b->lower = xstrdup(spec->image + 4);
+	if (strpbrk(image, ",:\\"))
+		return err_set(e, E_INVALID, "image %s: the path must not hold , : or \\", spec->image);
+	b->lower = xasprintf("%s/layer:%s", spec->run_dir, image);
 	b->upper = xasprintf("%s/root/upper", spec->state_dir);
 	b->work = xasprintf("%s/root/work", spec->state_dir);
-	if (strpbrk(b->lower, ",:\\"))
-		return err_set(e, E_INVALID, "image %s: the path must not hold , : or \\", spec->image);
 	if (fs_mkdir(b->rootfs, 0755, e) < 0 || fs_mkdir(b->upper, 0755, e) < 0 ||
-	    fs_mkdir(b->work, 0700, e) < 0 || etc_layer(etc, spec->hostname, false, e) < 0)
+	    fs_mkdir(b->work, 0700, e) < 0 || own_layer(b, spec, image, e) < 0)
 		return e->code;
-	for (size_t i = 0; i < 2; i++) {
-		static const char *const names[] = {"hostname", "resolv.conf"};
-		cleanup_free char *source = xasprintf("%s/%s", etc, names[i]);
-		cleanup_free char *target = xasprintf("/etc/%s", names[i]);
-
-		bundle_mount_add(b, source, target, "bind", "bind,ro,nosuid,nodev");
-	}
 	b->readonly = spec->read_only;
 	return 0;
 }
 
+/* ---- the task's run folder ---- */
+
+static bool is_mounted(const char *path, const char *parent)
+{
+	struct stat a, b;
+
+	return stat(path, &a) == 0 && stat(parent, &b) == 0 && a.st_dev != b.st_dev;
+}
+
+/* A tmpfs of its own: what a task fills is its own and not the host's /run, without which no exit could be told
+ * and no program of the host could write a pid file. One that is there stays: a task that an earlier worker
+ * started has its sockets in it. */
+static int run_folder(const char *run_dir, const struct user *u, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/run", run_dir);
+
+	if (fs_mkdir(path, 0711, e) < 0)
+		return e->code;
+	if (!is_mounted(path, run_dir) && rmdir(path) == 0) { /* else an older worker's, in use */
+		if (mkdir(path, 0711) < 0 ||
+		    mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=711,size=16m,nr_inodes=4k") < 0)
+			return err_errno(e, errno, "mount %s", path);
+	}
+	if (chmod(path, 0711) < 0 || chown(path, u->uid, u->gid) < 0)
+		return err_errno(e, errno, "own %s", path);
+	return 0;
+}
+
+void rootfs_release(const char *run_dir)
+{
+	cleanup_free char *path = xasprintf("%s/run", run_dir);
+
+	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
 int rootfs_prepare(struct bundle *b, const struct rootfs_spec *spec, struct err *e)
 {
-	cleanup_free char *hosts = xasprintf("%s/hosts", spec->run_dir);
+	cleanup_free char *names = xasprintf("%s/names", spec->run_dir);
 	cleanup_free char *run = xasprintf("%s/run", spec->run_dir);
 	int rc;
 
 	b->rootfs = xasprintf("%s/rootfs", spec->run_dir);
 	rc = strcmp(spec->image, "host") == 0 ? host_image(b, spec, e) : dir_image(b, spec, e);
-	if (rc < 0)
-		return rc;
-	if (fs_mkdir(run, 0711, e) < 0)
+	if (rc < 0 || run_folder(spec->run_dir, &b->user, e) < 0)
 		return e->code;
-	if (chmod(run, 0711) < 0 || chown(run, b->uid, b->gid) < 0)
-		return err_errno(e, errno, "own %s", run);
-	bundle_mount_add(b, "tmpfs", "/run", "tmpfs", "nosuid,nodev,mode=755,size=64m");
-	bundle_mount_add(b, "tmpfs", "/tmp", "tmpfs", "nosuid,nodev,mode=1777");
+	bundle_mount_add(b, "tmpfs", "/run", "tmpfs", "nosuid,nodev,mode=755,size=64m,nr_inodes=20k");
+	bundle_mount_add(b, "tmpfs", "/tmp", "tmpfs", TASK_TMPFS);
 	if (!b->lower)
-		bundle_mount_add(b, "tmpfs", "/var/tmp", "tmpfs", "nosuid,nodev,mode=1777");
+		bundle_mount_add(b, "tmpfs", "/var/tmp", "tmpfs", TASK_TMPFS);
 	bundle_mount_add(b, run, "/run/task", "bind", "bind,nosuid,nodev");
-	bundle_mount_add(b, hosts, "/etc/hosts", "bind", "bind,ro,nosuid,nodev");
+	bundle_mount_add(b, names, "/etc/gswarm", "bind", "bind,ro,nosuid,nodev,noexec");
 	return 0;
 }

@@ -15,7 +15,11 @@
 #include "worker/host/foreign.h"
 #include "worker/bundle/bundle.h"
 
-#define NOBODY_ID "65534"
+/* Above all that useradd, systemd and subordinate ids of user namespaces give away, below 2^31, where some
+ * programs see negative numbers. */
+#define OWN_FIRST 0x70000000u
+#define OWN_COUNT 0x0ffffff0u
+#define GROUPS_MAX 64
 
 static bool parse_id(const char *text, unsigned *ret)
 {
@@ -48,8 +52,7 @@ static int db_open(const char *root, const char *name, char **ret_text, FILE **r
 	return rc;
 }
 
-static int passwd_find(const char *root, const char *name, uid_t *ret_uid, gid_t *ret_gid, char **ret_home,
-		       struct err *e)
+static int passwd_find(const char *root, const char *name, struct user *u, char **ret_login, struct err *e)
 {
 	cleanup_free char *text = NULL;
 	FILE *f;
@@ -63,13 +66,14 @@ static int passwd_find(const char *root, const char *name, uid_t *ret_uid, gid_t
 		if (by_id ? pw->pw_uid == id : strcmp(pw->pw_name, name) == 0)
 			break;
 	if (pw) {
-		*ret_uid = pw->pw_uid;
-		*ret_gid = pw->pw_gid;
-		*ret_home = xstrdup(pw->pw_dir);
+		u->uid = pw->pw_uid;
+		u->gid = pw->pw_gid;
+		u->home = xstrdup(pw->pw_dir);
+		*ret_login = xstrdup(pw->pw_name);
 	} else if (by_id) {
-		*ret_uid = id;
-		*ret_gid = id;
-		*ret_home = xstrdup("/");
+		u->uid = id;
+		u->gid = id;
+		u->home = xstrdup("/");
 	}
 	if (f)
 		fclose(f);
@@ -101,22 +105,70 @@ static int group_find(const char *root, const char *name, gid_t *ret_gid, struct
 	return gr ? 0 : err_set(e, E_INVALID, "group %s is not in %s/etc/group", name, root);
 }
 
-int user_resolve(const char *root, const char *text, const char *fallback, uid_t *ret_uid, gid_t *ret_gid,
-		 char **ret_home, struct err *e)
+static bool lists(const struct group *gr, const char *login)
+{
+	for (char **m = gr->gr_mem; *m; m++)
+		if (strcmp(*m, login) == 0)
+			return true;
+	return false;
+}
+
+/* The groups that name this login, as login(1) would give it. */
+static int groups_find(const char *root, const char *login, struct user *u, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	const struct group *gr;
+	FILE *f;
+
+	if (db_open(root, "etc/group", &text, &f, e) < 0)
+		return e->code;
+	while (f && u->n_groups < GROUPS_MAX && (gr = fgetgrent(f)))
+		if (gr->gr_gid != u->gid && lists(gr, login)) {
+			u->groups = xrealloc(u->groups, (u->n_groups + 1) * sizeof(*u->groups));
+			u->groups[u->n_groups++] = gr->gr_gid;
+		}
+	if (f)
+		fclose(f);
+	return 0;
+}
+
+int user_resolve(const char *root, const char *text, const char *fallback, struct user *ret, struct err *e)
 {
 	bool is_asked = text && *text;
-	cleanup_free char *name = xstrdup(is_asked ? text : fallback);
+	cleanup_free char *name = xstrdup(is_asked ? text : fallback), *login = NULL;
 	char *colon = strchr(name, ':');
+	struct user u = {0};
 	int rc;
 
 	if (colon)
 		*colon++ = '\0';
-	rc = passwd_find(root, name, ret_uid, ret_gid, ret_home, e);
-	if (rc < 0 && !is_asked && strcmp(name, "nobody") == 0) { /* a small image need not have one */
-		err_clear(e);
-		rc = passwd_find(root, NOBODY_ID, ret_uid, ret_gid, ret_home, e);
-	}
+	rc = passwd_find(root, name, &u, &login, e);
 	if (rc == 0 && colon)
-		rc = group_find(root, colon, ret_gid, e);
+		rc = group_find(root, colon, &u.gid, e);
+	else if (rc == 0 && login)
+		rc = groups_find(root, login, &u, e);
+	if (rc)
+		user_fini(&u);
+	else
+		*ret = u;
 	return rc;
+}
+
+/* 64-bit FNV-1a of the id, which is random: of a thousand ids on a host two are the same on one host in five
+ * hundred, and then share a number as all tasks did before. */
+void user_own(const char *id, struct user *ret)
+{
+	uint64_t h = 14695981039346656037ull;
+
+	for (const char *p = id; *p; p++)
+		h = (h ^ (unsigned char)*p) * 1099511628211ull;
+	*ret = (struct user){.uid = OWN_FIRST + (uid_t)(h % OWN_COUNT), .home = xstrdup("/"), .is_own = true};
+	ret->gid = ret->uid;
+}
+
+void user_fini(struct user *u)
+{
+	free(u->groups);
+	free(u->home);
+	*u = (struct user){0};
 }

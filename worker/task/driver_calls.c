@@ -31,9 +31,9 @@ uv_loop_t *task_loop(const struct task *t)
 
 const char *task_volume_path(const struct task *t, const char *target)
 {
-	for (size_t i = 0; i < t->n_volumes; i++)
-		if (strcmp(t->volumes[i].target, target) == 0)
-			return t->volumes[i].path;
+	for (size_t i = 0; t->bundle && i < t->bundle->n_volumes; i++)
+		if (strcmp(t->bundle->volumes[i].target, target) == 0)
+			return t->bundle->volumes[i].path;
 	return NULL;
 }
 
@@ -53,12 +53,12 @@ const char *task_netns_path(const struct task *t)
 
 uid_t task_uid(const struct task *t)
 {
-	return t->bundle ? t->bundle->uid : 65534;
+	return t->bundle ? t->bundle->user.uid : 65534;
 }
 
 gid_t task_gid(const struct task *t)
 {
-	return t->bundle ? t->bundle->gid : 65534;
+	return t->bundle ? t->bundle->user.gid : 65534;
 }
 
 int task_pid(const struct task *t)
@@ -318,7 +318,9 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 				.argv = argv,
 				.env = t->row->spec->env,
 				.n_env = t->row->spec->n_env,
-				.hostname = *t->row->spec->hostname ? t->row->spec->hostname : t->row->name};
+				.hostname = *t->row->spec->hostname ? t->row->spec->hostname : t->row->name,
+				.seccomp_bpf = t->w->seccomp_bpf,
+				.apparmor = t->w->apparmor};
 
 	o->loop = t->w->loop;
 	o->spawner = t->w->spawner;

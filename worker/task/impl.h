@@ -29,10 +29,6 @@ enum task_step {
 
 enum net_state { NET_NONE, NET_BUSY, NET_DONE };
 
-struct task_volume {
-	char *target, *path;
-};
-
 struct task_secret {
 	struct task_secret *next;
 	Gs__Secret *row;
@@ -88,8 +84,6 @@ struct task {
 	/* from preparation */
 	struct bundle *bundle;
 	struct net_plan *plan;
-	struct task_volume *volumes;
-	size_t n_volumes;
 	bool prepared, prepare_done, reaped;
 	struct err prepare_err;
 

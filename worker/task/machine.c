@@ -736,11 +736,6 @@ void task_free(struct task *t)
 	if (t->next)
 		t->next->prev = t->prev;
 	tasks_kick(t->all);
-	for (size_t i = 0; i < t->n_volumes; i++) {
-		free(t->volumes[i].target);
-		free(t->volumes[i].path);
-	}
-	free(t->volumes);
 	bundle_free(t->bundle);
 	if (t->plan)
 		net_plan_free(t->plan);

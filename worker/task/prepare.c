@@ -21,11 +21,9 @@
 struct prepare {
 	struct task *t;
 	Gs__Task *row;
-	char *state_dir, *run_dir, *volumes_dir, *boot_id;
+	char *state_dir, *run_dir, *volumes_dir, *boot_id, *base_run, *base_state;
 	struct net_plan *plan; /* the task's; NULL: leave the network alone */
 	struct bundle *bundle;
-	struct task_volume *volumes;
-	size_t n_volumes;
 	struct err err;
 };
 
@@ -39,78 +37,6 @@ static const char *row_image(const Gs__Task *row)
 	return *row->spec->image ? row->spec->image : "host";
 }
 
-static const char *volume_of(const Gs__Task *row, const char *target)
-{
-	for (size_t i = 0; i < row->n_volumes; i++)
-		if (strcmp(row->volumes[i]->target, target) == 0)
-			return row->volumes[i]->volume_id;
-	return NULL;
-}
-
-static int mount_volume(struct prepare *p, const Gs__Mount *m, const char *options)
-{
-	struct volume_spec spec = {
-		.volumes_dir = p->volumes_dir,
-		.volume_id = volume_of(p->row, m->target),
-		.service_id = p->row->service_id,
-		.slot_id = p->row->slot_id,
-		.uid = p->bundle->uid,
-		.gid = p->bundle->gid,
-	};
-	struct task_volume *v;
-	char *path;
-
-	if (!spec.volume_id || !id_is_valid(spec.volume_id))
-		return err_set(&p->err, E_INVALID, "mount %s: no volume was assigned to it", m->target);
-	if (volume_prepare(&spec, &path, &p->err) < 0)
-		return err_wrap(&p->err, "mount %s", m->target);
-	p->volumes = xrealloc(p->volumes, (p->n_volumes + 1) * sizeof(*p->volumes));
-	v = &p->volumes[p->n_volumes++];
-	*v = (struct task_volume){.target = xstrdup(m->target), .path = path};
-	bundle_mount_add(p->bundle, path, m->target, "bind", options);
-	return 0;
-}
-
-static int mount_bind(struct prepare *p, const Gs__Mount *m, const char *options)
-{
-	struct stat st;
-
-	if (stat(m->source, &st) < 0)
-		return err_set(&p->err, E_INVALID, "mount %s: %s is not on this host", m->target, m->source);
-	if (strncmp(m->target, "/etc/", 5) == 0 && !p->bundle->lower &&
-	    rootfs_etc_target(p->run_dir, m->target, S_ISDIR(st.st_mode), &p->err) < 0)
-		return p->err.code;
-	bundle_mount_add(p->bundle, m->source, m->target, "bind", options);
-	return 0;
-}
-
-static int prepare_mounts(struct prepare *p)
-{
-	for (size_t i = 0; i < p->row->spec->n_mounts; i++) {
-		const Gs__Mount *m = p->row->spec->mounts[i];
-		const char *options = m->readonly ? "rbind,ro,nosuid,nodev" : "rbind,nosuid,nodev";
-		char tmpfs[96] = "nosuid,nodev,mode=1777";
-		int rc = 0;
-
-		if (m->target[0] != '/' || strstr(m->target, "/../"))
-			return err_set(&p->err, E_INVALID, "mount target %s: must be an absolute path",
-				       m->target);
-		if (m->type == MOUNT_VOLUME)
-			rc = mount_volume(p, m, options);
-		else if (m->type == MOUNT_BIND)
-			rc = mount_bind(p, m, options);
-		else {
-			if (m->tmpfs_bytes != 0)
-				snprintf(tmpfs, sizeof(tmpfs), "nosuid,nodev,mode=1777,size=%llu",
-					 (unsigned long long)m->tmpfs_bytes);
-			bundle_mount_add(p->bundle, "tmpfs", m->target, "tmpfs", tmpfs);
-		}
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 /* A process id means nothing after a reboot: leftovers of an earlier boot are dropped (where /run is no
  * tmpfs). */
 static int run_dir_make(struct prepare *p)
@@ -121,6 +47,7 @@ static int run_dir_make(struct prepare *p)
 	if (fs_read(path, 128, &text, NULL, NULL) == 0) {
 		if (strcmp(text, p->boot_id) == 0)
 			return 0;
+		rootfs_release(p->run_dir);
 		if (fs_remove_all(p->run_dir, &p->err) < 0)
 			return p->err.code;
 	}
@@ -129,27 +56,59 @@ static int run_dir_make(struct prepare *p)
 	return fs_write(path, p->boot_id, strlen(p->boot_id), 0600, &p->err);
 }
 
+/* An image without a user of its own: the number under which the volume's data was made, so that the next task
+ * of the slot reads it; new data, and tasks without any, get a number that no other has. */
+static void own_user(const struct prepare *p, struct user *ret)
+{
+	const Gs__TaskSpec *spec = p->row->spec;
+	const char *first = NULL;
+	uid_t uid;
+	gid_t gid;
+
+	for (size_t i = 0; i < spec->n_mounts; i++) {
+		const Gs__Mount *m = spec->mounts[i];
+		const char *id = m->type == MOUNT_VOLUME ? mounts_volume_id(p->row, m->target) : NULL;
+
+		if (!id || !id_is_valid(id))
+			continue;
+		if (volume_owner(p->volumes_dir, id, &uid, &gid)) {
+			*ret = (struct user){.uid = uid, .gid = gid, .home = xstrdup("/"), .is_own = true};
+			return;
+		}
+		first = first ? first : id;
+	}
+	user_own(first ? first : p->row->meta->id, ret);
+}
+
+static int find_user(struct prepare *p, const char *root)
+{
+	const char *asked = p->row->spec->user;
+
+	if (p->row->topology == TOPO_GALERA || *asked)
+		return user_resolve(root, asked, "mysql", &p->bundle->user, &p->err);
+	own_user(p, &p->bundle->user);
+	return 0;
+}
+
 static int prepare_files(struct prepare *p)
 {
+	cleanup_free char *etc_dir = xasprintf("%s/etc", p->base_run);
 	struct rootfs_spec rootfs = {
 		.image = row_image(p->row),
 		.run_dir = p->run_dir,
+		.etc_dir = etc_dir,
 		.state_dir = p->state_dir,
 		.hostname = row_hostname(p->row),
 		.read_only = p->row->spec->read_only,
 	};
-	bool galera = p->row->topology == TOPO_GALERA;
+	struct mounts_spec mounts = {.task = p->row, .run_dir = p->run_dir, .volumes_dir = p->volumes_dir};
 	const char *root;
 
-	if (run_dir_make(p) < 0 || intent_save_task(p->state_dir, p->row, &p->err) < 0)
+	if (run_dir_make(p) < 0 || intent_save_task(p->state_dir, p->row, &p->err) < 0 ||
+	    rootfs_image_root(rootfs.image, p->base_state, p->base_run, &root, &p->err) < 0 ||
+	    find_user(p, root) < 0 || rootfs_prepare(p->bundle, &rootfs, &p->err) < 0)
 		return p->err.code;
-	if (rootfs_image_root(rootfs.image, &root, &p->err) < 0 ||
-	    user_resolve(root, p->row->spec->user, galera ? "mysql" : "nobody", &p->bundle->uid,
-			 &p->bundle->gid, &p->bundle->home, &p->err) < 0)
-		return p->err.code;
-	if (rootfs_prepare(p->bundle, &rootfs, &p->err) < 0)
-		return p->err.code;
-	return prepare_mounts(p);
+	return mounts_prepare(p->bundle, &mounts, &p->err);
 }
 
 static void prepare_work(void *arg)
@@ -158,17 +117,6 @@ static void prepare_work(void *arg)
 
 	if (prepare_files(p) == 0 && p->plan)
 		net_attach(p->plan, &p->err);
-}
-
-static void volumes_free(struct task *t)
-{
-	for (size_t i = 0; i < t->n_volumes; i++) {
-		free(t->volumes[i].target);
-		free(t->volumes[i].path);
-	}
-	free(t->volumes);
-	t->volumes = NULL;
-	t->n_volumes = 0;
 }
 
 /* The job is back. True when the task was given up meanwhile (it is freed then). */
@@ -197,9 +145,6 @@ static void prepare_back(void *arg)
 
 	bundle_free(t->bundle);
 	t->bundle = p->bundle;
-	volumes_free(t);
-	t->volumes = p->volumes;
-	t->n_volumes = p->n_volumes;
 	t->prepare_err = p->err;
 	t->prepare_done = true;
 	t->prepared = p->err.code == 0;
@@ -210,6 +155,8 @@ static void prepare_back(void *arg)
 	free(p->run_dir);
 	free(p->volumes_dir);
 	free(p->boot_id);
+	free(p->base_run);
+	free(p->base_state);
 	free(p);
 	if (job_back(t))
 		return;
@@ -230,6 +177,8 @@ void task_prepare_start(struct task *t)
 	p->run_dir = xstrdup(t->run_dir);
 	p->volumes_dir = xasprintf("%s/volumes", t->w->dir);
 	p->boot_id = xstrdup(t->w->boot_id);
+	p->base_run = xstrdup(t->w->run_dir);
+	p->base_state = xstrdup(t->w->state_dir);
 	p->bundle = bundle_new();
 	if (t->w->net && netglue_ready(t->w->net, t->row)) {
 		if (!t->plan)
@@ -341,6 +290,8 @@ static int config_format(struct task *t, char **ret, struct err *e)
 		.nano_cpus = s->limits ? s->limits->nano_cpus : 0,
 		.memory_bytes = s->limits ? s->limits->memory_bytes : 0,
 		.pids = s->limit_pids,
+		.seccomp_bpf = t->w->seccomp_bpf,
+		.apparmor = t->w->apparmor,
 	};
 
 	return oci_spec_format(&spec, ret, e);
@@ -589,6 +540,7 @@ static void clean_work(void *arg)
 		tidy_work(c->tidy);
 	if (c->plan)
 		net_detach(c->plan);
+	rootfs_release(c->run_dir);
 	fs_remove_all(c->run_dir, NULL);
 	if (!c->final)
 		fs_remove_all(c->state_dir, NULL);

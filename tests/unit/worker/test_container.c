@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@ struct fixture {
 	struct runtime *runtime;
 	struct loop_timer guard;
 	char dir[64];
-	char *abs, *bundle, *log, *cgroup, id[48];
+	char *etc, *abs, *bundle, *log, *cgroup, id[48];
 	bool started, exited, failed, timed_out;
 	int pid;
 	struct container_exit exit;
@@ -116,7 +117,8 @@ static int open_fixture(void **s)
 	f->abs = realpath(f->dir, NULL);
 	uv_loop_init(&f->loop);
 	loop_timer_init(&f->guard, &f->loop, on_guard, f);
-	if (spawner_new(&f->loop, &f->spawner, &e) < 0)
+	f->etc = xasprintf("%s/etc", f->abs);
+	if (spawner_share(f->abs, &e) < 0 || spawner_new(&f->loop, &f->spawner, &e) < 0)
 		fail_msg("%s", e.msg);
 	snprintf(f->id, sizeof(f->id), "unit-%d.1", (int)getpid());
 	f->bundle = xasprintf("%s/1", f->abs);
@@ -138,7 +140,10 @@ static int close_fixture(void **s)
 		uv_loop_close(&f->loop);
 		runtime_reap(f->abs, CRUN, f->id, f->cgroup);
 		cgroup_remove(CGROUP);
+		rootfs_release(f->abs);
+		umount2(f->abs, MNT_DETACH);
 		fs_remove_all(f->abs, NULL);
+		free(f->etc);
 		free(f->abs);
 		free(f->bundle);
 		free(f->log);
@@ -152,15 +157,18 @@ static void bundle_write(struct fixture *f, const char *script)
 {
 	struct bundle *b = bundle_new();
 	const char *argv[] = {"sh", "-c", script, NULL};
-	struct rootfs_spec rootfs = {
-		.image = "host", .run_dir = f->abs, .state_dir = f->abs, .hostname = "unit"};
+	struct rootfs_spec rootfs = {.image = "host",
+				     .run_dir = f->abs,
+				     .etc_dir = f->etc,
+				     .state_dir = f->abs,
+				     .hostname = "unit"};
 	struct oci_spec spec = {.bundle = b, .argv = argv, .hostname = "unit", .cgroup_path = f->cgroup};
 	cleanup_free char *path = xasprintf("%s/config.json", f->bundle);
 	cleanup_free char *text = NULL;
 	struct err e = {0};
 
-	b->uid = 65534;
-	b->gid = 65534;
+	b->user.uid = 65534;
+	b->user.gid = 65534;
 	assert_int_equal(rootfs_prepare(b, &rootfs, &e), 0);
 	assert_int_equal(rootfs_hosts_write(f->abs, "unit", NULL, &e), 0);
 	assert_int_equal(oci_spec_format(&spec, &text, NULL), 0);

@@ -269,33 +269,83 @@ static void users(void **s)
 	cleanup_free char *passwd = xasprintf("%s/passwd", etc);
 	cleanup_free char *group = xasprintf("%s/group", etc);
 	struct err e = {0};
-	uid_t uid;
-	gid_t gid;
-	char *home;
+	static const char groups[] = "disk:x:6:\nssl:x:7:a,db\ndb:x:105:db\n";
+	struct user u;
 
 	assert_int_equal(fs_mkdir(etc, 0755, &e), 0);
 	assert_int_equal(fs_write(passwd, "db:x:102:105::/var/db:/bin/sh\n", 30, 0644, &e), 0);
-	assert_int_equal(fs_write(group, "disk:x:6:\n", 10, 0644, &e), 0);
-	assert_int_equal(user_resolve(dir, "", "db", &uid, &gid, &home, &e), 0);
-	assert_int_equal(uid, 102);
-	assert_int_equal(gid, 105);
-	assert_string_equal(home, "/var/db");
-	free(home);
-	assert_int_equal(user_resolve(dir, "db:disk", "nobody", &uid, &gid, &home, &e), 0);
-	assert_int_equal(gid, 6);
-	free(home);
-	assert_int_equal(user_resolve(dir, "1234:77", "nobody", &uid, &gid, &home, &e), 0);
-	assert_int_equal(uid, 1234);
-	assert_int_equal(gid, 77);
-	free(home);
-	assert_int_equal(user_resolve(dir, "nosuch", "nobody", &uid, &gid, &home, &e), E_INVALID);
+	assert_int_equal(fs_write(group, groups, strlen(groups), 0644, &e), 0);
+	assert_int_equal(user_resolve(dir, "", "db", &u, &e), 0);
+	assert_int_equal(u.uid, 102);
+	assert_int_equal(u.gid, 105);
+	assert_string_equal(u.home, "/var/db");
+	/* FINDINGS I: as login(1) gives them; the primary one is not repeated */
+	assert_int_equal(u.n_groups, 1);
+	assert_int_equal(u.groups[0], 7);
+	user_fini(&u);
+	assert_int_equal(user_resolve(dir, "102", "nobody", &u, &e), 0);
+	assert_int_equal(u.n_groups, 1);
+	user_fini(&u);
+	assert_int_equal(user_resolve(dir, "db:disk", "nobody", &u, &e), 0);
+	assert_int_equal(u.gid, 6);
+	assert_int_equal(u.n_groups, 0);
+	user_fini(&u);
+	assert_int_equal(user_resolve(dir, "1234:77", "nobody", &u, &e), 0);
+	assert_int_equal(u.uid, 1234);
+	assert_int_equal(u.gid, 77);
+	user_fini(&u);
+	assert_int_equal(user_resolve(dir, "nosuch", "nobody", &u, &e), E_INVALID);
 	assert_non_null(strstr(e.msg, "nosuch"));
-	assert_int_equal(user_resolve(dir, "nobody", "nobody", &uid, &gid, &home, &e), E_INVALID);
-	assert_int_equal(user_resolve(dir, "", "nobody", &uid, &gid, &home, &e),
-			 0); /* a small image has none */
+}
+
+/* FINDINGS I: no two tasks share a number, and the same id has the same one for ever. */
+static void users_of_our_own(void **s)
+{
+	struct user a, b, again;
+
+	user_own(ID_A, &a);
+	user_own(ID_B, &b);
+	user_own(ID_A, &again);
+	assert_int_not_equal(a.uid, b.uid);
+	assert_int_equal(a.uid, again.uid);
+	assert_int_equal(a.uid, a.gid);
+	assert_in_range(a.uid, 0x70000000, 0x7ffffffe);
+	assert_true(a.is_own);
+	user_fini(&a);
+	user_fini(&b);
+	user_fini(&again);
+}
+
+/* FINDINGS I: a volume keeps its number, whoever its next task is; root's is nobody's. */
+static void volume_keeps_its_owner(void **s)
+{
+	struct volume_spec spec = volume(ID_B);
+	cleanup_free char *owner = xasprintf("%s/" ID_A "/owner", dir);
+	struct err e = {0};
+	uid_t uid = 1;
+	gid_t gid = 1;
+	char *path;
+
+	if (geteuid() != 0)
+		skip();
+	assert_false(volume_owner(dir, ID_A, &uid, &gid));
+	spec.uid = 0x70000007;
+	spec.gid = 0x70000008;
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+	free(path);
+	assert_true(volume_owner(dir, ID_A, &uid, &gid));
+	assert_int_equal(uid, 0x70000007);
+	assert_int_equal(gid, 0x70000008);
+	spec.uid = 5;
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0); /* as another user: it stays whose it was */
+	free(path);
+	assert_true(volume_owner(dir, ID_A, &uid, &gid));
+	assert_int_equal(uid, 0x70000007);
+	assert_int_equal(fs_write(owner, "0 0\n", 4, 0600, &e), 0);
+	assert_false(volume_owner(dir, ID_A, &uid, &gid));
+	assert_int_equal(fs_unlink(owner, &e), 0); /* one of before owners were written down */
+	assert_true(volume_owner(dir, ID_A, &uid, &gid));
 	assert_int_equal(uid, 65534);
-	assert_int_equal(gid, 65534);
-	free(home);
 }
 
 int main(void)
@@ -313,6 +363,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(volume_of_another_service, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_with_data_of_nobody_known, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(users, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(users_of_our_own, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(volume_keeps_its_owner, make_dir, drop_dir),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

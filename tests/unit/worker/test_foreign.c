@@ -206,16 +206,14 @@ static void an_images_passwd_can_be_a_trap(void **state)
 	struct fix *f = *state;
 	cleanup_free char *etc = xasprintf("%s/etc", f->root);
 	struct err e = {0};
-	uid_t uid;
-	gid_t gid;
-	char *home;
+	struct user u;
 
 	assert_int_equal(mkdir(etc, 0755), 0);
 	plant(f, "etc/passwd", NULL);
-	assert_int_equal(user_resolve(f->root, "db", "nobody", &uid, &gid, &home, &e), E_FORBIDDEN);
+	assert_int_equal(user_resolve(f->root, "db", "nobody", &u, &e), E_FORBIDDEN);
 	assert_int_equal(foreign_unlink(f->root, "etc/passwd", NULL), 0);
 	plant(f, "etc/passwd", "/etc/passwd"); /* the host's has root */
-	assert_true(user_resolve(f->root, "root", "nobody", &uid, &gid, &home, &e) < 0);
+	assert_true(user_resolve(f->root, "root", "nobody", &u, &e) < 0);
 }
 
 static void a_socket_is_a_socket_of_the_tree(void **state)

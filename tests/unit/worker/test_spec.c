@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <errno.h>
 #include <jansson.h>
+#include <seccomp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,7 +16,7 @@
 #include "base/mem.h"
 #include "worker/node/advertise.h"
 #include "worker/bundle/bundle.h"
-#include "worker/session/logs.h"
+#include "worker/bundle/syscalls.h"
 
 static json_t *spec_with(uid_t uid, const char *netns, uint64_t nano_cpus)
 {
@@ -35,7 +37,7 @@ static json_t *spec_with(uid_t uid, const char *netns, uint64_t nano_cpus)
 	json_t *root;
 
 	b->rootfs = xstrdup("/rootfs");
-	b->uid = uid;
+	b->user.uid = uid;
 	bundle_mount_add(b, "/usr", "/usr", "bind", "rbind,ro,nosuid");
 	assert_int_equal(oci_spec_format(&spec, &text, NULL), 0);
 	root = json_loads(text, 0, NULL);
@@ -141,6 +143,69 @@ static void text_that_json_cannot_hold(void **s)
 	bundle_free(b);
 }
 
+/* FINDINGS I: what the profile does not name is answered ENOSYS; what it names is refused or allowed, once. */
+static void seccomp_is_a_list_of_what_is_allowed(void **s)
+{
+	json_t *profile = syscalls_format(), *rules = json_object_get(profile, "syscalls"), *rule, *name;
+	struct err e = {0};
+	char *program = syscalls_compile(&e);
+	unsigned n = 0;
+	size_t i, j, k;
+
+	assert_int_equal(json_integer_value(json_object_get(profile, "defaultErrnoRet")), ENOSYS);
+	json_array_foreach(rules, i, rule)
+	{
+		bool allows =
+			strcmp(json_string_value(json_object_get(rule, "action")), "SCMP_ACT_ALLOW") == 0;
+
+		json_array_foreach(json_object_get(rule, "names"), j, name)
+		{
+			static const char *const never[] = {
+				"mount",      "unshare", "setns",          "bpf",         "keyctl",
+				"kexec_load", "clone3",  "io_uring_setup", "init_module", "open_tree"};
+
+			assert_true(seccomp_syscall_resolve_name(json_string_value(name)) != __NR_SCMP_ERROR);
+			for (k = 0; k < array_size(never); k++)
+				assert_false(allows && strcmp(json_string_value(name), never[k]) == 0);
+			n++;
+		}
+	}
+	assert_in_range(n, 300, 400);
+	json_decref(profile);
+	if (!program)
+		fail_msg("%s", e.msg);
+	assert_in_range(strlen(program), 1000,
+			32768); /* 4096 instructions of 8 bytes are the kernel's limit */
+	free(program);
+}
+
+/* FINDINGS I: what nobody asked for is bounded, but memory. */
+static void defaults_are_bounded(void **s)
+{
+	json_t *root = spec_of(1, "/run/netns/db.1"), *mount, *limit;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, "mounts"), i, mount)
+	{
+		json_t *options = json_object_get(mount, "options");
+		bool bounded = false;
+		json_t *o;
+		size_t k;
+
+		json_array_foreach(options, k, o) bounded |= strncmp(json_string_value(o), "size=", 5) == 0;
+		if (strcmp(json_string_value(json_object_get(mount, "type")), "tmpfs") == 0)
+			assert_true(bounded);
+	}
+	json_array_foreach(at(root, "process", "rlimits", NULL), i, limit)
+	{
+		if (strcmp(json_string_value(json_object_get(limit, "type")), "RLIMIT_MEMLOCK") == 0)
+			assert_in_range(json_integer_value(json_object_get(limit, "hard")), 1, 8 << 20);
+	}
+	assert_true(list_has(at(root, "linux", "maskedPaths", NULL), "/proc/interrupts"));
+	assert_true(list_has(at(root, "linux", "maskedPaths", NULL), "/sys/devices/virtual/powercap"));
+	json_decref(root);
+}
+
 static void foreign_address(void **s)
 {
 	char ip[64];
@@ -175,6 +240,8 @@ int main(void)
 		cmocka_unit_test(limits_and_environment),
 		cmocka_unit_test(small_shares_of_a_processor),
 		cmocka_unit_test(text_that_json_cannot_hold),
+		cmocka_unit_test(seccomp_is_a_list_of_what_is_allowed),
+		cmocka_unit_test(defaults_are_bounded),
 		cmocka_unit_test(foreign_address),
 		cmocka_unit_test(port_taken),
 	};
