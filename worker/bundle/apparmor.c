@@ -74,6 +74,7 @@ static int parse(struct err *e)
 		return err_errno(e, errno, "write the AppArmor profile");
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO);
+	posix_spawn_file_actions_addclosefrom_np(&files, 3);
 	rc = posix_spawn(&pid, argv[0], &files, NULL, (char *const *)argv, environ);
 	posix_spawn_file_actions_destroy(&files);
 	if (rc)

@@ -247,6 +247,7 @@ int oci_spec_format(const struct oci_spec *s, char **ret, struct err *e)
 {
 	json_t *root;
 
+	bug_if(!s->bundle->rootfs || *s->cgroup_path != '/');
 	if (texts_check(s, e) < 0)
 		return E_INVALID;
 	root = json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:o, s:o, s:o}", "ociVersion", "1.0.0", "root",

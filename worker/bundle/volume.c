@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
+#include "base/id.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
 
@@ -64,6 +66,7 @@ int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *
 		xasprintf("volume=%s service=%s slot=%s\n", spec->volume_id, spec->service_id, spec->slot_id);
 	bool is_new;
 
+	bug_if(!id_is_valid(spec->volume_id)); /* a part of a path */
 	if (fs_mkdir(spec->volumes_dir, 0711, e) < 0 || marker_check(dir, marker, want, &is_new, e) < 0)
 		return e->code;
 	if (is_new) {
@@ -92,6 +95,7 @@ bool volume_owner(const char *volumes_dir, const char *volume_id, uid_t *ret_uid
 	cleanup_free char *text = NULL;
 	unsigned uid = NOBODY, gid = NOBODY;
 
+	bug_if(!id_is_valid(volume_id));
 	if (!fs_exists(marker))
 		return false;
 	if (fs_read(owner, 64, &text, NULL, NULL) == 0 && sscanf(text, "%u %u", &uid, &gid) != 2)

@@ -43,6 +43,7 @@ struct capture {
 
 static void handle_gone(struct capture *c)
 {
+	bug_if(c->handles == 0);
 	if (--c->handles > 0)
 		return;
 	buf_fini(&c->out.buf);
@@ -212,6 +213,8 @@ struct capture *capture_run(uv_loop_t *loop, struct spawner *s, const struct cap
 	int in[2], out[2], errout[2], rc;
 
 	c->loop = loop;
+	bug_if(!spec->done);
+	bug_if(!spec->input && spec->input_len);
 	c->limit = spec->output_limit != 0 ? spec->output_limit : 64 << 10;
 	c->done = spec->done;
 	c->arg = spec->arg;

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -48,6 +49,7 @@ static void each_folder(const char *path, void (*visit)(const char *folder))
 	DIR *d;
 	struct dirent *entry;
 
+	bug_if(*path != '/' || !path[1]); /* a group of ours, never the root of all */
 	if (cgroup_layout_get() == CGROUP_V2) {
 		cleanup_free char *folder = xasprintf(ROOT "%s", path);
 

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 /* No mount can be of a task's making; one that is there is not what we look for. */
@@ -40,6 +41,8 @@ static int open_at(int dir, const char *name, int flags, mode_t mode, uint64_t r
 	};
 	int fd = -1;
 
+	bug_if(flags & O_CREAT && !(flags & O_EXCL)); /* what is there is never written to */
+	bug_if(flags & O_TRUNC);
 	/* EAGAIN: a rename raced with "..". A lease on the file says the same, for as long as its owner
 	 * likes. */
 	for (int i = 0; i < OPEN_TRIES; i++) {
@@ -79,6 +82,7 @@ static int read_bounded(int fd, const char *root, const char *name, size_t limit
 
 	data = xmalloc(cap + 1);
 	for (;;) {
+		bug_if(len >= cap);
 		ssize_t n = read(fd, data + len, cap - len);
 
 		if (n < 0 && errno == EINTR)
@@ -198,6 +202,7 @@ int foreign_write(const char *root, const char *name, const void *data, size_t l
 	cleanup_free char *tmp = xasprintf("%s.tmp", last);
 	int saved;
 
+	bug_if(owner->mode & ~07777u);
 	if (dir < 0)
 		return err_errno(e, errno, "write %s/%s", root, name);
 	if (!write_new(dir, tmp, data, len, owner) && !renameat(dir, tmp, dir, last) && !sync_dir(dir))

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/gap.h"
 #include "base/mem.h"
@@ -59,6 +60,7 @@ static void queue_init(struct queue *q)
 
 static void queue_put(struct queue *q, struct job *j)
 {
+	bug_if(*q->tail); /* the last one has none behind it */
 	j->next = NULL;
 	*q->tail = j;
 	q->tail = &j->next;
@@ -264,6 +266,7 @@ static void on_async(uv_async_t *async)
 	struct spawner *s = async->data;
 	struct job *j;
 
+	bug_if_off_loop();
 	for (;;) {
 		pthread_mutex_lock(&s->mutex);
 		j = queue_take(&s->finished);
@@ -338,6 +341,10 @@ void spawner_run(struct spawner *s, const struct spawn_spec *spec)
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
+	bug_if_off_loop();
+	bug_if(s->stop);
+	bug_if(spec->argv && spec->argv[0][0] != '/');
+	bug_if(spec->mount_at && !(spec->lower && spec->upper && spec->work));
 	j->lower = xstrdup(spec->lower);
 	j->upper = xstrdup(spec->upper);
 	j->work = xstrdup(spec->work);
@@ -484,6 +491,7 @@ void pid_watch_free(struct pid_watch *w)
 {
 	if (!w)
 		return;
+	bug_if(uv_is_closing((uv_handle_t *)&w->poll)); /* freed twice */
 	/* A child that still runs must be reaped one day: let the watch live on without an owner. */
 	if (w->is_child && w->ended) {
 		w->ended = NULL;

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
@@ -108,12 +109,18 @@ static int copy_bytes(int in, int out)
 	return (int)n;
 }
 
+static bool is_public(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_mode & S_IROTH && st->st_size <= FILE_MAX;
+}
+
 static int copy_file(struct walk *w, int in, const struct stat *st, const char *path)
 {
 	const struct timespec times[] = {st->st_mtim, st->st_mtim};
 	cleanup_close int out = -1;
 	struct stat old;
 
+	bug_if(!is_public(st));
 	if (w->from >= 0 && !fstatat(w->from, path, &old, AT_SYMLINK_NOFOLLOW) && is_same(st, &old) &&
 	    !linkat(w->from, path, w->to, path, 0))
 		return 0;
@@ -122,11 +129,6 @@ static int copy_file(struct walk *w, int in, const struct stat *st, const char *
 	    futimens(out, times) < 0)
 		return err_errno(w->e, errno ? errno : EIO, "copy /etc/%s", path);
 	return 0;
-}
-
-static bool is_public(const struct stat *st)
-{
-	return S_ISREG(st->st_mode) && st->st_mode & S_IROTH && st->st_size <= FILE_MAX;
 }
 
 static int visit_file(struct walk *w, int dir, const char *name, const char *path, struct stat *st)
@@ -247,6 +249,7 @@ static int walk_etc(struct walk *w, const char *etc_path)
 	struct dirent *entry;
 	int rc = 0;
 
+	bug_if(w->to < 0 && w->from >= 0);
 	w->hash = HASH_START;
 	if (etc < 0 || !d)
 		rc = err_errno(w->e, errno, "read %s", etc_path);

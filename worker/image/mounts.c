@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/mem.h"
@@ -130,7 +131,10 @@ static int make_in_layer(const char *run_dir, const char *target, bool is_folder
 /* The bind of this folder of the host becomes an overlay of our layer over it. */
 static void lay_over(struct bundle *b, const char *run_dir, struct bundle_mount *m)
 {
-	char *options = xasprintf("ro,nosuid,nodev,lowerdir=%s/layer%s:%s", run_dir, m->target, m->target);
+	char *options;
+
+	bug_if(strcmp(m->type, "bind") != 0 || strcmp(m->source, m->target) != 0);
+	options = xasprintf("ro,nosuid,nodev,lowerdir=%s/layer%s:%s", run_dir, m->target, m->target);
 
 	free(m->options);
 	m->options = options;
@@ -247,6 +251,7 @@ static int add_one(struct bundle *b, const struct mounts_spec *s, const Gs__Moun
 
 int mounts_prepare(struct bundle *b, const struct mounts_spec *spec, struct err *e)
 {
+	bug_if(!b->rootfs || b->n_volumes);
 	for (size_t i = 0; i < spec->task->spec->n_mounts; i++)
 		if (add_one(b, spec, spec->task->spec->mounts[i], e) < 0)
 			return e->code;

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
@@ -64,6 +65,7 @@ void bundle_free(struct bundle *b)
 void bundle_mount_add(struct bundle *b, const char *source, const char *target, const char *type,
 		      const char *options)
 {
+	bug_if(*target != '/' || !*type);
 	b->mounts = xrealloc(b->mounts, (b->n_mounts + 1) * sizeof(*b->mounts));
 	b->mounts[b->n_mounts++] = (struct bundle_mount){
 		.source = xstrdup(source),
@@ -328,6 +330,8 @@ int rootfs_prepare(struct bundle *b, const struct rootfs_spec *spec, struct err 
 	cleanup_free char *run = xasprintf("%s/run", spec->run_dir);
 	int rc;
 
+	bug_if(b->rootfs || b->n_mounts); /* a bundle is filled once */
+	bug_if(b->user.is_own && b->user.uid == 0);
 	b->rootfs = xasprintf("%s/rootfs", spec->run_dir);
 	rc = strcmp(spec->image, "host") == 0 ? host_image(b, spec, e) : dir_image(b, spec, e);
 	if (rc < 0 || run_folder(spec->run_dir, &b->user, e) < 0)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "worker/host/foreign.h"
 #include "worker/bundle/bundle.h"
@@ -160,6 +161,7 @@ void user_own(const char *id, struct user *ret)
 {
 	uint64_t h = 14695981039346656037ull;
 
+	bug_if(!*id);
 	for (const char *p = id; *p; p++)
 		h = (h ^ (unsigned char)*p) * 1099511628211ull;
 	*ret = (struct user){.uid = OWN_FIRST + (uid_t)(h % OWN_COUNT), .home = xstrdup("/"), .is_own = true};
