@@ -36,13 +36,6 @@ enum cgroup_layout cgroup_layout_get(void)
 	return fs_exists(ROOT "/memory") || fs_exists(ROOT "/pids") ? CGROUP_V1 : CGROUP_NONE;
 }
 
-const char *cgroup_layout_name(enum cgroup_layout l)
-{
-	static const char *const names[] = {"none", "v1", "hybrid", "v2"};
-
-	return names[l];
-}
-
 /* Calls visit with the folder of this path in each hierarchy that has it. */
 static void each_folder(const char *path, void (*visit)(const char *folder))
 {

@@ -5,8 +5,8 @@
 #include "base/err.h"
 
 enum cgroup_layout { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
+/* What is mounted at /sys/fs/cgroup in the caller's mount namespace. One or two statfs(2). */
 enum cgroup_layout cgroup_layout_get(void);
-const char *cgroup_layout_name(enum cgroup_layout l);
 /* Remove this path from every hierarchy; busy for a moment after the last process is fine. Blocking. */
 void cgroup_remove(const char *path);
 /* SIGKILL to every process in it. */

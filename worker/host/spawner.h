@@ -20,6 +20,8 @@ struct spawner;
 /* Makes dir a mount of its own in which what is mounted later is seen by spawners as well; once, before
  * spawner_new. It stays when the worker ends: so do the tasks. */
 int spawner_share(const char *dir, struct err *e);
+/* Starts the thread and waits until it lives in its own mount namespace; *ret is the caller's. -errno when the
+ * namespace cannot be made. On the loop's thread. */
 int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
 /* Ends the thread; programs it started go on. No callback fires afterwards. */
 void spawner_free(struct spawner *s);
@@ -83,5 +85,7 @@ struct capture_spec {
 	void (*done)(const struct capture_result *r, void *arg);
 	void *arg;
 };
+/* Copies argv, env and input. done fires exactly once, not from inside, also when the start failed (r->err);
+ * what is in r is valid in the call. The capture frees itself after it: forget the pointer in done. */
 struct capture *capture_run(uv_loop_t *loop, struct spawner *s, const struct capture_spec *spec);
 void capture_kill(struct capture *c); /* SIGKILL; done still fires */
