@@ -156,7 +156,7 @@ int inspect_args(struct cmd *c, int (*fetch)(struct cmd *c, const char *arg, con
 	}
 	for (size_t i = 0; i < n && is_pretty; i++)
 		pretty(found[i]);
-	if (!is_pretty && (r >= 0 || is_refusal(r)))
+	if (!is_pretty && n)
 		json_print_array(found, n);
 	for (size_t i = 0; i < n; i++)
 		message_free_p(&found[i]);

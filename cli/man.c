@@ -51,6 +51,7 @@ static void print_option(FILE *out, const struct opt *o)
 		put(out, o->choices);
 		fputc(')', out);
 	}
+	help_range(out, o);
 	fputs(".\n", out);
 }
 
@@ -90,7 +91,8 @@ static void print_noun(FILE *out, const struct noun *n)
 
 void man_page(FILE *out)
 {
-	fprintf(out, ".TH GSWARM 1 \"\" \"gswarm %s\" \"User Commands\"\n", GSWARM_VERSION);
+	/* Left-adjusted: an option's value may be longer than half a line. */
+	fprintf(out, ".TH GSWARM 1 \"\" \"gswarm %s\" \"User Commands\"\n.ad l\n", GSWARM_VERSION);
 	fputs(".SH NAME\ngswarm \\- a swarm of hosts that runs Galera clusters and plain services\n"
 	      ".SH SYNOPSIS\n\\fBgswarm\\fR [\\fB\\-\\-run\\-dir\\fR \\fIDIR\\fR] [\\fINOUN\\fR] "
 	      "\\fIVERB\\fR "

@@ -50,7 +50,7 @@ const struct opt leave_options[] = {
 const struct opt token_options[] = {
 	{'q', "quiet", OPT_FLAG, NULL, "Print the token only", NULL},
 	{0, "rotate", OPT_FLAG, NULL, "Make a new token; the old one is void from then on", NULL},
-	{0, "ttl", OPT_DURATION, NULL, "How long the new token is good for", NULL, .least = "1s",
+	{0, "ttl", OPT_DURATION, NULL, "How long the new token is good for", NULL, .least = "1ms",
 	 .most = "87600h"},
 	OPT_END,
 };

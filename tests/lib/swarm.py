@@ -96,8 +96,8 @@ class Swarm:
         return wait_for(f"{count} tasks of {service} running",
                         lambda: (lambda r: r if len(r) == count else None)(self.running(service)), timeout)
 
-    def logs(self, service):
-        done = self.gswarm("service", "logs", service, timeout=30)
+    def logs(self, service, *options):
+        done = self.gswarm("service", "logs", *options, service, timeout=30)
         return (done.stdout + done.stderr).splitlines()
 
     # -- inside a task's network

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/cli.md lists the verbs and options that the program has, word for word.
+"""docs/cli.md lists the verbs and options that the program has, word for word, and the shell's completion is the program's own.
 
   tests/lint/cli_page.py BUILD [--write]     BUILD: a folder with gswarm; --write: put the list into the page
 
@@ -18,7 +18,16 @@ PAGE = os.path.join(TOP, "docs", "cli.md")
 LIST = re.compile(r"(?<=<!-- made by tests/lint/cli_page.py -->\n).*?(?=<!-- end -->)", re.S)
 
 
+def completion_differs(program):
+    made = subprocess.run([program, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    with open(os.path.join(TOP, "packaging", "bash-completion", "gswarm"), encoding="utf-8") as f:
+        return f.read().split("\n", 1)[1] != made
+
+
 def main(args):
+    if completion_differs(os.path.join(args[0], "gswarm")):
+        print("packaging/bash-completion/gswarm: not what 'gswarm completion bash' prints")
+        return 1
     made = subprocess.run([os.path.join(args[0], "gswarm"), "__markdown"], capture_output=True, text=True, check=True).stdout
     with open(PAGE, encoding="utf-8") as f:
         page = f.read()

@@ -200,6 +200,37 @@ static void test_stopping_on_silent_node_holds_volume(void **state)
 	c_free(c);
 }
 
+/* Of the only task, which is to go. */
+static uint32_t grace_of(struct cluster *c)
+{
+	const Gs__Task *t;
+
+	c_settle(c);
+	t = store_at(c->s, OBJ_TASK, 0);
+	assert_int_equal(t->desired, TASK_REMOVE);
+	return t->spec->stop_grace_ms;
+}
+
+/* U9: a grace of hours can be cut short, also when it is running out already. */
+static void test_u9_removed_by_force(void **state)
+{
+	struct cluster *c = c_new(1);
+	Gs__Service *svc = c_service("web", 1, NULL);
+
+	svc->spec->task->stop_grace_ms = 86400000;
+	c_put(c, svc);
+	c_work(c);
+	c_delete(c, "web");
+	assert_int_equal(grace_of(c), 86400000);
+	svc = c_edit(c, OBJ_SERVICE, "web");
+	svc->at_once = true;
+	c_save(c, svc);
+	assert_int_equal(grace_of(c), 1);
+	c_work(c);
+	assert_int_equal(store_count(c->s, OBJ_SERVICE), 0);
+	c_free(c);
+}
+
 static void test_removed_node(void **state)
 {
 	struct cluster *c = c_new(2);
@@ -626,6 +657,7 @@ int main(void)
 		cmocka_unit_test(test_node_down_moves_plain_tasks),
 		cmocka_unit_test(test_node_down_keeps_volumes),
 		cmocka_unit_test(test_stopping_on_silent_node_holds_volume),
+		cmocka_unit_test(test_u9_removed_by_force),
 		cmocka_unit_test(test_removed_node),
 		cmocka_unit_test(test_drain_and_pause),
 		cmocka_unit_test(test_global),
