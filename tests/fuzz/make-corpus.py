@@ -102,6 +102,32 @@ def frames(root):
     yield "bad-header", b"\x00\x00\x00\x01\x00\x01\xff"
 
 
+def answers(root):
+    """What a server says to the calls 1 (ping), 3 (blob) and 5 (ping) of fuzz_client.c."""
+    hello = frame("HELLO", payload=encode(root, "Hello", "protocol_min: 2 protocol_max: 2"))
+    pong = encode(root, "PingResponse", 'node_id: "n"')
+    chunk = encode(root, "BlobChunk", 'data: "abcdef" total: 6')
+    wrong = encode(root, "ErrorBody", 'code: -1001 message: "not the leader" leader_addr: "10.0.0.1:2377"')
+    event = frame("EVENT", 3, payload=chunk)
+    yield "answers", hello + frame("RESPONSE", 1, payload=pong) + frame("RESPONSE", 5, payload=pong) + event + frame("END", 3)
+    yield "errors", hello + frame("ERROR", 1, payload=wrong) + frame("ERROR", 3, payload=wrong) + frame("ERROR", 5)
+    yield "refused", frame("ERROR", payload=wrong)
+    yield "events", hello + event * 9 + frame("RESPONSE", 3, payload=chunk)
+    yield "no-stream", hello + frame("EVENT", 1, payload=pong) + frame("RESPONSE", 1, payload=pong)
+    yield "twice", hello + frame("RESPONSE", 1, payload=pong) * 2
+    yield "unreadable", hello + frame("RESPONSE", 1, payload=b"\xff") + frame("EVENT", 3, payload=b"\xff") + frame("ERROR", 5, payload=b"\xff")
+    yield "pieces", hello + frame("RESPONSE", 1, payload=pong, more=1) + frame("RESPONSE", 5, priority=1) + frame("RESPONSE", 1)
+    yield "called-back", hello + frame("REQUEST", 2, 6, 0) + frame("CANCEL", 2) + frame("WINDOW", 2, window=99)
+    yield "foreign-version", frame("HELLO", payload=encode(root, "Hello", "protocol_min: 9 protocol_max: 9"))
+
+
+def behind_tls(root):
+    for name, data in frames(root):
+        records = b"".join(bytes([len(r)]) + r for r in (data[i:i + 200] for i in range(0, len(data), 200)))
+        yield name, b"\1" + records
+    yield "stranger", b"\0" + records
+
+
 def tokens(root):
     yield "good", b"GSWMTKN-1-" + b"0123456789" * 5 + b"-" + b"abcde" * 5
     yield "version", b"GSWMTKN-2-" + b"0" * 50 + b"-" + b"a" * 25
@@ -154,7 +180,7 @@ def envelopes(root):
 
 
 def main(root):
-    kinds = {"frame": frames, "conn": frames, "message": messages, "token": tokens, "addr": addresses, "cert": certificates,
+    kinds = {"frame": frames, "conn": frames, "client": answers, "tls": behind_tls, "message": messages, "token": tokens, "addr": addresses, "cert": certificates,
              "envelope": envelopes}
     for kind, seeds in kinds.items():
         folder = root / "tests/fuzz/corpus" / kind
