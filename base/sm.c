@@ -59,6 +59,12 @@ void sm_move(struct sm *sm, unsigned to, const char *where)
 	unsigned from = sm->state;
 
 	bug_if(bug_in_job() && !sm->kind->any_thread);
+	if (sm->kind->is_busy && sm_may(sm, to)) {
+		sm->state = (uint8_t)to;
+		if (sm->kind->check)
+			sm->kind->check(sm, from);
+		return;
+	}
 	remember(sm, to, where); /* first, so that the last line before a bug is the bad move */
 	if (!sm_may(sm, to)) {
 		log_error("%s %s: no move from %s to %s", sm->kind->name, sm->label ? sm->label : "",

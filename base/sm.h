@@ -41,6 +41,7 @@ struct sm_kind {
 	/* What must hold in each state; called after every move, with the state before. May be NULL. */
 	void (*check)(const struct sm *sm, unsigned from);
 	bool any_thread; /* a lock of its owner's guards each machine: moved on the pool's threads as well */
+	bool is_busy;    /* see SM_KIND_BUSY */
 };
 #define SM_KIND(name, table, check)                                                                          \
 	{                                                                                                    \
@@ -49,6 +50,12 @@ struct sm_kind {
 #define SM_KIND_ANY_THREAD(name, table, check)                                                               \
 	{                                                                                                    \
 		name, table, sizeof(table) / sizeof((table)[0]), check, true                                 \
+	}
+/* Of a kind that there are so many of (calls) that their moves would drive all others out of the trace: only
+ * the forbidden one is kept and logged. */
+#define SM_KIND_BUSY(name, table, check)                                                                     \
+	{                                                                                                    \
+		name, table, sizeof(table) / sizeof((table)[0]), check, .is_busy = true                      \
 	}
 
 struct sm {

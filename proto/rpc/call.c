@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Incoming calls: authorise, unpack, hand to the handler, carry the answer.
  *
- *   REQUEST -> running -> reply | end | fail -> freed
+ *   REQUEST -> RUNNING -- reply | end | fail --> freed
  *                 |
- *                 +-- cancel, deadline, connection lost --> on_cancel runs, freed
- *                 |                                      \-> without on_cancel: dead until the handler
- * answers
+ *                 | cancel, deadline, connection lost
+ *                 +---- with on_cancel --> TELLING (on_cancel runs) --> freed
+ *                 |                           ^ on_cancel was asked for late
+ *                 +---- without ----------> DEAD -- reply | end | fail --> freed
+ *
  *
  * The happy path is: the handler answers now or later. What can fail is the caller: unknown method, wrong
  * role, bytes that do not unpack, too many calls; each is answered with an ERROR frame. A dead call stays in
@@ -21,7 +23,20 @@
 #define UNPACK_MAX (64u << 20)
 #define UNPACK_MAX_UNAUTHENTICATED (1u << 20)
 
+enum call_state { CALL_RUNNING, CALL_TELLING, CALL_DEAD, CALL_OVER };
+
+static const struct sm_state call_states[] = {
+	{CALL_RUNNING, "running", SM(CALL_TELLING) | SM(CALL_DEAD) | SM(CALL_OVER)},
+	{CALL_TELLING, "telling", SM(CALL_OVER)},
+	{CALL_DEAD, "dead", SM(CALL_TELLING) | SM(CALL_OVER)},
+	{CALL_OVER, "over", 0},
+};
+static const struct sm_kind call_kind = SM_KIND_BUSY("call", call_states, NULL);
+
+#define CALL_MAGIC MAGIC('c', 'a', 'l', 'l')
 struct rpc_call {
+	uint32_t magic;
+	struct sm sm;
 	struct rpc_call *prev, *next;
 	struct rpc_conn *conn; /* NULL: detached */
 	uv_loop_t *loop;
@@ -31,7 +46,7 @@ struct rpc_call {
 	int64_t credit;
 	uint64_t deadline_at;
 	ProtobufCMessage *req;
-	bool is_dead, is_in_cancel, wants_drain;
+	bool wants_drain;
 	void (*cancelled)(struct rpc_call *call, void *arg);
 	void *cancelled_arg;
 	void (*drain)(struct rpc_call *call, void *arg);
@@ -63,26 +78,30 @@ static void call_unlink(struct rpc_call *call)
 
 	if (!c)
 		return;
-	DL_DELETE(c->calls, call);
+	dl_drop(c->calls, call);
+	bug_if(!c->n_calls);
 	c->n_calls--;
 	call->conn = NULL;
+	call->sm.label = NULL; /* was the connection's */
 	if (call->deadline_at)
 		conn_timer_update(c);
 }
 
 static void call_free(struct rpc_call *call)
 {
+	sm_go(&call->sm, CALL_OVER);
 	call_unlink(call);
 	if (call->late)
 		call->late->call = NULL;
 	protobuf_c_message_free_unpacked(call->req, NULL);
 	free(call->peer);
+	magic_end(call);
 	free(call);
 }
 
 static void call_run_cancelled(struct rpc_call *call)
 {
-	call->is_in_cancel = true;
+	sm_go(&call->sm, CALL_TELLING);
 	call->cancelled(call, call->cancelled_arg);
 	call_free(call);
 }
@@ -90,11 +109,12 @@ static void call_run_cancelled(struct rpc_call *call)
 /* The caller does not wait any more. */
 static void call_die(struct rpc_call *call)
 {
-	if (call->is_dead)
+	if (!sm_is(&call->sm, CALL_RUNNING))
 		return;
-	call->is_dead = true;
 	if (call->cancelled)
 		call_run_cancelled(call);
+	else
+		sm_go(&call->sm, CALL_DEAD);
 }
 
 /* ---- from the connection ---- */
@@ -183,6 +203,8 @@ static struct rpc_call *call_new(struct rpc_conn *c, const struct frame *f, Prot
 	struct rpc_call *call = xcalloc(1, sizeof(*call));
 	const Gs__FrameHeader *h = f->header;
 
+	magic_set(call, CALL_MAGIC);
+	sm_init(&call->sm, &call_kind, CALL_RUNNING, c->peer.addr);
 	call->conn = c;
 	call->loop = c->loop;
 	call->id = h->call;
@@ -192,7 +214,7 @@ static struct rpc_call *call_new(struct rpc_conn *c, const struct frame *f, Prot
 	call->credit = CONN_WINDOW;
 	call->deadline_at = h->deadline_ms ? uv_now(c->loop) + h->deadline_ms : 0;
 	call->req = take_req;
-	DL_APPEND(c->calls, call);
+	dl_add(c->calls, call);
 	c->n_calls++;
 	if (call->deadline_at)
 		conn_timer_update(c);
@@ -240,7 +262,7 @@ void call_cancel(struct rpc_conn *c, uint64_t id)
 /* Only after an E_LIMIT, and only when both the window and the queue have room. */
 static void call_try_drain(struct rpc_call *call)
 {
-	if (!call->wants_drain || call->is_dead || call->credit <= 0 ||
+	if (!call->wants_drain || !sm_is(&call->sm, CALL_RUNNING) || call->credit <= 0 ||
 	    conn_queue_bytes(call->conn) > CONN_QUEUE_HIGH)
 		return;
 	call->wants_drain = false;
@@ -265,7 +287,7 @@ void call_drained(struct rpc_conn *c)
 {
 	uint64_t last = 0;
 
-	while (!c->is_closing && conn_queue_bytes(c) <= CONN_QUEUE_HIGH) {
+	while (!conn_is_closing(c) && conn_queue_bytes(c) <= CONN_QUEUE_HIGH) {
 		struct rpc_call *call, *next = NULL;
 
 		DL_FOREACH (c->calls, call)
@@ -285,7 +307,7 @@ uint64_t call_next_deadline(const struct rpc_conn *c)
 	uint64_t at = 0;
 
 	DL_FOREACH (c->calls, call)
-		if (call->deadline_at && !call->is_dead && (!at || call->deadline_at < at))
+		if (call->deadline_at && sm_is(&call->sm, CALL_RUNNING) && (!at || call->deadline_at < at))
 			at = call->deadline_at;
 	return at;
 }
@@ -295,7 +317,7 @@ static struct rpc_call *call_expired(struct rpc_conn *c, uint64_t now)
 	struct rpc_call *call;
 
 	DL_FOREACH (c->calls, call)
-		if (call->deadline_at && call->deadline_at <= now && !call->is_dead)
+		if (call->deadline_at && call->deadline_at <= now && sm_is(&call->sm, CALL_RUNNING))
 			return call;
 	return NULL;
 }
@@ -314,11 +336,12 @@ void call_abort_all(struct rpc_conn *c)
 	while (c->calls) {
 		struct rpc_call *call = c->calls;
 
-		if (!call->is_dead && call->cancelled) {
+		if (sm_is(&call->sm, CALL_RUNNING) && call->cancelled) {
 			call_die(call);
 			continue;
 		}
-		call->is_dead = true;
+		if (sm_is(&call->sm, CALL_RUNNING))
+			sm_go(&call->sm, CALL_DEAD);
 		call->peer = xmemdup(&c->peer, sizeof(c->peer));
 		call_unlink(call);
 	}
@@ -376,7 +399,7 @@ void rpc_call_on_cancel(struct rpc_call *call, void (*cancelled)(struct rpc_call
 {
 	call->cancelled = cancelled;
 	call->cancelled_arg = arg;
-	if (!call->is_dead || call->late || !cancelled)
+	if (!sm_is(&call->sm, CALL_DEAD) || call->late || !cancelled)
 		return;
 	call->late = xcalloc(1, sizeof(*call->late));
 	call->late->call = call;
@@ -406,7 +429,8 @@ int rpc_event(struct rpc_call *call, const ProtobufCMessage *event)
 	Gs__FrameHeader h = call_header(call, FRAME_EVENT);
 	size_t bytes = protobuf_c_message_get_packed_size(event);
 
-	if (call->is_dead || !call->conn || call->conn->is_closing)
+	bug_if(!magic_is(call, CALL_MAGIC));
+	if (!sm_is(&call->sm, CALL_RUNNING) || !call->conn || conn_is_closing(call->conn))
 		return E_CLOSED;
 	if (bytes > MESSAGE_MAX)
 		return E_INVALID;
@@ -423,9 +447,10 @@ static void call_finish(struct rpc_call *call, Gs__FrameKind kind, const Protobu
 {
 	Gs__FrameHeader h = call_header(call, kind);
 
-	if (call->is_in_cancel)
+	bug_if(!magic_is(call, CALL_MAGIC) || sm_is(&call->sm, CALL_OVER)); /* answered twice */
+	if (sm_is(&call->sm, CALL_TELLING))
 		return; /* freed when on_cancel returns */
-	if (!call->is_dead && call->conn)
+	if (sm_is(&call->sm, CALL_RUNNING) && call->conn)
 		conn_send(call->conn, &h, payload);
 	call_free(call);
 }

@@ -52,7 +52,7 @@ static void on_connected(uv_connect_t *req, int status)
 	struct rpc_client *c = req->data;
 	struct err e = {0};
 
-	if (c->conn->is_closing)
+	if (conn_is_closing(c->conn))
 		return;
 	if (status < 0) {
 		err_errno(&e, -status, "no connection");

@@ -29,6 +29,28 @@
 
 static void conn_flush(struct rpc_conn *c);
 
+#define ANY_END (SM(CONN_FINISHING) | SM(CONN_CLOSING))
+static const struct sm_state conn_states[] = {
+	{CONN_CONNECTING, "connecting", SM(CONN_HANDSHAKE) | SM(CONN_HELLO) | SM(CONN_CLOSING)},
+	{CONN_HANDSHAKE, "handshake", SM(CONN_HELLO) | SM(CONN_CLOSING)},
+	{CONN_HELLO, "hello", SM(CONN_OPEN) | ANY_END},
+	{CONN_OPEN, "open", ANY_END},
+	{CONN_FINISHING, "finishing", SM(CONN_CLOSING)},
+	{CONN_CLOSING, "closing", 0},
+};
+
+static void check_state(const struct sm *sm, unsigned from)
+{
+	const struct rpc_conn *c =
+		(const struct rpc_conn *)((const char *)sm - offsetof(struct rpc_conn, sm));
+
+	bug_if(sm_is(sm, CONN_HANDSHAKE) && !c->ssl);
+	bug_if(sm_is(sm, CONN_HELLO) && c->ssl && !SSL_is_init_finished(c->ssl));
+	bug_if(sm_is(sm, CONN_CLOSING) && !c->err.code); /* every end has a reason */
+}
+
+const struct sm_kind conn_kind = SM_KIND("connection", conn_states, check_state);
+
 /* ---- life ---- */
 
 static void conn_free(struct rpc_conn *c)
@@ -39,13 +61,15 @@ static void conn_free(struct rpc_conn *c)
 	buf_fini(&c->wire);
 	buf_fini(&c->inflight);
 	SSL_free(c->ssl);
+	magic_end(c);
 	free(c);
 }
 
 static void on_handle_closed(uv_handle_t *h)
 {
-	struct rpc_conn *c = h->data;
+	struct rpc_conn *c = magic_of(struct rpc_conn, CONN_MAGIC, h->data);
 
+	bug_if(!conn_is_closing(c) || !c->open_handles);
 	if (--c->open_handles > 0)
 		return;
 	call_abort_all(c);
@@ -57,11 +81,11 @@ static void on_handle_closed(uv_handle_t *h)
 
 void conn_fail(struct rpc_conn *c, const struct err *e)
 {
-	if (c->is_closing)
+	if (conn_is_closing(c))
 		return;
-	c->is_closing = true;
 	if (!c->err.code) /* FINISHING has set the real reason already */
 		c->err = *e;
+	sm_go(&c->sm, CONN_CLOSING);
 	uv_close(&c->io.handle, on_handle_closed);
 	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
 }
@@ -80,7 +104,7 @@ static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
 static void on_timer(uv_timer_t *t)
 {
 	LOOP_SCOPE();
-	struct rpc_conn *c = t->data;
+	struct rpc_conn *c = magic_of(struct rpc_conn, CONN_MAGIC, t->data);
 	uint64_t now = uv_now(c->loop);
 	struct err e = {0};
 
@@ -99,7 +123,7 @@ void conn_timer_update(struct rpc_conn *c)
 	uint64_t times[] = {c->limit_at, call_next_deadline(c), req_next_deadline(c)};
 	uint64_t at = 0, now = uv_now(c->loop);
 
-	if (c->is_closing)
+	if (conn_is_closing(c))
 		return;
 	for (size_t i = 0; i < array_size(times); i++)
 		if (times[i] && (!at || times[i] < at))
@@ -122,6 +146,8 @@ struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const s
 {
 	struct rpc_conn *c = xcalloc(1, sizeof(*c));
 
+	magic_set(c, CONN_MAGIC);
+	sm_init(&c->sm, &conn_kind, CONN_CONNECTING, c->peer.addr);
 	c->loop = loop;
 	c->is_server = is_server;
 	c->ops = ops;
@@ -145,7 +171,7 @@ bool conn_is_trusted(const struct rpc_conn *c)
 
 size_t conn_message_limit(const struct rpc_conn *c)
 {
-	return c->state == CONN_OPEN && conn_is_trusted(c) ? MESSAGE_MAX : MESSAGE_MAX_UNAUTHENTICATED;
+	return sm_is(&c->sm, CONN_OPEN) && conn_is_trusted(c) ? MESSAGE_MAX : MESSAGE_MAX_UNAUTHENTICATED;
 }
 
 /* ---- frames in ---- */
@@ -154,7 +180,7 @@ static void conn_message(struct rpc_conn *c, const struct frame *f)
 {
 	struct err e = {0};
 
-	if (c->state == CONN_HELLO) {
+	if (sm_is(&c->sm, CONN_HELLO)) {
 		hello_receive(c, f);
 		return;
 	}
@@ -199,7 +225,7 @@ static void conn_parse(struct rpc_conn *c)
 	struct err e = {0};
 	ssize_t n = 0;
 
-	while (!c->is_closing && c->state != CONN_FINISHING) {
+	while (!conn_is_closing(c) && !sm_is(&c->sm, CONN_FINISHING)) {
 		n = frame_decode(c->rx.data + used, c->rx.len - used, &f, &e);
 		if (n <= 0)
 			break;
@@ -208,7 +234,7 @@ static void conn_parse(struct rpc_conn *c)
 	}
 	if (n < 0)
 		conn_fail(c, &e);
-	if (used == c->rx.len || c->state == CONN_FINISHING)
+	if (used == c->rx.len || sm_is(&c->sm, CONN_FINISHING))
 		buf_fini(&c->rx); /* an idle connection holds no buffer */
 	else
 		buf_consume(&c->rx, used);
@@ -266,7 +292,7 @@ static void tls_established(struct rpc_conn *c)
 		conn_fail(c, &e);
 		return;
 	}
-	c->state = CONN_HELLO;
+	sm_go(&c->sm, CONN_HELLO);
 	if (!c->is_server)
 		hello_send(c);
 }
@@ -329,7 +355,7 @@ static void tls_decrypt(struct rpc_conn *c)
 
 static void conn_bytes(struct rpc_conn *c, const uint8_t *data, size_t n)
 {
-	if (c->state == CONN_FINISHING)
+	if (sm_is(&c->sm, CONN_FINISHING))
 		return; /* only waiting for the end */
 	if (!c->ssl) {
 		buf_append(&c->rx, data, n);
@@ -337,9 +363,9 @@ static void conn_bytes(struct rpc_conn *c, const uint8_t *data, size_t n)
 		return;
 	}
 	BIO_write(c->tls_in, data, (int)n);
-	if (c->state == CONN_HANDSHAKE)
+	if (sm_is(&c->sm, CONN_HANDSHAKE))
 		tls_handshake(c);
-	if (!c->is_closing && c->state != CONN_HANDSHAKE)
+	if (!conn_is_closing(c) && !sm_is(&c->sm, CONN_HANDSHAKE))
 		tls_decrypt(c);
 }
 
@@ -353,7 +379,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 {
 	LOOP_SCOPE();
-	struct rpc_conn *c = s->data;
+	struct rpc_conn *c = magic_of(struct rpc_conn, CONN_MAGIC, s->data);
 
 	c->has_spoken |= n > 0;
 	if (n > 0)
@@ -393,7 +419,8 @@ static void wire_fill(struct rpc_conn *c)
 		BIO_read(c->tls_out, buf_reserve(&c->wire, (size_t)pending), pending);
 		c->wire.len += (size_t)pending;
 	}
-	while (c->wire.len < WIRE_HIGH && !c->is_closing && outq_next(&c->tx, c->ssl ? &plain : &c->wire)) {
+	while (c->wire.len < WIRE_HIGH && !conn_is_closing(c) &&
+	       outq_next(&c->tx, c->ssl ? &plain : &c->wire)) {
 		encrypt(c, &plain);
 		plain.len = 0;
 	}
@@ -408,18 +435,19 @@ static void on_shutdown(uv_shutdown_t *req, int status)
 static void on_written(uv_write_t *req, int status)
 {
 	LOOP_SCOPE();
-	struct rpc_conn *c = req->data;
+	struct rpc_conn *c = magic_of(struct rpc_conn, CONN_MAGIC, req->data);
 
+	bug_if(!c->is_writing);
 	c->is_writing = false;
 	buf_fini(&c->inflight);
-	if (c->is_closing)
+	if (conn_is_closing(c))
 		return;
 	if (status < 0) {
 		conn_fail_uv(c, status, "write");
 		return;
 	}
 	conn_flush(c);
-	if (!c->is_closing && conn_queue_bytes(c) <= CONN_QUEUE_LOW)
+	if (!conn_is_closing(c) && conn_queue_bytes(c) <= CONN_QUEUE_LOW)
 		call_drained(c);
 }
 
@@ -451,7 +479,7 @@ static ssize_t write_some(struct rpc_conn *c)
 
 static void conn_flush(struct rpc_conn *c)
 {
-	while (!c->is_writing && !c->is_closing && c->state != CONN_CONNECTING) {
+	while (!c->is_writing && !conn_is_closing(c) && !sm_is(&c->sm, CONN_CONNECTING)) {
 		ssize_t n;
 
 		wire_fill(c);
@@ -469,7 +497,7 @@ static void conn_flush(struct rpc_conn *c)
 		else
 			buf_fini(&c->wire);
 	}
-	if (c->state == CONN_FINISHING && !c->is_writing && !c->is_closing && !c->shutdown.handle)
+	if (sm_is(&c->sm, CONN_FINISHING) && !c->is_writing && !conn_is_closing(c) && !c->shutdown.handle)
 		uv_shutdown(&c->shutdown, &c->io.stream, on_shutdown);
 }
 
@@ -482,7 +510,7 @@ void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const Protobuf
 {
 	struct err e = {0};
 
-	if (c->is_closing || c->state == CONN_FINISHING)
+	if (conn_is_closing(c) || sm_is(&c->sm, CONN_FINISHING))
 		return;
 	if (outq_add(&c->tx, header, payload, &e) < 0) {
 		conn_fail(c, &e); /* callers have checked: a message of ours that is too large */
@@ -506,10 +534,10 @@ void conn_refuse(struct rpc_conn *c, const struct err *e)
 	body.code = e->code;
 	body.message = (char *)e->msg;
 	conn_send(c, &h, &body.base);
-	if (c->is_closing)
+	if (conn_is_closing(c))
 		return;
 	c->err = *e;
-	c->state = CONN_FINISHING;
+	sm_go(&c->sm, CONN_FINISHING);
 	conn_set_limit(c, FINISH_MS, "refused");
 	conn_flush(c);
 }
@@ -562,7 +590,7 @@ void conn_established(struct rpc_conn *c, struct tls_identity *identity)
 		return;
 	}
 	if (c->peer.is_local) {
-		c->state = CONN_HELLO;
+		sm_go(&c->sm, CONN_HELLO);
 		if (!c->is_server)
 			hello_send(c);
 		return;
@@ -576,7 +604,7 @@ void conn_established(struct rpc_conn *c, struct tls_identity *identity)
 	}
 	c->tls_in = SSL_get_rbio(c->ssl);
 	c->tls_out = SSL_get_wbio(c->ssl);
-	c->state = CONN_HANDSHAKE;
+	sm_go(&c->sm, CONN_HANDSHAKE);
 	if (!c->is_server)
 		tls_handshake(c);
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One connection, either side: bytes > TLS > frames > Hello > calls. Only conn.c does I/O.
  *
- *   CONNECTING -> HANDSHAKE (TCP only) -> HELLO -> OPEN
- *        |              |                   |        |
- *        +--------------+----- FINISHING ---+--------+---> closed (conn_fail, any state)
+ *   CONNECTING --TCP--> HANDSHAKE -----> HELLO -----> OPEN
+ *        |  \________unix_________________/^ |            |
+ *        |                  |              | +------------+---> FINISHING
+ *        +------------------+--------------+--------------+---------+----> CLOSING --> freed
  *
- * FINISHING: a last frame says why, then the peer has a second to read it. conn_fail never calls back from
- * inside: ops->on_closed comes from the loop, exactly once, and the memory is freed after it. */
+ * FINISHING: a last frame says why, then the peer has a second to read it. CLOSING is conn_fail's, from any
+ * state; it never calls back from inside: ops->on_closed comes from the loop, exactly once, and the memory is
+ * freed after it. */
 #pragma once
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -14,11 +16,14 @@
 #include <uv.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 #include "base/err.h"
+#include "base/sm.h"
 #include "proto/rpc/frame.h"
 #include "proto/rpc/rpc.h"
 
-enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_HELLO, CONN_OPEN, CONN_FINISHING };
+enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_HELLO, CONN_OPEN, CONN_FINISHING, CONN_CLOSING };
+extern const struct sm_kind conn_kind;
 
 #define RPC_PROTOCOL_MIN 2u /* 2: large messages travel in pieces */
 #define RPC_PROTOCOL_MAX 2u
@@ -50,7 +55,9 @@ struct conn_ops {
 	void (*on_closed)(struct rpc_conn *c);
 };
 
+#define CONN_MAGIC MAGIC('c', 'o', 'n', 'n')
 struct rpc_conn {
+	uint32_t magic;
 	uv_loop_t *loop;
 	union {
 		uv_handle_t handle;
@@ -63,8 +70,8 @@ struct rpc_conn {
 	uv_write_t write;
 	uv_shutdown_t shutdown;
 	unsigned open_handles;
-	enum conn_state state;
-	bool is_server, is_closing, was_open, is_writing;
+	struct sm sm; /* enum conn_state */
+	bool is_server, was_open, is_writing;
 	bool has_spoken; /* bytes have come */
 	struct err err;
 
@@ -96,6 +103,11 @@ struct rpc_conn {
 	struct source *source; /* a stranger's, while it counts as one (admit.h) */
 	uint64_t since;        /* when it was accepted */
 };
+
+static inline bool conn_is_closing(const struct rpc_conn *c)
+{
+	return sm_is(&c->sm, CONN_CLOSING);
+}
 
 /* ---- conn.c ---- */
 /* io is initialised for TCP or unix; the caller then connects or accepts on it. identity: TCP only. */

@@ -76,13 +76,13 @@ void hello_receive(struct rpc_conn *c, const struct frame *f)
 	} else {
 		if (c->is_server)
 			hello_send(c);
-		if (c->is_closing)
+		if (conn_is_closing(c))
 			return;
-		c->state = CONN_OPEN;
+		sm_go(&c->sm, CONN_OPEN);
 		c->was_open = true;
 		conn_set_limit(c, 0, NULL);
 		c->ops->on_open(c);
-		if (!c->is_closing)
+		if (!conn_is_closing(c))
 			req_send_queued(c);
 	}
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Outgoing calls.
  *
- *   started -> (queued until the connection is open) -> sent -> RESPONSE | END | ERROR -> done
- *      \------------ deadline, cancel, connection lost -------------------------------> done
+ *   WAITING --connection open--> SENT --RESPONSE | END | ERROR--> DONE
+ *      |                          |                              ^
+ *      +--refused, cancelled------+--> ENDING --next round-------+
+ *      +--deadline, connection lost--------------------------------> DONE
  *
  * The happy path is: the request goes out, events come in and give their credit back, the answer ends it.
  * What can fail is reported through done, exactly once and from the loop. A call that ends on this side is
@@ -15,7 +17,20 @@
 
 #define UNPACK_MAX (64u << 20)
 
+enum req_state { REQ_WAITING, REQ_SENT, REQ_ENDING, REQ_DONE };
+
+static const struct sm_state req_states[] = {
+	{REQ_WAITING, "waiting", SM(REQ_SENT) | SM(REQ_ENDING) | SM(REQ_DONE)},
+	{REQ_SENT, "sent", SM(REQ_ENDING) | SM(REQ_DONE)},
+	{REQ_ENDING, "ending", SM(REQ_DONE)}, /* done is due in the next round of the loop */
+	{REQ_DONE, "done", 0},
+};
+static const struct sm_kind req_kind = SM_KIND_BUSY("request", req_states, NULL);
+
+#define REQ_MAGIC MAGIC('r', 'e', 'q', ' ')
 struct rpc_req {
+	uint32_t magic;
+	struct sm sm;
 	struct rpc_req *prev, *next;
 	struct rpc_conn *conn;
 	uint64_t id;
@@ -24,8 +39,7 @@ struct rpc_req {
 	uint64_t deadline_at;
 	const ProtobufCMethodDescriptor *desc; /* NULL: no such method */
 	ProtobufCMessage *queued;              /* a copy, until it is sent */
-	bool is_sent, is_paused;
-	bool is_over; /* done is due in the next round of the loop */
+	bool is_paused;
 	struct err over;
 	uint32_t consumed; /* event bytes not yet given back as credit */
 	void (*on_event)(const ProtobufCMessage *event, void *arg);
@@ -44,22 +58,26 @@ static void req_finish(struct rpc_req *r, const ProtobufCMessage *resp, const st
 {
 	struct rpc_conn *c = r->conn;
 
-	DL_DELETE(c->reqs, r);
+	sm_go(&r->sm, REQ_DONE);
+	dl_drop(c->reqs, r);
+	bug_if(!c->n_reqs);
 	c->n_reqs--;
 	if (r->deadline_at)
 		conn_timer_update(c);
 	r->done(resp, e && e->code ? e : NULL, r->arg);
 	if (r->queued)
 		protobuf_c_message_free_unpacked(r->queued, NULL);
+	magic_end(r);
 	free(r);
 }
 
 /* End it from the timer, that is: not from inside the caller's own call. */
 static void req_over(struct rpc_req *r, const struct err *e)
 {
-	if (r->is_over)
+	if (sm_is(&r->sm, REQ_ENDING))
 		return;
-	r->is_over = true;
+	bug_if(!e->code);
+	sm_go(&r->sm, REQ_ENDING);
 	r->over = *e;
 	r->deadline_at = uv_now(r->conn->loop) + 1;
 	conn_timer_update(r->conn);
@@ -89,7 +107,7 @@ static void req_send(struct rpc_req *r, const ProtobufCMessage *msg)
 	h.priority = r->priority;
 	if (r->deadline_at)
 		h.deadline_ms = r->deadline_at > now ? (uint32_t)(r->deadline_at - now) : 1;
-	r->is_sent = true;
+	sm_go(&r->sm, REQ_SENT);
 	conn_send(r->conn, &h, msg);
 }
 
@@ -123,7 +141,8 @@ struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec)
 	struct err e = {0};
 
 	uv_update_time(c->loop); /* the deadline counts from now, not from the last look at the clock */
-	*r = (struct rpc_req){.conn = c,
+	*r = (struct rpc_req){.magic = REQ_MAGIC,
+			      .conn = c,
 			      .id = c->next_call,
 			      .service = spec->service,
 			      .method = spec->method,
@@ -132,8 +151,9 @@ struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec)
 			      .on_event = spec->on_event,
 			      .done = spec->done,
 			      .arg = spec->arg};
+	sm_init(&r->sm, &req_kind, REQ_WAITING, c->peer.addr);
 	c->next_call += 2;
-	DL_APPEND(c->reqs, r);
+	dl_add(c->reqs, r);
 	c->n_reqs++;
 	if (spec->deadline_ms) {
 		r->deadline_at = uv_now(c->loop) + spec->deadline_ms;
@@ -141,7 +161,7 @@ struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec)
 	}
 	if (req_check(r, spec->req, &e) < 0)
 		req_over(r, &e);
-	else if (c->state == CONN_OPEN)
+	else if (sm_is(&c->sm, CONN_OPEN))
 		req_send(r, spec->req);
 	else
 		r->queued = copy_of(spec->req);
@@ -153,7 +173,7 @@ void req_send_queued(struct rpc_conn *c)
 	struct rpc_req *r;
 
 	DL_FOREACH (c->reqs, r) {
-		if (!r->queued || r->is_over)
+		if (!r->queued || !sm_is(&r->sm, REQ_WAITING))
 			continue;
 		req_send(r, r->queued);
 		protobuf_c_message_free_unpacked(r->queued, NULL);
@@ -165,10 +185,11 @@ void rpc_req_cancel(struct rpc_req *r)
 {
 	struct err e = {0};
 
-	if (r->is_over)
+	bug_if(!magic_is(r, REQ_MAGIC));
+	if (sm_is(&r->sm, REQ_ENDING))
 		return;
 	err_set(&e, E_CANCELLED, "cancelled");
-	if (r->is_sent)
+	if (sm_is(&r->sm, REQ_SENT))
 		req_send_header(r, FRAME_CANCEL, 0);
 	req_over(r, &e);
 }
@@ -181,14 +202,14 @@ static struct rpc_req *req_find(struct rpc_conn *c, uint64_t id)
 
 	DL_FOREACH (c->reqs, r)
 		if (r->id == id)
-			return r->is_over ? NULL : r;
+			return sm_is(&r->sm, REQ_SENT) ? r : NULL;
 	return NULL;
 }
 
 /* Credit goes back in steps, and none while the consumer holds it. */
 static void req_give_credit(struct rpc_req *r)
 {
-	if (r->is_paused || r->is_over || r->consumed < CONN_WINDOW_STEP)
+	if (r->is_paused || !sm_is(&r->sm, REQ_SENT) || r->consumed < CONN_WINDOW_STEP)
 		return;
 	req_send_header(r, FRAME_WINDOW, r->consumed);
 	r->consumed = 0;
@@ -196,14 +217,15 @@ static void req_give_credit(struct rpc_req *r)
 
 void rpc_req_pause(struct rpc_req *r)
 {
+	bug_if(!magic_is(r, REQ_MAGIC));
 	r->is_paused = true;
 }
 
 void rpc_req_resume(struct rpc_req *r)
 {
+	bug_if(!magic_is(r, REQ_MAGIC));
 	r->is_paused = false;
-	if (r->is_sent)
-		req_give_credit(r);
+	req_give_credit(r);
 }
 
 static void req_event(struct rpc_req *r, const struct frame *f)
@@ -222,7 +244,7 @@ static void req_event(struct rpc_req *r, const struct frame *f)
 	}
 	if (m)
 		protobuf_c_message_free_unpacked(m, NULL);
-	r = c->is_closing ? NULL : req_find(c, id); /* on_event may have cancelled it */
+	r = conn_is_closing(c) ? NULL : req_find(c, id); /* on_event may have cancelled it */
 	if (!r)
 		return;
 	r->consumed += (uint32_t)(f->payload_len + FRAME_COST);
@@ -306,16 +328,16 @@ void req_expire(struct rpc_conn *c, uint64_t now)
 	struct rpc_req *r;
 	uint64_t end = c->next_call; /* not those that a done callback starts */
 
-	while (!c->is_closing && (r = req_expired(c, now, end))) {
+	while (!conn_is_closing(c) && (r = req_expired(c, now, end))) {
 		struct err e = r->over;
 
-		if (!r->is_over) {
+		if (!sm_is(&r->sm, REQ_ENDING)) {
 			char name[64];
 
 			err_set(&e, E_DEADLINE, "%s: no answer from %s in time",
 				rpc_method_name(r->service, r->method, name, sizeof(name)),
 				c->peer.addr[0] ? c->peer.addr : "the other side");
-			if (r->is_sent)
+			if (sm_is(&r->sm, REQ_SENT))
 				req_send_header(r, FRAME_CANCEL, 0);
 		}
 		req_finish(r, NULL, &e);
@@ -330,7 +352,7 @@ void req_abort_all(struct rpc_conn *c)
 	while (c->reqs && c->reqs->id < end) {
 		struct err e = c->reqs->over;
 
-		if (!c->reqs->is_over)
+		if (!sm_is(&c->reqs->sm, REQ_ENDING))
 			err_set(&e, E_CLOSED, "connection lost: %.200s", c->err.msg);
 		req_finish(c->reqs, NULL, &e);
 	}

@@ -193,7 +193,7 @@ static void drop_oldest(struct rpc_server *s, const struct source *source, const
 
 	err_set(&e, E_LIMIT, "%s", why);
 	DL_FOREACH (s->conns, c)
-		if (c->source == source && !c->is_closing) {
+		if (c->source == source && !conn_is_closing(c)) {
 			conn_fail(c, &e);
 			return;
 		}
@@ -207,7 +207,7 @@ static bool drop_oldest_silent(struct rpc_server *s)
 
 	err_set(&e, E_LIMIT, "silent while others waited");
 	DL_FOREACH (s->conns, c)
-		if (c->source && !c->is_closing && !c->has_spoken && now - c->since >= SILENT_MS) {
+		if (c->source && !conn_is_closing(c) && !c->has_spoken && now - c->since >= SILENT_MS) {
 			conn_fail(c, &e);
 			return true;
 		}
@@ -249,7 +249,7 @@ static int check_local(struct rpc_server *s, struct rpc_conn *c)
 		conn_fail(c, &e);
 	else if (peercred_check(&c->peer, s->gid_group, &e) < 0)
 		conn_refuse(c, &e);
-	return c->is_closing ? -1 : 0;
+	return conn_is_closing(c) ? -1 : 0;
 }
 
 static int check_stranger(struct rpc_server *s, struct rpc_conn *c)
@@ -292,7 +292,7 @@ static void accept_one(struct listener *l)
 	if (!is_unix && check_stranger(s, c) < 0)
 		return;
 	conn_established(c, s->identity);
-	if (c->is_closing)
+	if (conn_is_closing(c))
 		return;
 	conn_set_limit(c, s->config.hello_ms ? s->config.hello_ms : HELLO_MS, "no Hello in time");
 	if (is_unix)

@@ -233,6 +233,32 @@ static void test_only_kinds_that_say_so_move_on_the_pool(void **state)
 	assert_true(aborts(move_loops_own, log, sizeof(log)));
 }
 
+static const struct sm_kind busy_kind = SM_KIND_BUSY("revolving door", door_states, NULL);
+
+static void illegal_busy_move(void)
+{
+	struct sm sm;
+
+	sm_init(&sm, &busy_kind, DOOR_OPEN, "side");
+	sm_go(&sm, DOOR_LOCKED);
+}
+
+static void test_busy_kinds_leave_the_trace_to_others(void **state)
+{
+	struct buf out = {0};
+	char log[2048];
+	struct sm sm;
+
+	sm_init(&sm, &busy_kind, DOOR_CLOSED, "side");
+	sm_go(&sm, DOOR_OPEN);
+	assert_true(sm_is(&sm, DOOR_OPEN));
+	sm_trace_dump(&out);
+	assert_null(strstr(buf_text(&out), "revolving"));
+	buf_fini(&out);
+	assert_true(aborts(illegal_busy_move, log, sizeof(log)));
+	assert_non_null(strstr(log, "revolving door side: no move from open to locked"));
+}
+
 static void illegal_move(void)
 {
 	struct door d = {0};
@@ -356,6 +382,7 @@ int main(void)
 		cmocka_unit_test(test_lists_and_callbacks_are_used_once),
 		cmocka_unit_test(test_only_kinds_that_say_so_move_on_the_pool),
 		cmocka_unit_test(test_jobs_know_that_they_are_not_the_loop),
+		cmocka_unit_test(test_busy_kinds_leave_the_trace_to_others),
 		cmocka_unit_test(test_only_moves_of_the_table),
 		cmocka_unit_test(test_trace_keeps_the_last_moves),
 		cmocka_unit_test(test_faults_of_a_table),

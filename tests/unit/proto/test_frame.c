@@ -231,6 +231,11 @@ static void test_tables(void **state)
 			assert_int_not_equal(rpc_method_roles(s, m), 0);
 }
 
+static void test_every_state_of_a_connection_can_be_reached(void **state)
+{
+	assert_null(sm_kind_fault(&conn_kind, CONN_CONNECTING));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_pieces_that_do_not_belong_together),
 		cmocka_unit_test(test_unpack_is_bounded),
 		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_every_state_of_a_connection_can_be_reached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
