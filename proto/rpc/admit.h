@@ -49,4 +49,5 @@ static inline bool admit_is_full(const struct admission *a)
 {
 	return a->n_strangers >= STRANGERS_MAX;
 }
+/* Nobody may be counted any more: that is a bug. */
 void admit_fini(struct admission *a);

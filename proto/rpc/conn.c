@@ -568,7 +568,7 @@ void conn_name_peer(struct rpc_conn *c)
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&sa;
 
 	if (c->peer.is_local) {
-		strcpy(c->peer.addr, "unix");
+		snprintf(c->peer.addr, sizeof(c->peer.addr), "unix");
 		return;
 	}
 	if (uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&sa, &n) < 0)

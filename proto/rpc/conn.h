@@ -117,36 +117,52 @@ struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const s
 void conn_name_peer(struct rpc_conn *c);
 /* The stream is connected: begin TLS, or Hello. */
 void conn_established(struct rpc_conn *c, struct tls_identity *identity);
+/* Close for this reason, at once; the first reason given stays. e->code must be set. Idempotent. */
 void conn_fail(struct rpc_conn *c, const struct err *e);
 /* Send an error for the whole connection, then close. */
 void conn_refuse(struct rpc_conn *c, const struct err *e);
+/* Packs and queues; payload stays the caller's and may be NULL. A message that cannot be sent, or over
+ * CONN_QUEUE_MAX bytes waiting, ends the connection. Nothing happens on one that is ending. */
 void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload);
+/* Accepted by conn_send and not yet by the kernel. */
 size_t conn_queue_bytes(const struct rpc_conn *c);
 /* The largest message that the other side may send now. */
 size_t conn_message_limit(const struct rpc_conn *c);
+/* Close with E_DEADLINE and this text (borrowed) after so many ms; 0: no such limit any more. */
 void conn_set_limit(struct rpc_conn *c, uint64_t delay_ms, const char *text);
+/* To be called whenever a deadline of a call or of the connection has changed. */
 void conn_timer_update(struct rpc_conn *c);
 bool conn_is_trusted(const struct rpc_conn *c); /* we, as a server, know who that is */
 
 /* ---- hello.c ---- */
 void hello_send(struct rpc_conn *c);
+/* The first frame, whatever it is: opens the connection, refuses it or fails it. */
 void hello_receive(struct rpc_conn *c, const struct frame *f);
 
 /* ---- call.c (incoming) ---- */
 void call_request(struct rpc_conn *c, const struct frame *f);
+/* The caller does not wait any more; unknown numbers are fine, the frames have crossed. */
 void call_cancel(struct rpc_conn *c, uint64_t id);
+/* More credit for a stream; unknown numbers are fine. Bounded, whatever the other side says. */
 void call_window(struct rpc_conn *c, uint64_t id, uint32_t bytes);
 void call_drained(struct rpc_conn *c); /* the write queue has room again */
+/* End those whose deadline is over at now (ms of the loop). */
 void call_expire(struct rpc_conn *c, uint64_t now);
+/* The connection has gone: on_cancel for all, and those without one are detached. */
 void call_abort_all(struct rpc_conn *c);
 uint64_t call_next_deadline(const struct rpc_conn *c); /* 0: none */
 
 /* ---- req.c (outgoing) ---- */
 struct rpc_req *req_start(struct rpc_conn *c, const struct rpc_call_spec *spec);
+/* The connection is open: send what was asked for before. */
 void req_send_queued(struct rpc_conn *c);
+/* RESPONSE, EVENT, END or ERROR; one for no call of ours is dropped. */
 void req_answer(struct rpc_conn *c, const struct frame *f);
+/* End those whose deadline, or whose own end, is due at now (ms of the loop). */
 void req_expire(struct rpc_conn *c, uint64_t now);
+/* The connection has gone: done for all that are open now. */
 void req_abort_all(struct rpc_conn *c);
+/* Ms of the loop; 0: none. */
 uint64_t req_next_deadline(const struct rpc_conn *c);
 
 /* Unpack with the memory bounded: many tiny sub-messages are cheap on the wire and large in memory. */

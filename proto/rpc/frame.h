@@ -55,6 +55,7 @@ struct parts {
 int parts_add(struct parts *p, struct frame *f, size_t limit, struct err *e);
 /* The message that parts_add gave last has been used. */
 void parts_done(struct parts *p, struct frame *f);
+/* Any number of times; what was half here is lost. */
 void parts_fini(struct parts *p);
 
 /* ---- going out: messages become pieces ---- */
@@ -70,4 +71,5 @@ struct outq {
 int outq_add(struct outq *q, const Gs__FrameHeader *header, const ProtobufCMessage *payload, struct err *e);
 /* Appends the next frame to out; false when nothing waits. */
 bool outq_next(struct outq *q, struct buf *out);
+/* Any number of times; what waited is lost. */
 void outq_fini(struct outq *q);

@@ -68,40 +68,50 @@ struct rpc_server_config {
 	void *arg;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* for Hello; may be empty before init */
 	/* Unix socket: this group may connect besides root ("gswarm"); NULL: root only. */
-	uint64_t hello_ms; /* a connection must be open after that time; 0: 3000 */
 	const char *gid_group;
+	uint64_t hello_ms; /* a connection must be open after that time; 0: 3000 */
 };
+/* Copies config. Cannot fail (0); nothing listens yet. */
 int rpc_server_new(uv_loop_t *loop, const struct rpc_server_config *config, struct rpc_server **ret);
 /* handlers[i] serves method i; NULL: "not implemented". handlers must outlive the server. */
 void rpc_server_add(struct rpc_server *s, unsigned service, const rpc_handler *handlers, size_t n, void *arg);
+/* ip is numeric; identity must have a certificate and is referenced. E_INVALID, or -errno of the bind. */
 int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, struct tls_identity *identity,
 			  struct err *e);
 /* Replaces a stale socket, and our own of before at this path (its file may be gone; connections live on); mode 0660.
  * E_IN_USE when another live server has the path (proto/rpc/sockfile.h). */
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
+/* For the Hello of connections that come from now on; copied. */
 void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
 /* Who leads, "ip:port": errors E_NOT_LEADER name it from now on. NULL or "": nobody knows. */
 void rpc_server_set_leader(struct rpc_server *s, const char *addr);
 void rpc_server_set_identity(struct rpc_server *s, struct tls_identity *identity); /* for new connections */
 /* Close every connection whose certificate names this node. */
 void rpc_server_drop_node(struct rpc_server *s, const char *node_id);
+/* Closes all; `closed` (may be NULL) comes later, from the loop, and the server is freed with it. */
 void rpc_server_close(struct rpc_server *s, void (*closed)(void *arg), void *arg);
 
+/* Valid as long as the call. */
 const struct rpc_peer *rpc_call_peer(const struct rpc_call *call);
 /* Milliseconds left of the caller's deadline; UINT32_MAX: none. */
 uint32_t rpc_call_deadline_ms(const struct rpc_call *call);
+/* NULL once the connection has gone. */
 struct rpc_conn *rpc_call_conn(struct rpc_call *call);
 /* Runs once when the caller cancels, the deadline passes or the connection is lost, and never after
  * reply/end/fail. The call is dead once it returns. Without one, such a call's reply is dropped silently. */
 void rpc_call_on_cancel(struct rpc_call *call, void (*cancelled)(struct rpc_call *call, void *arg),
 			void *arg);
+/* A pointer of the handler's own, NULL at first; never freed here. */
 void rpc_call_set_data(struct rpc_call *call, void *data);
+/* What rpc_call_set_data was given. */
 void *rpc_call_data(const struct rpc_call *call);
 /* Send one stream event. 0; E_LIMIT when the caller's window or the write queue is full (nothing was sent:
  * wait for on_drain and send again); E_CLOSED when the caller is gone (on_cancel says so, too); E_INVALID
  * over 4 MiB. */
 int rpc_event(struct rpc_call *call, const ProtobufCMessage *event);
+/* Runs after each E_LIMIT of rpc_event, once there is room again; may end its own call. */
 void rpc_call_on_drain(struct rpc_call *call, void (*drain)(struct rpc_call *call, void *arg), void *arg);
+/* Ends the call; response stays the caller's. Over 4 MiB the caller gets E_LIMIT instead. */
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
 void rpc_end(struct rpc_call *call); /* a stream ends well */
 void rpc_fail(struct rpc_call *call, const struct err *e);
@@ -125,11 +135,13 @@ struct rpc_client_config {
 	/* Optional: the server's address in use and peer identity become visible with rpc_client_peer. */
 	void *arg;
 };
+/* Copies config, references the identity. Never NULL: what is wrong comes as CLOSED, from the loop. */
 struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_config *config);
 /* Idempotent. Open calls end with E_CLOSED; then on_state(CLOSED) if it has not been; then memory is freed by
  * the client itself. The pointer must not be used after on_state(CLOSED) has returned. All of it happens
  * later, from the loop. */
 void rpc_client_close(struct rpc_client *c);
+/* Filled as the handshake goes on; valid until on_state(CLOSED) has returned. */
 const struct rpc_peer *rpc_client_peer(const struct rpc_client *c);
 
 /* "ip:port" of the leader that the last E_NOT_LEADER on this connection named; "" if none did. */
@@ -154,10 +166,12 @@ void rpc_req_cancel(struct rpc_req *r); /* done fires with E_CANCELLED: later, f
 /* A consumer that cannot keep up: while it pauses, the other side gets no more credit. What has credit already
  * (CONN_WINDOW: 1 MiB at most) may still come to on_event. Until done fires. */
 void rpc_req_pause(struct rpc_req *r);
+/* What was held back is given at once. */
 void rpc_req_resume(struct rpc_req *r);
 
 /* ---- blocking client for the CLI: runs its own loop ---- */
 struct rpc_sync;
+/* E_UNAVAILABLE: nobody answers there; E_FORBIDDEN: we may not; the message says what to do. */
 int rpc_sync_connect(const char *unix_path, struct rpc_sync **ret, struct err *e);
 /* *ret_resp is freed with protobuf_c_message_free_unpacked(resp, NULL). */
 int rpc_sync_call(struct rpc_sync *s, unsigned service, unsigned method, const ProtobufCMessage *req,
@@ -167,4 +181,5 @@ int rpc_sync_call(struct rpc_sync *s, unsigned service, unsigned method, const P
 int rpc_sync_stream(struct rpc_sync *s, unsigned service, unsigned method, const ProtobufCMessage *req,
 		    bool (*on_event)(const ProtobufCMessage *event, void *arg), bool (*tick)(void *arg),
 		    void *arg, struct err *e);
+/* NULL is fine. */
 void rpc_sync_close(struct rpc_sync *s);

@@ -108,7 +108,7 @@ int sockfile_bind(struct sockfile *f, const char *path, const char *group, int *
 	*f = (struct sockfile){.lock = -1};
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return err_set(e, E_INVALID, "socket path too long (107 characters at most): %s", path);
-	strcpy(sa.sun_path, path);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
 	rc = lock_take(path, &f->lock, e);
 	if (rc < 0)
 		return rc;

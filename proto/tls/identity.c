@@ -9,6 +9,7 @@
 #include <openssl/pem.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "proto/tls/tls_impl.h"
 
@@ -146,7 +147,8 @@ int tls_identity_new_pinned(const char digest[51], struct tls_identity **ret, st
 		return tls_fail(e, E_EXHAUSTED, "TLS context");
 	id = xcalloc(1, sizeof(*id));
 	*id = (struct tls_identity){.refs = 1, .ctx = ctx};
-	strncpy(id->pinned, digest, sizeof(id->pinned) - 1);
+	bug_if(strlen(digest) != sizeof(id->pinned) - 1);
+	memcpy(id->pinned, digest, sizeof(id->pinned));
 	SSL_CTX_set_cert_verify_callback(ctx, on_verify_pinned, id);
 	*ret = id;
 	return 0;
@@ -154,12 +156,14 @@ int tls_identity_new_pinned(const char digest[51], struct tls_identity **ret, st
 
 struct tls_identity *tls_identity_ref(struct tls_identity *id)
 {
+	bug_if(!id->refs);
 	id->refs++;
 	return id;
 }
 
 void tls_identity_unref(struct tls_identity *id)
 {
+	bug_if(id && !id->refs);
 	if (!id || --id->refs > 0)
 		return;
 	SSL_CTX_free(id->ctx);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "proto/tls/tls_impl.h"
 
@@ -70,6 +71,7 @@ static char *bio_text(BIO *bio)
 	long n = BIO_get_mem_data(bio, &data);
 	char *text = xmalloc((size_t)n + 1);
 
+	bug_if(n < 0);
 	memcpy(text, data, (size_t)n);
 	text[n] = 0;
 	return text;
@@ -236,6 +238,7 @@ int tls_issue(const struct tls_issue *in, char **ret_cert_pem, char ret_serial[3
 	char *text;
 	int rc;
 
+	bug_if(in->expiry_s <= 0 || !in->node_id[0]);
 	if (!ca_key)
 		return E_INVALID;
 	rc = csr_key(in->csr_pem, &key, e);
@@ -256,6 +259,7 @@ void tls_digest_of(X509 *cert, char ret_digest[51])
 	unsigned n = 0;
 
 	X509_digest(cert, EVP_sha256(), hash, &n);
+	bug_if(n != 32);
 	base36_encode(hash, 32, 50, ret_digest);
 }
 

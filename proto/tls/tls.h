@@ -33,14 +33,18 @@ struct tls_cert_info {
 	bool is_manager;
 	int64_t not_before_ms, not_after_ms;
 };
+/* E_INVALID: no PEM certificate. Fields that it lacks come out empty. */
 int tls_cert_info(const char *cert_pem, struct tls_cert_info *ret, struct err *e);
 
 /* Join token: GSWMTKN-1-<50 digits of root digest>-<25 digits of secret>. */
 struct join_token {
 	char digest[51], secret[26];
 };
+/* t must be whole: both parts at their full length. */
 void join_token_format(const struct join_token *t, char ret_text[96]);
+/* E_TOKEN with what is wrong; *ret is untouched then. */
 int join_token_parse(const char *text, struct join_token *ret, struct err *e);
+/* In a time that tells nothing about where they differ; lengths are no secret. */
 bool const_time_equal(const char *a, const char *b);
 
 #define TLS_ALPN_RPC "gswarm-rpc/1"
@@ -53,5 +57,7 @@ int tls_identity_new(const char *ca_pem, const char *cert_pem, const char *key_p
 		     struct err *e);
 /* Client without a root yet: the server's chain must hold a root whose digest is this. */
 int tls_identity_new_pinned(const char digest[51], struct tls_identity **ret, struct err *e);
+/* Returns id. Loop's thread only, as tls_identity_unref. */
 struct tls_identity *tls_identity_ref(struct tls_identity *id);
+/* NULL is fine. */
 void tls_identity_unref(struct tls_identity *id);

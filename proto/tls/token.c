@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
+
 #define PREFIX "GSWMTKN-"
 #define DIGEST_LEN (sizeof(((struct join_token *)0)->digest) - 1)
 #define SECRET_LEN (sizeof(((struct join_token *)0)->secret) - 1)
 
 void join_token_format(const struct join_token *t, char ret_text[96])
 {
+	bug_if(strlen(t->digest) != DIGEST_LEN || strlen(t->secret) != SECRET_LEN);
 	snprintf(ret_text, 96, PREFIX "1-%s-%s", t->digest, t->secret);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "proto/value/obj.h"
 
@@ -158,6 +159,7 @@ int hostport_parse(const char *text, uint16_t default_port, char *ret_host, size
 	uint16_t number = default_port;
 	size_t len = strlen(text);
 
+	bug_if(!default_port || !n);
 	if (text[0] == '[') {
 		const char *end = strchr(text, ']');
 

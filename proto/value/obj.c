@@ -4,9 +4,9 @@
  * that obj_new or unpack made. */
 #include "proto/value/obj.h"
 
-#include <assert.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 void *obj_new(const ProtobufCMessageDescriptor *d)
@@ -29,7 +29,7 @@ static uint8_t *pack(const ProtobufCMessage *m, size_t *ret_len)
 	uint8_t *data = xmalloc(len);
 
 	*ret_len = protobuf_c_message_pack(m, data);
-	assert(*ret_len == len);
+	bug_if(*ret_len != len);
 	return data;
 }
 
@@ -40,7 +40,7 @@ void *obj_dup(const void *message)
 	cleanup_free uint8_t *data = pack(m, &len);
 	void *copy = protobuf_c_message_unpack(m->descriptor, NULL, len, data);
 
-	assert(copy);
+	bug_if(!copy); /* what we have packed can be unpacked */
 	return copy;
 }
 
@@ -79,6 +79,7 @@ void obj_add(size_t *n, void *list_p, void *take_message)
 {
 	void **list;
 
+	bug_if(!take_message);
 	memcpy(&list, list_p, sizeof(list));
 	list = xrealloc(list, (*n + 1) * sizeof(void *));
 	list[(*n)++] = take_message;
@@ -89,6 +90,7 @@ void obj_bytes_set(ProtobufCBinaryData *field, const void *data, size_t len)
 {
 	uint8_t *copy = len ? xmemdup(data, len) : NULL;
 
+	bug_if(len && data == field->data); /* it would be freed below */
 	free(field->data);
 	field->data = copy;
 	field->len = len;
@@ -155,7 +157,10 @@ Gs__Meta *obj_meta(const void *row)
 
 void *obj_new_row(enum obj_kind kind, const char *id)
 {
-	struct any_row *row = obj_new(obj_descriptor(kind));
+	struct any_row *row;
+
+	bug_if(!obj_descriptor(kind));
+	row = obj_new(obj_descriptor(kind));
 
 	row->meta = obj_new(&gs__meta__descriptor);
 	row->meta->id = xstrdup(id);
@@ -170,6 +175,7 @@ void *obj_unwrap(const Gs__StoreObject *o)
 
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row)
 {
+	bug_if(row && obj_kind_of(row) != kind);
 	gs__store_object__init(ret);
 	ret->kind_case = (Gs__StoreObject__KindCase)kind;
 	ret->cluster = row;

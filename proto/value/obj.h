@@ -29,6 +29,7 @@ bool obj_equal(const void *a, const void *b); /* same packed bytes; NULL equals 
 /* Append a copy of the string / the (taken) message to a repeated field: obj_add_str(&m->n_env, &m->env,
  * "K=V"). */
 void obj_add_str(size_t *n, char ***list, const char *text);
+/* list_p is the address of the repeated field's pointer; take_message must be of its type. */
 void obj_add(size_t *n, void *list_p, void *take_message);
 void obj_bytes_set(ProtobufCBinaryData *field, const void *data, size_t len); /* frees the old */
 bool obj_bytes_equal(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b);
@@ -53,6 +54,7 @@ enum obj_kind { /* equal to StoreObject's oneof case */
 		OBJ_EVENT,
 		OBJ_KINDS
 };
+/* NULL for OBJ_NONE and what is no kind. */
 const ProtobufCMessageDescriptor *obj_descriptor(enum obj_kind kind);
 enum obj_kind obj_kind_of(const void *message); /* by descriptor; OBJ_NONE if it is no row */
 const char *obj_kind_name(enum obj_kind kind);  /* "node", "service" */
@@ -60,6 +62,7 @@ Gs__Meta *obj_meta(const void *row);            /* never NULL for a row made by 
 void *obj_new_row(enum obj_kind kind, const char *id); /* obj_new plus meta with this id */
 /* The row inside a StoreObject (borrowed), and a StoreObject around a row (row borrowed: on the stack only). */
 void *obj_unwrap(const Gs__StoreObject *o);
+/* ret and row share the row: ret is never freed with obj_free. */
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row);
 
 /* ---- addresses: 4 or 16 bytes ---- */
@@ -67,10 +70,13 @@ int addr_parse(const char *text, ProtobufCBinaryData *ret_ip, struct err *e); /*
 int addr_parse_cidr(const char *text, Gs__Addr **ret, struct err *e); /* "10.0.0.0/24", host bits must be 0 */
 const char *addr_format(const ProtobufCBinaryData *ip, char *buf, size_t n); /* "" when empty */
 const char *addr_format_cidr(const Gs__Addr *a, char *buf, size_t n);
+/* Do the two subnets share an address? False for empty ones and for two families. */
 bool addr_overlaps(const Gs__Addr *a, const Gs__Addr *b);
+/* False for an empty one and for another family. */
 bool addr_contains(const Gs__Addr *net, const ProtobufCBinaryData *ip);
 /* 02:67 + the last four bytes of the address (of its hash for IPv6). */
 void addr_mac(const ProtobufCBinaryData *ip, uint8_t ret_mac[6]);
+/* "02:67:0a:00:00:01"; returns buf. */
 const char *mac_format(const uint8_t mac[6], char buf[18]);
 /* "host:port" or "[v6]:port" or "host" (then default_port). host must be numeric. */
 int hostport_parse(const char *text, uint16_t default_port, char *ret_host, size_t n, uint16_t *ret_port,
@@ -80,7 +86,11 @@ int hostport_parse(const char *text, uint16_t default_port, char *ret_host, size
 const char *task_state_name(Gs__TaskState s); /* "Running" */
 bool task_state_is_final(Gs__TaskState s);    /* >= COMPLETE */
 const char *node_state_name(Gs__NodeState s);
+/* This and those below: "?" for a number that we do not know. */
 const char *availability_name(Gs__Availability a);
+/* As the CLI shows it, "UNBORN". */
 const char *galera_phase_name(Gs__GaleraPhase p);
+/* As the CLI shows it, "CRASHED". */
 const char *galera_class_name(Gs__GaleraClass c);
+/* As logs and events show it. */
 const char *permit_mode_name(Gs__PermitMode m);
