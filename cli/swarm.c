@@ -4,7 +4,6 @@
  * The happy path is one call to this host's worker, which owns the node's identity (join-token: to the
  * manager). What can fail is what the worker refuses: a member already, a bad token, an address that is not
  * this host's. */
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <string.h>
 
@@ -124,7 +123,7 @@ static int resolve(const char *text, char **ret, struct err *e)
 	if (r)
 		return err_set(e, E_NOT_FOUND, "manager %s: %s: give its address, like 192.168.55.111:2377",
 			       host, gai_strerror(r));
-	inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)found->ai_addr)->sin_addr, ip, sizeof(ip));
+	addr_of_sockaddr(found->ai_addr, ip, sizeof(ip));
 	freeaddrinfo(found);
 	*ret = xasprintf("%s%s", ip, colon ? colon : "");
 	return 0;

@@ -4,7 +4,6 @@
  * or ends the daemon's start with one line. Stopping leaves every task and kernel object as it is. */
 #include "worker/worker.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -130,11 +129,10 @@ void worker_managers_set(struct worker *w, char *const *list, size_t n)
 static void ip_bytes(const char *text, ProtobufCBinaryData *ret)
 {
 	uint8_t bytes[16];
+	size_t n = addr_bytes(text, bytes);
 
-	if (inet_pton(AF_INET, text, bytes) == 1)
-		obj_bytes_set(ret, bytes, 4);
-	else if (inet_pton(AF_INET6, text, bytes) == 1)
-		obj_bytes_set(ret, bytes, 16);
+	if (n)
+		obj_bytes_set(ret, bytes, n);
 }
 
 void worker_describe(struct worker *w, Gs__NodeDescription *d)

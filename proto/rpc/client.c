@@ -9,6 +9,7 @@
 
 #include "base/gap.h"
 #include "base/mem.h"
+#include "proto/value/addr.h"
 #include "proto/rpc/conn.h"
 #include "proto/tls/tls_impl.h"
 
@@ -62,38 +63,24 @@ static void on_connected(uv_connect_t *req, int status)
 	conn_established(c->conn, c->identity);
 }
 
-union address {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
-static int address_parse(const char *ip, uint16_t port, union address *ret, struct err *e)
-{
-	if (uv_ip4_addr(ip, port, &ret->in) == 0 || uv_ip6_addr(ip, port, &ret->in6) == 0)
-		return 0;
-	return err_set(e, E_INVALID, "%.64s is no IP address", ip);
-}
-
 static int connect_tcp(struct rpc_client *c, const struct rpc_client_config *config, struct err *e)
 {
-	union address to, from;
+	struct sockaddr_storage to, from;
+	socklen_t len;
 	int rc;
 
 	if (!config->ip || !config->identity)
 		return err_set(e, E_INVALID, "an address and an identity are needed");
-	rc = address_parse(config->ip, config->port, &to, e);
-	if (rc < 0)
-		return rc;
+	if (!config->ip[0] || !addr_to_sockaddr(config->ip, config->port, &to, &len))
+		return err_set(e, E_INVALID, "%.64s is no IP address", config->ip);
 	if (config->bind_ip) {
-		rc = address_parse(config->bind_ip, 0, &from, e);
-		if (rc < 0)
-			return rc;
-		rc = uv_tcp_bind(&c->conn->io.tcp, &from.sa, 0);
+		if (!addr_to_sockaddr(config->bind_ip, 0, &from, &len))
+			return err_set(e, E_INVALID, "%.64s is no IP address", config->bind_ip);
+		rc = uv_tcp_bind(&c->conn->io.tcp, (struct sockaddr *)&from, 0);
 		if (rc < 0)
 			return err_errno(e, -rc, "from %s", config->bind_ip);
 	}
-	rc = uv_tcp_connect(&c->conn->connect, &c->conn->io.tcp, &to.sa, on_connected);
+	rc = uv_tcp_connect(&c->conn->connect, &c->conn->io.tcp, (struct sockaddr *)&to, on_connected);
 	return rc < 0 ? err_errno(e, -rc, "no connection") : 0;
 }
 

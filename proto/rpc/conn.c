@@ -17,6 +17,7 @@
 
 #include "base/gap.h"
 #include "base/mem.h"
+#include "proto/value/addr.h"
 #include "proto/tls/tls_impl.h"
 
 #define READ_CHUNK (32u << 10)
@@ -562,20 +563,13 @@ static void tcp_options(struct rpc_conn *c)
 
 void conn_name_peer(struct rpc_conn *c)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {0};
 	int n = sizeof(sa);
-	char ip[46] = "?";
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&sa;
 
-	if (c->peer.is_local) {
+	if (c->peer.is_local)
 		snprintf(c->peer.addr, sizeof(c->peer.addr), "unix");
-		return;
-	}
-	if (uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&sa, &n) < 0)
-		return;
-	uv_ip_name((struct sockaddr *)&sa, ip, sizeof(ip));
-	snprintf(c->peer.addr, sizeof(c->peer.addr), sa.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", ip,
-		 ntohs(in6->sin6_port)); /* the port is at the same place in both families */
+	else if (uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&sa, &n) == 0)
+		hostport_of_sockaddr((struct sockaddr *)&sa, c->peer.addr, sizeof(c->peer.addr));
 }
 
 void conn_established(struct rpc_conn *c, struct tls_identity *identity)

@@ -123,7 +123,7 @@ bool outq_next(struct outq *q, struct buf *out)
 	left = m->body.len - m->sent;
 	n = left > FRAME_PIECE ? FRAME_PIECE : left;
 	m->header.more = n < left;
-	frame_put(out, &m->header, m->body.data + m->sent, n);
+	frame_put(out, &m->header, n ? m->body.data + m->sent : NULL, n);
 	m->sent += n;
 	q->bytes -= n;
 	if (m->sent == m->body.len)

@@ -15,6 +15,7 @@
 #include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/value/addr.h"
 #include "proto/rpc/admit.h"
 #include "proto/rpc/conn.h"
 #include "proto/rpc/peercred.h"
@@ -394,20 +395,17 @@ static void listener_close(struct listener *l)
 int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, struct tls_identity *identity,
 			  struct err *e)
 {
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} addr;
+	struct sockaddr_storage addr;
 	struct listener *l;
+	socklen_t len;
 	int rc;
 
-	if (uv_ip4_addr(ip, port, &addr.in) < 0 && uv_ip6_addr(ip, port, &addr.in6) < 0)
+	if (!ip[0] || !addr_to_sockaddr(ip, port, &addr, &len))
 		return err_set(e, E_INVALID, "%.64s is no IP address to listen on", ip);
 	if (!identity || !tls_identity_has_cert(identity))
 		return err_set(e, E_INVALID, "listening on %s:%u needs a certificate", ip, port);
 	l = listener_new(s, NULL);
-	rc = uv_tcp_bind(&l->io.tcp, &addr.sa, 0);
+	rc = uv_tcp_bind(&l->io.tcp, (struct sockaddr *)&addr, 0);
 	if (rc == 0)
 		rc = uv_listen(&l->io.stream, BACKLOG, on_connection);
 	if (rc < 0) {

@@ -9,16 +9,74 @@
 #include "base/mem.h"
 #include "proto/value/obj.h"
 
+size_t addr_bytes(const char *text, uint8_t ret[16])
+{
+	if (inet_pton(AF_INET, text, ret) == 1)
+		return 4;
+	return inet_pton(AF_INET6, text, ret) == 1 ? 16 : 0;
+}
+
+/* ---- sockets ---- */
+
+union any_addr {
+	struct sockaddr_storage ss;
+	struct sockaddr_in four;
+	struct sockaddr_in6 six;
+};
+
+bool addr_to_sockaddr(const char *ip, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len)
+{
+	union any_addr a = {0};
+	uint8_t bytes[16];
+	size_t n = addr_bytes(ip[0] ? ip : "0.0.0.0", bytes);
+
+	if (n == 4) {
+		a.four.sin_family = AF_INET;
+		a.four.sin_port = htons(port);
+		memcpy(&a.four.sin_addr, bytes, n);
+	} else if (n == 16) {
+		a.six.sin6_family = AF_INET6;
+		a.six.sin6_port = htons(port);
+		memcpy(&a.six.sin6_addr, bytes, n);
+	}
+	*ret = a.ss;
+	*ret_len = n == 4 ? sizeof(a.four) : sizeof(a.six);
+	return n > 0;
+}
+
+const char *addr_of_sockaddr(const struct sockaddr *sa, char *buf, size_t n)
+{
+	bug_if(!n);
+	buf[0] = 0;
+	if (sa->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, buf, (socklen_t)n);
+	else if (sa->sa_family == AF_INET6)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, buf, (socklen_t)n);
+	return buf;
+}
+
+const char *hostport_of_sockaddr(const struct sockaddr *sa, char *buf, size_t n)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	addr_of_sockaddr(sa, ip, sizeof(ip));
+	if (sa->sa_family == AF_INET)
+		snprintf(buf, n, "%s:%u", ip, ntohs(((const struct sockaddr_in *)sa)->sin_port));
+	else if (sa->sa_family == AF_INET6)
+		snprintf(buf, n, "[%s]:%u", ip, ntohs(((const struct sockaddr_in6 *)sa)->sin6_port));
+	else
+		snprintf(buf, n, "?");
+	return buf;
+}
+
+/* ---- bytes ---- */
+
 int addr_parse(const char *text, ProtobufCBinaryData *ret_ip, struct err *e)
 {
 	uint8_t ip[16];
-	size_t len;
+	size_t len = addr_bytes(text, ip);
 
-	if (inet_pton(AF_INET, text, ip) == 1)
-		len = 4;
-	else if (inet_pton(AF_INET6, text, ip) == 1)
-		len = 16;
-	else
+	if (!len)
 		return err_set(e, E_INVALID, "'%.64s' is not an IP address", text);
 	ret_ip->data = xmemdup(ip, len);
 	ret_ip->len = len;

@@ -6,12 +6,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "proto/value/addr.h"
 #include "proto/schema/names.h"
 #include "proto/schema/objects.pb-c.h"
-
-/* TCP. Where managers listen unless they say otherwise, and where workers talk to each other. */
-#define MANAGER_PORT 2377
-#define PEER_PORT 2378
 
 /* Deep copy by pack and unpack; never NULL. Free with obj_free. */
 void *obj_dup(const void *message);
@@ -64,23 +61,6 @@ void *obj_new_row(enum obj_kind kind, const char *id); /* obj_new plus meta with
 void *obj_unwrap(const Gs__StoreObject *o);
 /* ret and row share the row: ret is never freed with obj_free. */
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row);
-
-/* ---- addresses: 4 or 16 bytes ---- */
-int addr_parse(const char *text, ProtobufCBinaryData *ret_ip, struct err *e); /* "10.0.0.1" */
-int addr_parse_cidr(const char *text, Gs__Addr **ret, struct err *e); /* "10.0.0.0/24", host bits must be 0 */
-const char *addr_format(const ProtobufCBinaryData *ip, char *buf, size_t n); /* "" when empty */
-const char *addr_format_cidr(const Gs__Addr *a, char *buf, size_t n);
-/* Do the two subnets share an address? False for empty ones and for two families. */
-bool addr_overlaps(const Gs__Addr *a, const Gs__Addr *b);
-/* False for an empty one and for another family. */
-bool addr_contains(const Gs__Addr *net, const ProtobufCBinaryData *ip);
-/* 02:67 + the last four bytes of the address (of its hash for IPv6). */
-void addr_mac(const ProtobufCBinaryData *ip, uint8_t ret_mac[6]);
-/* "02:67:0a:00:00:01"; returns buf. */
-const char *mac_format(const uint8_t mac[6], char buf[18]);
-/* "host:port" or "[v6]:port" or "host" (then default_port). host must be numeric. */
-int hostport_parse(const char *text, uint16_t default_port, char *ret_host, size_t n, uint16_t *ret_port,
-		   struct err *e);
 
 /* ---- names of states, as the CLI shows them ---- */
 const char *task_state_name(Gs__TaskState s); /* "Running" */

@@ -4,7 +4,6 @@
  * logged. Rows are kept as far as names and readiness need them. */
 #include "worker/net/network.h"
 
-#include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -613,10 +612,7 @@ static void on_hosts(void *arg)
 static int ip_parse(const char *text, struct overlay_ip *ret, uint8_t prefix)
 {
 	*ret = (struct overlay_ip){.prefix = prefix};
-	if (inet_pton(AF_INET, text, ret->bytes) == 1)
-		ret->len = 4;
-	else if (inet_pton(AF_INET6, text, ret->bytes) == 1)
-		ret->len = 16;
+	ret->len = (uint8_t)addr_bytes(text, ret->bytes);
 	return ret->len != 0 ? 0 : -1;
 }
 

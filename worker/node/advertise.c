@@ -3,7 +3,6 @@
  * which), an address that is not ours, and a port that somebody else has (named by way of /proc). */
 #include "worker/node/advertise.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -21,23 +20,13 @@
 
 static bool address_usable(const struct ifaddrs *i, char *ip, size_t n)
 {
-	const void *a;
-
-	if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
+	if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
 	    strcmp(i->ifa_name, "gswarm0") == 0)
 		return false;
-	if (i->ifa_addr->sa_family == AF_INET) {
-		a = &((struct sockaddr_in *)i->ifa_addr)->sin_addr;
-	} else if (i->ifa_addr->sa_family == AF_INET6) {
-		const struct in6_addr *six = &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr;
-
-		if (IN6_IS_ADDR_LINKLOCAL(six))
-			return false;
-		a = six;
-	} else {
+	if (i->ifa_addr->sa_family == AF_INET6 &&
+	    IN6_IS_ADDR_LINKLOCAL(&((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr))
 		return false;
-	}
-	return inet_ntop(i->ifa_addr->sa_family, a, ip, (socklen_t)n);
+	return *addr_of_sockaddr(i->ifa_addr, ip, n) != 0;
 }
 
 struct choice {
@@ -133,39 +122,21 @@ int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t
 	return 0;
 }
 
-static socklen_t sockaddr_fill(struct sockaddr_storage *ss, const char *ip, uint16_t port)
-{
-	struct sockaddr_in *four = (struct sockaddr_in *)ss;
-	struct sockaddr_in6 *six = (struct sockaddr_in6 *)ss;
-
-	memset(ss, 0, sizeof(*ss));
-	if (strchr(ip, ':')) {
-		six->sin6_family = AF_INET6;
-		six->sin6_port = htons(port);
-		inet_pton(AF_INET6, ip, &six->sin6_addr);
-		return sizeof(*six);
-	}
-	four->sin_family = AF_INET;
-	four->sin_port = htons(port);
-	inet_pton(AF_INET, *ip ? ip : "0.0.0.0", &four->sin_addr);
-	return sizeof(*four);
-}
-
 int advertise_towards(const char *peer_ip, char *ret_ip, size_t n, struct err *e)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = sockaddr_fill(&ss, peer_ip, MANAGER_PORT);
-	cleanup_close int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	const void *a;
+	cleanup_close int fd = -1;
+	socklen_t len;
 
+	if (!addr_to_sockaddr(peer_ip, MANAGER_PORT, &ss, &len))
+		return err_set(e, E_INVALID, "'%.64s' is not an IP address", peer_ip);
+	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&ss, len) < 0)
 		return err_errno(e, errno, "no route to %s", peer_ip);
 	len = sizeof(ss);
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		return err_errno(e, errno, "no route to %s", peer_ip);
-	a = ss.ss_family == AF_INET6 ? (const void *)&((struct sockaddr_in6 *)&ss)->sin6_addr
-				     : (const void *)&((struct sockaddr_in *)&ss)->sin_addr;
-	inet_ntop(ss.ss_family, a, ret_ip, (socklen_t)n);
+	addr_of_sockaddr((struct sockaddr *)&ss, ret_ip, n);
 	return 0;
 }
 
@@ -240,11 +211,14 @@ static bool owner_find(uint16_t port, bool udp, char *ret, size_t n)
 int port_check(const char *ip, uint16_t port, bool udp, struct err *e)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = sockaddr_fill(&ss, ip, port);
-	cleanup_close int fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+	cleanup_close int fd = -1;
 	char owner[160];
+	socklen_t len;
 	int one = 1;
 
+	if (!addr_to_sockaddr(ip, port, &ss, &len))
+		return err_set(e, E_INVALID, "'%.64s' is not an IP address", ip);
+	fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_errno(e, errno, "socket");
 	if (!udp)

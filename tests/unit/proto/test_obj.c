@@ -7,6 +7,7 @@
 #include <string.h>
 // after the four headers it needs
 #include <cmocka.h>
+#include <netinet/in.h>
 
 #include "base/mem.h"
 #include "proto/value/obj.h"
@@ -148,12 +149,33 @@ static void test_state_names(void **state)
 	assert_string_equal(node_state_name(NODE_DOWN), "Down");
 }
 
+static void test_addresses_of_sockets(void **state)
+{
+	struct sockaddr_storage sa;
+	socklen_t len;
+	char text[64];
+
+	assert_true(addr_to_sockaddr("fd00::1", 2377, &sa, &len));
+	assert_int_equal(len, sizeof(struct sockaddr_in6));
+	assert_string_equal(hostport_of_sockaddr((struct sockaddr *)&sa, text, sizeof(text)),
+			    "[fd00::1]:2377");
+	assert_string_equal(addr_of_sockaddr((struct sockaddr *)&sa, text, sizeof(text)), "fd00::1");
+	assert_true(addr_to_sockaddr("10.0.0.1", 1, &sa, &len));
+	assert_string_equal(hostport_of_sockaddr((struct sockaddr *)&sa, text, sizeof(text)), "10.0.0.1:1");
+	assert_true(addr_to_sockaddr("", 1, &sa, &len));
+	assert_string_equal(addr_of_sockaddr((struct sockaddr *)&sa, text, sizeof(text)), "0.0.0.0");
+	assert_false(addr_to_sockaddr("10.0.0", 1, &sa, &len));
+	sa.ss_family = AF_UNIX;
+	assert_string_equal(addr_of_sockaddr((struct sockaddr *)&sa, text, sizeof(text)), "");
+	assert_string_equal(hostport_of_sockaddr((struct sockaddr *)&sa, text, sizeof(text)), "?");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),        cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_subnets),     cmocka_unit_test(test_hostport),
-		cmocka_unit_test(test_state_names),
+		cmocka_unit_test(test_state_names), cmocka_unit_test(test_addresses_of_sockets),
 	};
 
 	return cmocka_run_group_tests_name("obj", tests, NULL, NULL);
