@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <netlink/route/neighbour.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
+#include "overlay/kernel/routes.h"
 
 void fdb_set_add(struct fdb_set *s, const struct fdb_entry *entry)
 {
@@ -98,18 +100,18 @@ struct dump_state {
 	struct fdb_set *set;
 };
 
-static bool set_ip(struct overlay_ip *ip, struct nlattr *a)
+static bool take_ip(struct overlay_ip *ip, struct nl_addr *a)
 {
-	int len = a ? nla_len(a) : 0;
+	size_t len = a ? nl_addr_get_len(a) : 0;
 
 	if (len != 4 && len != 16)
 		return false;
 	*ip = (struct overlay_ip){.len = (uint8_t)len, .prefix = (uint8_t)(len * 8)};
-	memcpy(ip->bytes, nla_data(a), (size_t)len);
+	memcpy(ip->bytes, nl_addr_get_binary_addr(a), len);
 	return true;
 }
 
-/* Which kind of ours this kernel entry is, or -1. */
+/* Which kind of ours this kernel entry is, or -1. Looked at before an object is made of it: most are none. */
 static int classify(const struct ndmsg *nd, const struct dump_state *st)
 {
 	if (nd->ndm_family == AF_BRIDGE) {
@@ -123,26 +125,32 @@ static int classify(const struct ndmsg *nd, const struct dump_state *st)
 	return nd->ndm_ifindex == st->br_index && (nd->ndm_state & NUD_PERMANENT) ? FDB_NEIGH : -1;
 }
 
+static bool take_object(struct rtnl_neigh *o, enum fdb_kind kind, struct fdb_entry *ret)
+{
+	struct nl_addr *mac = rtnl_neigh_get_lladdr(o);
+
+	*ret = (struct fdb_entry){.kind = kind};
+	if (!mac || nl_addr_get_len(mac) != 6)
+		return false;
+	memcpy(ret->mac, nl_addr_get_binary_addr(mac), 6);
+	return kind == FDB_MASTER || take_ip(&ret->ip, rtnl_neigh_get_dst(o));
+}
+
 static void on_neigh(const struct nlmsghdr *h, void *arg)
 {
 	struct dump_state *st = arg;
-	const struct ndmsg *nd = nlmsg_data(h);
-	struct nlattr *tb[NDA_MAX + 1];
-	struct fdb_entry entry = {0};
+	struct rtnl_neigh *o;
+	struct fdb_entry entry;
 	int kind;
 
 	if (h->nlmsg_type != RTM_NEWNEIGH)
 		return;
-	kind = classify(nd, st);
-	if (kind < 0 || nlmsg_parse((struct nlmsghdr *)h, sizeof(*nd), tb, NDA_MAX, NULL) < 0)
+	kind = classify(nlmsg_data(h), st);
+	if (kind < 0 || rtnl_neigh_parse((struct nlmsghdr *)h, &o) < 0)
 		return;
-	entry.kind = (enum fdb_kind)kind;
-	if (!tb[NDA_LLADDR] || nla_len(tb[NDA_LLADDR]) != 6)
-		return;
-	memcpy(entry.mac, nla_data(tb[NDA_LLADDR]), 6);
-	if (kind != FDB_MASTER && !set_ip(&entry.ip, tb[NDA_DST]))
-		return;
-	fdb_set_add(st->set, &entry);
+	if (take_object(o, (enum fdb_kind)kind, &entry))
+		fdb_set_add(st->set, &entry);
+	rtnl_neigh_put(o);
 }
 
 static void on_restart(void *arg)
@@ -183,26 +191,40 @@ int fdb_dump(struct nl_conn *c, int br_index, int vx_index, struct fdb_set *ret,
 	return 0;
 }
 
+static struct rtnl_neigh *object_of(int br_index, int vx_index, const struct fdb_entry *entry, bool add)
+{
+	struct rtnl_neigh *o = rtnl_neigh_alloc();
+	struct nl_addr *mac = nl_addr_build(AF_LLC, entry->mac, 6), *ip;
+
+	if (!o || !mac)
+		abort();
+	rtnl_neigh_set_ifindex(o, entry->kind == FDB_NEIGH ? br_index : vx_index);
+	rtnl_neigh_set_state(o, entry->kind == FDB_MASTER ? NUD_NOARP : NUD_PERMANENT);
+	rtnl_neigh_set_lladdr(o, mac);
+	if (entry->kind != FDB_MASTER) {
+		ip = ip_object(&entry->ip);
+		rtnl_neigh_set_dst(o, ip);
+		nl_addr_put(ip);
+	}
+	if (entry->kind != FDB_NEIGH)
+		rtnl_neigh_set_family(o, AF_BRIDGE);
+	if (entry->kind == FDB_SELF)
+		rtnl_neigh_set_flags(o, NTF_SELF);
+	else if (entry->kind == FDB_MASTER)
+		rtnl_neigh_set_flags(o, add ? NTF_MASTER | NTF_STICKY : NTF_MASTER);
+	nl_addr_put(mac);
+	return o;
+}
+
 static void put_entry(struct nl_batch *b, int br_index, int vx_index, const struct fdb_entry *entry, bool add)
 {
-	bool neigh = entry->kind == FDB_NEIGH;
-	struct ndmsg nd = {.ndm_family = neigh ? (uint8_t)ip_family(&entry->ip) : AF_BRIDGE,
-			   .ndm_ifindex = neigh ? br_index : vx_index,
-			   .ndm_state = entry->kind == FDB_MASTER ? NUD_NOARP : NUD_PERMANENT};
-	struct nl_msg *m;
+	struct rtnl_neigh *o = object_of(br_index, vx_index, entry, add);
+	struct nl_msg *m = NULL;
+	int rc = add ? rtnl_neigh_build_add_request(o, NLM_F_CREATE | NLM_F_REPLACE, &m)
+		     : rtnl_neigh_build_delete_request(o, 0, &m);
 
-	if (entry->kind == FDB_SELF)
-		nd.ndm_flags = NTF_SELF;
-	else if (entry->kind == FDB_MASTER)
-		nd.ndm_flags = add ? NTF_MASTER | NTF_STICKY : NTF_MASTER;
-	if (add)
-		m = nl_batch_add(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd), 0);
-	else
-		m = nl_batch_add(b, RTM_DELNEIGH, 0, &nd, sizeof(nd), ENOENT);
-	if (entry->kind != FDB_NEIGH || add)
-		nl_put(m, NDA_LLADDR, entry->mac, 6);
-	if (entry->kind != FDB_MASTER)
-		nl_put(m, NDA_DST, entry->ip.bytes, entry->ip.len);
+	rtnl_neigh_put(o);
+	nl_batch_take(b, rc, m, add ? 0 : ENOENT);
 }
 
 int fdb_write(struct nl_conn *c, int br_index, int vx_index, const struct fdb_set *s, bool add, struct err *e)

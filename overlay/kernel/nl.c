@@ -4,7 +4,6 @@
  * marks as interrupted (repeated), and a socket without room (the caller sees ENOBUFS and tries again). */
 #include "overlay/kernel/nl.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 #define MSG_BYTES 1024
@@ -30,6 +30,7 @@ int nl_conn_open(struct nl_conn *c, int protocol, struct err *e)
 		nl_socket_free(sk);
 		return err_set(e, -EPROTO, "netlink socket: %s", nl_geterror(rc));
 	}
+	nlmsg_set_default_size(MSG_BYTES); /* ours are small, and a page each has to be cleared */
 	c->sk = sk;
 	c->fd = nl_socket_get_fd(sk);
 	c->port = nl_socket_get_local_port(sk);
@@ -60,10 +61,20 @@ static struct nl_msg *msg_new(int type, int flags, const void *header, size_t he
 struct nl_msg *nl_batch_add(struct nl_batch *b, int type, int flags, const void *header, size_t header_len,
 			    int tolerate)
 {
-	assert(!nl_batch_is_full(b));
+	bug_if(nl_batch_is_full(b));
 	b->msg[b->n] = msg_new(type, NLM_F_ACK | flags, header, header_len);
 	b->tolerate[b->n] = tolerate;
 	return b->msg[b->n++];
+}
+
+struct nl_msg *nl_batch_take(struct nl_batch *b, int built, struct nl_msg *take_msg, int tolerate)
+{
+	bug_if(built < 0 || nl_batch_is_full(b));
+	nlmsg_hdr(take_msg)->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+	b->msg[b->n] = take_msg;
+	b->tolerate[b->n] = tolerate;
+	b->n++;
+	return take_msg;
 }
 
 void nl_batch_fini(struct nl_batch *b)
@@ -230,6 +241,25 @@ int nl_ask_all(struct nl_conn *c, int type, const void *header, size_t header_le
 			return rc;
 	}
 	return err_set(e, -EAGAIN, "kernel table kept changing during %d dumps", DUMP_TRIES);
+}
+
+static void on_object(struct nl_object *o, void *arg)
+{
+	nl_object_get(o);
+	*(struct nl_object **)arg = o;
+}
+
+struct nl_object *nl_object_of(const struct nlmsghdr *h)
+{
+	struct nl_msg *m = nlmsg_convert((struct nlmsghdr *)h);
+	struct nl_object *o = NULL;
+
+	if (!m)
+		abort();
+	nlmsg_set_proto(m, NETLINK_ROUTE);
+	nl_msg_parse(m, on_object, &o);
+	nlmsg_free(m);
+	return o;
 }
 
 void nl_put(struct nl_msg *m, int attr, const void *data, size_t len)

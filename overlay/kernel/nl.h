@@ -3,11 +3,13 @@
  *
  * The kernel works a sendmsg off in order and does not look at signals in between, so requests that are sent
  * together are not torn apart by a kill -9. A later request is tried even when an earlier one failed.
- * Messages are built with libnl; only sending and receiving are done here. */
+ * Messages are built and taken apart by the objects of libnl-route-3; only sending and receiving are done
+ * here, because the library sends one message at a time. */
 #pragma once
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
+#include <netlink/object.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +38,9 @@ struct nl_batch {
 /* A new request at the end of the batch; NLM_F_REQUEST and NLM_F_ACK are added. The batch owns it. */
 struct nl_msg *nl_batch_add(struct nl_batch *b, int type, int flags, const void *header, size_t header_len,
 			    int tolerate);
+/* The same for a message that libnl has built from an object: `built` is what rtnl_..._build_... returned. A
+ * refusal of our own object is a bug. */
+struct nl_msg *nl_batch_take(struct nl_batch *b, int built, struct nl_msg *take_msg, int tolerate);
 static inline bool nl_batch_is_full(const struct nl_batch *b)
 {
 	return b->n == NL_BATCH_MAX;
@@ -51,6 +56,10 @@ int nl_ask_one(struct nl_conn *c, struct nl_msg *take_msg, nl_each_cb each, void
 /* A dump; `restart` is called before a try is repeated because the table changed underneath. */
 int nl_ask_all(struct nl_conn *c, int type, const void *header, size_t header_len, nl_each_cb each,
 	       void (*restart)(void *arg), void *arg, struct err *e);
+
+/* The object that the message describes (a link or an address, by libnl's parser), for the caller to put;
+ * NULL when it is none. */
+struct nl_object *nl_object_of(const struct nlmsghdr *h);
 
 /* Attribute building that cannot fail: messages are far larger than what we put in them. */
 void nl_put(struct nl_msg *m, int attr, const void *data, size_t len);

@@ -7,39 +7,93 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/nexthop.h>
+#include <netlink/route/route.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/buf.h"
 
+struct nl_addr *ip_object(const struct overlay_ip *ip)
+{
+	struct nl_addr *a = nl_addr_build(ip_family(ip), ip->bytes, ip->len);
+
+	if (!a)
+		abort();
+	return a;
+}
+
 void addr_add(struct nl_batch *b, int index, const struct overlay_ip *ip)
 {
-	struct ifaddrmsg ifa = {.ifa_family = (uint8_t)ip_family(ip),
-				.ifa_prefixlen = ip->prefix,
-				.ifa_index = (uint32_t)index,
-				.ifa_flags = ip->len == 16 ? IFA_F_NODAD : 0};
-	struct nl_msg *m = nl_batch_add(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &ifa, sizeof(ifa), 0);
+	struct rtnl_addr *o = rtnl_addr_alloc();
+	struct nl_addr *local = ip_object(ip);
+	struct nl_msg *m = NULL;
+	int rc;
 
-	nl_put(m, IFA_LOCAL, ip->bytes, ip->len);
-	nl_put(m, IFA_ADDRESS, ip->bytes, ip->len);
+	if (!o)
+		abort();
+	rtnl_addr_set_ifindex(o, index);
+	rtnl_addr_set_local(o, local);
+	rtnl_addr_set_prefixlen(o, ip->prefix);
+	if (ip->len == 16)
+		rtnl_addr_set_flags(o, IFA_F_NODAD);
+	rc = rtnl_addr_build_add_request(o, NLM_F_CREATE | NLM_F_REPLACE, &m);
+	nl_addr_put(local);
+	rtnl_addr_put(o);
+	nl_batch_take(b, rc, m, 0);
 }
 
 void route_add_default(struct nl_batch *b, int index, const struct overlay_ip *gateway)
 {
-	struct rtmsg rt = {.rtm_family = (uint8_t)ip_family(gateway),
-			   .rtm_table = RT_TABLE_MAIN,
-			   .rtm_protocol = RTPROT_STATIC,
-			   .rtm_scope = RT_SCOPE_UNIVERSE,
-			   .rtm_type = RTN_UNICAST};
-	struct nl_msg *m = nl_batch_add(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &rt, sizeof(rt), 0);
+	static const struct overlay_ip any4 = {.len = 4}, any6 = {.len = 16};
+	struct rtnl_route *o = rtnl_route_alloc();
+	struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
+	struct nl_addr *to = ip_object(gateway->len == 4 ? &any4 : &any6), *via = ip_object(gateway);
+	struct nl_msg *m = NULL;
+	int rc;
 
-	nl_put_u32(m, RTA_OIF, (uint32_t)index);
-	nl_put(m, RTA_GATEWAY, gateway->bytes, gateway->len);
+	if (!o || !hop)
+		abort();
+	nl_addr_set_prefixlen(to, 0);
+	rtnl_route_nh_set_ifindex(hop, index);
+	rtnl_route_nh_set_gateway(hop, via);
+	rtnl_route_set_family(o, (uint8_t)ip_family(gateway));
+	rtnl_route_set_dst(o, to);
+	rtnl_route_set_table(o, RT_TABLE_MAIN);
+	rtnl_route_set_protocol(o, RTPROT_STATIC);
+	rtnl_route_set_scope(o, RT_SCOPE_UNIVERSE);
+	rtnl_route_add_nexthop(o, hop); /* takes it */
+	rc = rtnl_route_build_add_request(o, NLM_F_CREATE | NLM_F_REPLACE, &m);
+	nl_addr_put(to);
+	nl_addr_put(via);
+	rtnl_route_put(o);
+	nl_batch_take(b, rc, m, 0);
 }
 
-static bool is_ip(struct nlattr *a, const struct overlay_ip *ip)
+static bool is_ip(struct nl_addr *a, const struct overlay_ip *ip)
 {
-	return a && nla_len(a) == ip->len && memcmp(nla_data(a), ip->bytes, ip->len) == 0;
+	return a && nl_addr_get_len(a) == ip->len &&
+	       memcmp(nl_addr_get_binary_addr(a), ip->bytes, ip->len) == 0;
+}
+
+static struct rtnl_addr *addr_of(const struct nlmsghdr *h)
+{
+	return h->nlmsg_type == RTM_NEWADDR ? (struct rtnl_addr *)nl_object_of(h) : NULL;
+}
+
+static struct rtnl_route *route_of(const struct nlmsghdr *h)
+{
+	struct rtnl_route *o;
+
+	return h->nlmsg_type == RTM_NEWROUTE && rtnl_route_parse((struct nlmsghdr *)h, &o) == 0 ? o : NULL;
+}
+
+/* The first hop; all our routes have one. NULL: none (unreachable and the like). */
+static struct rtnl_nexthop *hop_of(struct rtnl_route *o)
+{
+	return rtnl_route_get_nnexthops(o) > 0 ? rtnl_route_nexthop_n(o, 0) : NULL;
 }
 
 struct view_state {
@@ -52,30 +106,30 @@ struct view_state {
 static void on_addr(const struct nlmsghdr *h, void *arg)
 {
 	struct view_state *st = arg;
-	const struct ifaddrmsg *ifa = nlmsg_data(h);
-	struct nlattr *tb[IFA_MAX + 1];
+	struct rtnl_addr *o = addr_of(h);
 
-	if (h->nlmsg_type != RTM_NEWADDR ||
-	    nlmsg_parse((struct nlmsghdr *)h, sizeof(*ifa), tb, IFA_MAX, NULL) < 0)
+	if (!o)
 		return;
-	if (!is_ip(tb[IFA_LOCAL] ? tb[IFA_LOCAL] : tb[IFA_ADDRESS], st->ip))
-		return;
-	st->found_index = (int)ifa->ifa_index;
-	if ((int)ifa->ifa_index == st->index && ifa->ifa_prefixlen == st->ip->prefix)
-		st->view.has_address = true;
+	if (is_ip(rtnl_addr_get_local(o), st->ip)) {
+		st->found_index = rtnl_addr_get_ifindex(o);
+		st->view.has_address |=
+			st->found_index == st->index && rtnl_addr_get_prefixlen(o) == st->ip->prefix;
+	}
+	rtnl_addr_put(o);
 }
 
 static void on_route(const struct nlmsghdr *h, void *arg)
 {
 	struct view_state *st = arg;
 	const struct rtmsg *rt = nlmsg_data(h);
-	struct nlattr *tb[RTA_MAX + 1];
+	struct rtnl_route *o = rt->rtm_dst_len == 0 && rt->rtm_table == RT_TABLE_MAIN ? route_of(h) : NULL;
+	struct rtnl_nexthop *hop = o ? hop_of(o) : NULL;
 
-	if (h->nlmsg_type != RTM_NEWROUTE || rt->rtm_dst_len != 0 || rt->rtm_table != RT_TABLE_MAIN ||
-	    nlmsg_parse((struct nlmsghdr *)h, sizeof(*rt), tb, RTA_MAX, NULL) < 0)
-		return;
-	if (tb[RTA_OIF] && (int)nla_get_u32(tb[RTA_OIF]) == st->index && is_ip(tb[RTA_GATEWAY], st->gateway))
+	if (hop && rtnl_route_nh_get_ifindex(hop) == st->index &&
+	    is_ip(rtnl_route_nh_get_gateway(hop), st->gateway))
 		st->view.has_default = true;
+	if (o)
+		rtnl_route_put(o);
 }
 
 static void on_restart(void *arg)
@@ -112,19 +166,16 @@ struct lookup {
 static void on_lookup(const struct nlmsghdr *h, void *arg)
 {
 	struct lookup *l = arg;
-	const struct rtmsg *rt = nlmsg_data(h);
-	struct nlattr *tb[RTA_MAX + 1], *mtu;
+	struct rtnl_route *o = route_of(h);
+	struct rtnl_nexthop *hop = o ? hop_of(o) : NULL;
 
-	if (h->nlmsg_type != RTM_NEWROUTE ||
-	    nlmsg_parse((struct nlmsghdr *)h, sizeof(*rt), tb, RTA_MAX, NULL) < 0)
+	if (!o)
 		return;
-	l->type = rt->rtm_type;
-	if (tb[RTA_OIF])
-		l->index = (int)nla_get_u32(tb[RTA_OIF]);
-	mtu = tb[RTA_METRICS] ? nla_find(nla_data(tb[RTA_METRICS]), nla_len(tb[RTA_METRICS]), RTAX_MTU)
-			      : NULL;
-	if (mtu)
-		l->mtu = nla_get_u32(mtu);
+	l->type = rtnl_route_get_type(o);
+	if (hop)
+		l->index = rtnl_route_nh_get_ifindex(hop);
+	rtnl_route_get_metric(o, RTAX_MTU, &l->mtu);
+	rtnl_route_put(o);
 }
 
 static int find_owner(struct nl_conn *c, const struct overlay_ip *ip, int *ret_index, struct err *e)
@@ -181,34 +232,48 @@ uint32_t route_path_mtu(struct nl_conn *c, const struct overlay_ip *peer)
 	return route_mtu && route_mtu < link_mtu ? route_mtu : link_mtu;
 }
 
-static const char *text_of(struct nlattr *a, char text[48])
+static const char *text_of(struct nl_addr *a, char text[48])
 {
-	struct overlay_ip ip = {.len = a ? (uint8_t)nla_len(a) : 0};
+	struct overlay_ip ip = {.len = a ? (uint8_t)nl_addr_get_len(a) : 0};
 
 	if (ip.len != 4 && ip.len != 16)
 		ip.len = 0;
 	if (ip.len)
-		memcpy(ip.bytes, nla_data(a), ip.len);
+		memcpy(ip.bytes, nl_addr_get_binary_addr(a), ip.len);
 	return ip_format(&ip, text);
+}
+
+static void print_addr(struct rtnl_addr *o, struct buf *out)
+{
+	char text[48];
+
+	buf_printf(out, "  addr  %s/%d link %d\n", text_of(rtnl_addr_get_local(o), text),
+		   rtnl_addr_get_prefixlen(o), rtnl_addr_get_ifindex(o));
+	rtnl_addr_put(o);
+}
+
+static void print_route(struct rtnl_route *o, struct buf *out)
+{
+	struct nl_addr *to = rtnl_route_get_dst(o);
+	struct rtnl_nexthop *hop = hop_of(o);
+	char a[48], g[48];
+
+	if (rtnl_route_get_table(o) == RT_TABLE_MAIN)
+		buf_printf(out, "  route %s/%u via %s link %d\n", text_of(to, a), nl_addr_get_prefixlen(to),
+			   text_of(hop ? rtnl_route_nh_get_gateway(hop) : NULL, g),
+			   hop ? rtnl_route_nh_get_ifindex(hop) : 0);
+	rtnl_route_put(o);
 }
 
 static void on_print(const struct nlmsghdr *h, void *arg)
 {
-	const struct rtmsg *rt = nlmsg_data(h);
-	const struct ifaddrmsg *ifa = nlmsg_data(h);
-	struct nlattr *tb[RTA_MAX + 1];
-	char a[48], g[48];
+	struct rtnl_addr *addr = addr_of(h);
+	struct rtnl_route *route = route_of(h);
 
-	if (h->nlmsg_type == RTM_NEWADDR) {
-		if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*ifa), tb, IFA_MAX, NULL) == 0)
-			buf_printf(arg, "  addr  %s/%u link %u\n", text_of(tb[IFA_ADDRESS], a),
-				   ifa->ifa_prefixlen, ifa->ifa_index);
-	} else if (h->nlmsg_type == RTM_NEWROUTE && rt->rtm_table == RT_TABLE_MAIN) {
-		if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*rt), tb, RTA_MAX, NULL) == 0)
-			buf_printf(arg, "  route %s/%u via %s link %u\n", text_of(tb[RTA_DST], a),
-				   rt->rtm_dst_len, text_of(tb[RTA_GATEWAY], g),
-				   tb[RTA_OIF] ? nla_get_u32(tb[RTA_OIF]) : 0);
-	}
+	if (addr)
+		print_addr(addr, arg);
+	if (route)
+		print_route(route, arg);
 }
 
 static void on_print_restart(void *arg)

@@ -4,6 +4,10 @@
 #include "overlay/names.h"
 #include "overlay/kernel/nl.h"
 
+#include <netlink/addr.h>
+
+/* As libnl has it, with the full prefix; the caller puts it. ip has 4 or 16 bytes. */
+struct nl_addr *ip_object(const struct overlay_ip *ip);
 void addr_add(struct nl_batch *b, int index, const struct overlay_ip *ip);
 void route_add_default(struct nl_batch *b, int index, const struct overlay_ip *gateway);
 
