@@ -20,7 +20,7 @@
 
 static bool address_usable(const struct ifaddrs *i, char *ip, size_t n)
 {
-	if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
+	if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
 	    strcmp(i->ifa_name, "gswarm0") == 0)
 		return false;
 	if (i->ifa_addr->sa_family == AF_INET6 &&
