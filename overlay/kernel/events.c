@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
 
@@ -103,6 +104,7 @@ struct event_source *events_join(struct overlay *o, const char *name, enum event
 
 void events_leave(struct overlay *o, struct event_source *s)
 {
+	bug_if(s->fd < 0);
 	pthread_mutex_lock(&o->events->lock);
 	epoll_ctl(o->events->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
 	DL_DELETE(o->events->sources, s);

@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/kernel/routes.h"
 
 void fdb_set_add(struct fdb_set *s, const struct fdb_entry *entry)
 {
+	bug_if(s->n > s->cap || entry->kind > FDB_NEIGH);
 	if (s->n == s->cap) {
 		s->cap = s->cap ? s->cap * 2 : 16;
 		s->list = xrealloc(s->list, s->cap * sizeof(*s->list));
@@ -198,6 +200,7 @@ static struct rtnl_neigh *object_of(int br_index, int vx_index, const struct fdb
 
 	if (!o || !mac)
 		abort();
+	bug_if(br_index <= 0 || vx_index <= 0);
 	rtnl_neigh_set_ifindex(o, entry->kind == FDB_NEIGH ? br_index : vx_index);
 	rtnl_neigh_set_state(o, entry->kind == FDB_MASTER ? NUD_NOARP : NUD_PERMANENT);
 	rtnl_neigh_set_lladdr(o, mac);

@@ -22,7 +22,9 @@ struct fdb_set {
 	size_t n, cap;
 };
 
+/* Copies the entry. */
 void fdb_set_add(struct fdb_set *s, const struct fdb_entry *entry);
+/* Frees the list, not the set; any number of times. */
 void fdb_set_fini(struct fdb_set *s);
 /* What must be written (missing, or with another value) and what must be deleted (not desired). Sorts both. */
 void fdb_diff(struct fdb_set *desired, struct fdb_set *observed, struct fdb_set *ret_write,

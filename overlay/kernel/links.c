@@ -230,6 +230,8 @@ static struct rtnl_link *object_new(int index, const char *name)
 
 	if (!o)
 		abort();
+	bug_if(index < 0 || (!index && !name));
+	bug_if(name && (!name[0] || strlen(name) >= NAME_MAX_LEN));
 	rtnl_link_set_ifindex(o, index);
 	if (name)
 		rtnl_link_set_name(o, name);
@@ -339,6 +341,8 @@ void link_add_vxlan(struct nl_batch *b, const char *name, const struct vxlan_spe
 
 	if (!o)
 		abort();
+	bug_if(!spec->vni || spec->vni >= 1u << 24 || !spec->port);
+	bug_if(spec->target_ns_fd < 0 || spec->master_index <= 0);
 	rtnl_link_set_name(o, name);
 	rtnl_link_set_ns_fd(o, spec->target_ns_fd);
 	rtnl_link_set_master(o, spec->master_index);
@@ -357,6 +361,8 @@ void link_add_veth(struct nl_batch *b, const struct veth_spec *spec)
 
 	if (!o)
 		abort();
+	bug_if(strlen(spec->name) >= NAME_MAX_LEN || strlen(spec->peer_name) >= NAME_MAX_LEN);
+	bug_if(spec->peer_ns_fd < 0);
 	peer = rtnl_link_veth_get_peer(o);
 	rtnl_link_set_name(o, spec->name);
 	rtnl_link_set_flags(o, IFF_UP);

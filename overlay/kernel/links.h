@@ -28,17 +28,24 @@ struct links {
 
 /* -ENODEV: no such link (no message is formatted twice: test the code). */
 int link_get(struct nl_conn *c, const char *name, struct link *ret, struct err *e);
+/* All links of the namespace, without counters; the caller calls links_fini. -errno of the kernel. */
 int links_dump(struct nl_conn *c, struct links *ret, struct err *e);
+/* Any number of times. */
 void links_fini(struct links *l);
+/* NULL: none of that name. Borrowed from the list. */
 const struct link *links_find(const struct links *l, const char *name);
+/* NULL: none with that index. Borrowed from the list. */
 const struct link *links_find_index(const struct links *l, int index);
 /* The two ends of one veth pair, as far as can be seen from both sides. */
 bool link_is_pair(const struct link *a, const struct link *b);
+/* Administratively; its carrier is another matter. */
 bool link_is_up(const struct link *l);
 
 /* A request on an existing link, by index, or by name when index is 0. up: set it up as well. */
 struct nl_msg *link_change(struct nl_batch *b, int index, const char *name, bool up);
+/* Set an existing link down. */
 void link_add_down(struct nl_batch *b, int index);
+/* No link-local IPv6 address from its MAC. For a message of link_change. */
 void link_put_addrgen_none(struct nl_msg *m);
 void link_put_suppressing_port(struct nl_msg *m); /* learning and flooding off, suppression on */
 void link_put_isolated_port(struct nl_msg *m);
@@ -52,6 +59,7 @@ struct vxlan_spec {
 	struct overlay_ip local;
 	int target_ns_fd, master_index;
 };
+/* Made here (its socket stays in this namespace), born down in the target namespace and enslaved there. */
 void link_add_vxlan(struct nl_batch *b, const char *name, const struct vxlan_spec *spec);
 
 struct veth_spec {

@@ -91,6 +91,7 @@ static int send_all(struct nl_conn *c, struct nl_batch *b, uint32_t first)
 	struct msghdr mh = {
 		.msg_name = &kernel, .msg_namelen = sizeof(kernel), .msg_iov = iov, .msg_iovlen = b->n};
 
+	bug_if(!c->sk || b->n > NL_BATCH_MAX);
 	for (size_t i = 0; i < b->n; i++) {
 		struct nlmsghdr *h = nlmsg_hdr(b->msg[i]);
 

@@ -24,6 +24,7 @@ struct nl_conn {
 
 /* Opened in the calling thread's network namespace, where it stays. */
 int nl_conn_open(struct nl_conn *c, int protocol, struct err *e);
+/* Any number of times. */
 void nl_conn_close(struct nl_conn *c);
 
 #define NL_BATCH_MAX 48
@@ -48,6 +49,7 @@ static inline bool nl_batch_is_full(const struct nl_batch *b)
 /* Send all, wait for all answers, free the messages. The first failure that is not tolerated is returned
  * (with the kernel's own text); result[] has each one. An empty batch is fine. */
 int nl_batch_run(struct nl_conn *c, struct nl_batch *b, struct err *e);
+/* For a batch that is not run; nl_batch_run does it itself. */
 void nl_batch_fini(struct nl_batch *b);
 
 typedef void (*nl_each_cb)(const struct nlmsghdr *h, void *arg);
@@ -63,8 +65,13 @@ struct nl_object *nl_object_of(const struct nlmsghdr *h);
 
 /* Attribute building that cannot fail: messages are far larger than what we put in them. */
 void nl_put(struct nl_msg *m, int attr, const void *data, size_t len);
+/* As nl_put. */
 void nl_put_u8(struct nl_msg *m, int attr, uint8_t v);
+/* As nl_put, in network order. */
 void nl_put_u16be(struct nl_msg *m, int attr, uint16_t v);
+/* As nl_put, in the host's order. */
 void nl_put_u32(struct nl_msg *m, int attr, uint32_t v);
+/* As nl_put, with its NUL. */
 void nl_put_text(struct nl_msg *m, int attr, const char *text);
+/* Begins a nest, which nla_nest_end closes. */
 struct nlattr *nl_nest(struct nl_msg *m, int attr);

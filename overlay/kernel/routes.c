@@ -15,11 +15,13 @@
 #include <sys/socket.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 
 struct nl_addr *ip_object(const struct overlay_ip *ip)
 {
 	struct nl_addr *a = nl_addr_build(ip_family(ip), ip->bytes, ip->len);
 
+	bug_if(ip->len != 4 && ip->len != 16);
 	if (!a)
 		abort();
 	return a;
@@ -34,6 +36,7 @@ void addr_add(struct nl_batch *b, int index, const struct overlay_ip *ip)
 
 	if (!o)
 		abort();
+	bug_if(index <= 0 || ip->prefix > ip->len * 8);
 	rtnl_addr_set_ifindex(o, index);
 	rtnl_addr_set_local(o, local);
 	rtnl_addr_set_prefixlen(o, ip->prefix);
@@ -56,6 +59,7 @@ void route_add_default(struct nl_batch *b, int index, const struct overlay_ip *g
 
 	if (!o || !hop)
 		abort();
+	bug_if(index <= 0);
 	nl_addr_set_prefixlen(to, 0);
 	rtnl_route_nh_set_ifindex(hop, index);
 	rtnl_route_nh_set_gateway(hop, via);
