@@ -83,8 +83,8 @@ def check_code(tree, name, number, text):
     for word in re.findall(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)+)\(\)", text):
         if word not in tree.words:
             yield f"{name}:{number}: names {word}(), which is nowhere in the code"
-    if not OTHERS_FLAGS.search(text):
-        for flag in re.findall(r"(?<![\w-])(--[a-z](?:-?[a-z0-9]+)+)(?![\w-])", text):
+    if not OTHERS_FLAGS.search(text) and "-->" not in text:
+        for flag in re.findall(r"(?<![\w-])(--[a-z](?:-?[a-z0-9]+)+)(?![\w>-])", text):
             if flag not in tree.flags:
                 yield f"{name}:{number}: names {flag}, which no program of ours has"
     m = re.match(r"\s*(?:sudo |build/)*gswarm ((?:[a-z]+ ?){1,2})", text)
