@@ -37,6 +37,16 @@ static inline bool service_is_galera(const Gs__Service *svc)
 {
 	return svc->spec && svc->spec->topology == TOPO_GALERA;
 }
+/* Bytes of an address of the swarm's data path: 4 or 16, as the manager's node has it; 0: not known. but: a
+ * node that is not asked. One VXLAN network cannot span both. */
+size_t underlay_address_len(const struct store *s, const char *but);
+/* The node's data path is of another IP version than the swarm's: it cannot carry the swarm's networks. */
+static inline bool node_is_apart(const Gs__Node *n, size_t underlay)
+{
+	size_t len = n->description ? n->description->vtep_ip.len : 0;
+
+	return len && underlay && len != underlay;
+}
 /* Nothing of the task can run any more, or nobody can say so before its node is back (the node's next
  * complete set of assignments will not have it, and its worker reaps what it does not know). */
 bool task_is_gone(const struct tx *tx, const Gs__Task *t);

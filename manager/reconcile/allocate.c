@@ -436,6 +436,7 @@ static void put_endpoint(struct alloc *a, const Gs__Slot *slot, const Gs__SlotAd
 /* A slot's addresses are where its newest placement is, until the next one or the slot's end. */
 static void place_endpoints(struct alloc *a)
 {
+	size_t underlay = underlay_address_len(a->s, "");
 	cleanup_free const void **rows = NULL;
 	size_t n = tx_list(a->tx, OBJ_SLOT, &rows);
 
@@ -444,21 +445,33 @@ static void place_endpoints(struct alloc *a)
 		const Gs__Task *t = slot->holder ? tx_get(a->tx, OBJ_TASK, slot->holder->task_id) : NULL;
 		const Gs__Node *node = t && *t->node_id ? tx_get(a->tx, OBJ_NODE, t->node_id) : NULL;
 
+		if (node &&
+		    node_is_apart(node, underlay)) /* its address would break the network on the others */
+			continue;
 		for (size_t k = 0; node && k < slot->n_addresses; k++)
 			if (tx_get(a->tx, OBJ_NETWORK, slot->addresses[k]->network_id))
 				put_endpoint(a, slot, slot->addresses[k], t, node);
 	}
 }
 
+static bool is_apart(const struct alloc *a, const Gs__Endpoint *ep, size_t underlay)
+{
+	const Gs__Node *node = tx_get(a->tx, OBJ_NODE, ep->node_id);
+
+	return node && node_is_apart(node, underlay);
+}
+
 static void drop_endpoints(struct alloc *a)
 {
+	size_t underlay = underlay_address_len(a->s, "");
 	cleanup_free const void **rows = NULL;
 	size_t n = tx_list(a->tx, OBJ_ENDPOINT, &rows);
 
 	for (size_t i = 0; i < n; i++) {
 		const Gs__Endpoint *ep = rows[i];
 
-		if (!tx_get(a->tx, OBJ_SLOT, ep->slot_id) || !tx_get(a->tx, OBJ_NETWORK, ep->network_id))
+		if (!tx_get(a->tx, OBJ_SLOT, ep->slot_id) || !tx_get(a->tx, OBJ_NETWORK, ep->network_id) ||
+		    is_apart(a, ep, underlay))
 			tx_remove(a->tx, ep);
 	}
 }

@@ -12,6 +12,8 @@
  *   should run        its node is removed          orphaned, new task anywhere
  *   should run        node down, no volume         orphaned, new task elsewhere
  *   should run        node drained, no volume      told to stop
+ *   none              two nodes went down while   nothing for ten minutes, or until the spec changes
+ *                     they started one
  *   should run        made from another spec       orchestrate_update.c
  *   slot removing     plain: told to go            slot dropped when all are gone
  *                     galera: its controller says when */
@@ -25,6 +27,9 @@
 #define BACKOFF_REJECTED_MS 1000
 #define BACKOFF_MS 100
 #define STABLE_MS 60000
+/* A task that takes one node down after the other while it is started is not tried on the next one at once. */
+#define LOST_STARTS_MAX 2
+#define LOST_START_REST_MS (10 * 60 * 1000)
 
 /* ---- views ---- */
 
@@ -116,6 +121,38 @@ static void orphan(struct pass *p, const Gs__Task *t)
 	str_replace(&edit->status->message, "its node is gone");
 }
 
+/* The node is down and took with it a task that had not come to run yet: by itself, or by that task. */
+static void count_lost_start(struct pass *p, const Gs__Task *t)
+{
+	Gs__Slot *slot;
+
+	if (task_state(t) < TASK_ASSIGNED || task_state(t) >= TASK_RUNNING || t->status->attempt > 1)
+		return;
+	slot = tx_edit(p->tx, OBJ_SLOT, t->slot_id);
+	slot->lost_starts++;
+}
+
+static bool has_run(const Gs__Task *t)
+{
+	return task_state(t) >= TASK_RUNNING && task_state(t) != TASK_ORPHANED;
+}
+
+/* Only for what was not changed since. */
+static bool start_must_rest(struct pass *p, const Gs__Service *svc, const struct unit *u)
+{
+	const Gs__Slot *slot = tx_get(p->tx, OBJ_SLOT, u->slot->meta->id);
+	const Gs__Task *last = u->n ? tx_get(p->tx, OBJ_TASK, u->tasks[u->n - 1]->meta->id) : NULL;
+	int64_t elapsed;
+
+	if (slot->lost_starts < LOST_STARTS_MAX || !last || last->spec_version != svc->meta->spec_version)
+		return false;
+	elapsed = p->wall_ms - (last->status ? last->status->since_ms : 0);
+	if (elapsed < 0 || elapsed >= LOST_START_REST_MS)
+		return false;
+	reconcile_wake(p->env, clock_mono_ms(p->env->clock) + LOST_START_REST_MS - elapsed);
+	return true;
+}
+
 static bool wants_restart(const Gs__Task *t)
 {
 	Gs__RestartCondition rule = t->spec ? t->spec->restart : RESTART_ANY;
@@ -176,6 +213,7 @@ static bool current_is_over(struct pass *p, const Gs__Service *svc, const struct
 	if (!n || bound)
 		return false;
 	if (node_is_down(n)) {
+		count_lost_start(p, t);
 		orphan(p, t);
 		return true;
 	}
@@ -213,9 +251,11 @@ static void unit_step(struct pass *p, const Gs__Service *svc, const struct unit 
 	forget_lost_node(p, u);
 	if (*u->slot->node_key)
 		drain_global(p, u);
+	if (u->slot->lost_starts && u->current && has_run(u->current))
+		((Gs__Slot *)tx_edit(p->tx, OBJ_SLOT, slot_id))->lost_starts = 0;
 	if (u->current && !current_is_over(p, svc, u))
 		return;
-	if (others_gone(p, u) && slot_takes_task(p, u))
+	if (others_gone(p, u) && slot_takes_task(p, u) && !start_must_rest(p, svc, u))
 		task_create(p, svc, tx_get(p->tx, OBJ_SLOT, slot_id));
 }
 

@@ -24,6 +24,23 @@ bool task_is_gone(const struct tx *tx, const Gs__Task *t)
 	return !n || node_is_down(n);
 }
 
+size_t underlay_address_len(const struct store *s, const char *but)
+{
+	const Gs__Node *n, *best = NULL;
+
+	for (size_t i = 0; (n = store_at(s, OBJ_NODE, i)); i++) {
+		bool manages = n->spec && n->spec->role == ROLE_MANAGER;
+
+		if (strcmp(n->meta->id, but) == 0 || !n->description || !n->description->vtep_ip.len)
+			continue;
+		if (manages)
+			return n->description->vtep_ip.len;
+		if (!best || n->meta->created_ms < best->meta->created_ms)
+			best = n;
+	}
+	return best ? best->description->vtep_ip.len : 0;
+}
+
 void task_set_pending(struct tx *tx, const Gs__Task *t, const char *reason)
 {
 	Gs__Task *edit;
@@ -119,14 +136,40 @@ static const Gs__Task *first_trouble(const Gs__Task **tasks, size_t n)
 	return best;
 }
 
+/* orchestrate.c waits before the slot's next task. */
+static char *lost_starts_text(const struct tx *tx, const Gs__Service *svc)
+{
+	cleanup_free const Gs__Slot **slots = NULL;
+	size_t n = tx_slots_of_service(tx, svc->meta->id, &slots);
+
+	for (size_t i = 0; i < n; i++)
+		if (slots[i]->lost_starts > 1)
+			return xasprintf(
+				"%s.%u: %u nodes in a row went down while they started it; it is tried "
+				"every ten minutes, or when the service is changed",
+				svc->spec->name, slots[i]->number, slots[i]->lost_starts);
+	return NULL;
+}
+
+static char *trouble_text(const struct tx *tx, const Gs__Service *svc, const Gs__Task *t)
+{
+	char *text = NULL;
+
+	if (t)
+		return xasprintf("%s: %s", t->name, task_trouble(t));
+	if (!svc->meta->deleting && svc->spec)
+		text = lost_starts_text(tx, svc);
+	if (!text)
+		text = svc->meta->deleting || !svc->spec ? xstrdup("") : service_lack(tx, svc);
+	return text;
+}
+
 static void service_error(struct tx *tx, const Gs__Service *svc)
 {
 	cleanup_free const Gs__Task **tasks = NULL;
 	size_t n = tx_tasks_of_service(tx, svc->meta->id, &tasks);
 	const Gs__Task *t = svc->meta->deleting ? NULL : first_trouble(tasks, n);
-	cleanup_free char *text = t ? xasprintf("%s: %s", t->name, task_trouble(t))
-				  : svc->meta->deleting || !svc->spec ? xstrdup("")
-								      : service_lack(tx, svc);
+	cleanup_free char *text = trouble_text(tx, svc, t);
 	Gs__Service *edit;
 
 	if (strcmp(svc->error, text) == 0)

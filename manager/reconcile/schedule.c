@@ -19,13 +19,14 @@ struct seat {
 	/* for the service being placed: */
 	size_t copies;
 	bool fits_constraints;
+	bool apart; /* node_is_apart */
 };
 struct board {
 	struct tx *tx;
 	struct seat *seats; /* in node id order */
 	size_t n;
 };
-enum refusal { FITS, DOWN, NOT_ACTIVE, CONSTRAINT, RESOURCES, FULL, REFUSALS };
+enum refusal { FITS, DOWN, NOT_ACTIVE, CONSTRAINT, APART, RESOURCES, FULL, REFUSALS };
 
 static struct seat *seat_of(const struct board *b, const char *node_id)
 {
@@ -54,15 +55,17 @@ static void seat_take(struct seat *seat, const Gs__Task *t)
 	seat->memory += r ? r->memory_bytes : 0;
 }
 
-static void board_load(struct board *b, struct tx *tx, const Gs__Task **tasks, size_t n_tasks)
+static void board_load(struct board *b, struct store *s, struct tx *tx, const Gs__Task **tasks,
+		       size_t n_tasks)
 {
+	size_t underlay = underlay_address_len(s, "");
 	cleanup_free const void **nodes = NULL;
 
 	b->tx = tx;
 	b->n = tx_list(tx, OBJ_NODE, &nodes);
 	b->seats = xcalloc(b->n, sizeof(*b->seats));
 	for (size_t i = 0; i < b->n; i++)
-		b->seats[i].node = nodes[i];
+		b->seats[i] = (struct seat){.node = nodes[i], .apart = node_is_apart(nodes[i], underlay)};
 	for (size_t i = 0; i < n_tasks; i++) {
 		struct seat *seat =
 			*tasks[i]->node_id && !task_is_final(tasks[i]) ? seat_of(b, tasks[i]->node_id) : NULL;
@@ -141,6 +144,8 @@ static enum refusal judge(const struct seat *seat, const Gs__Service *svc, const
 		return NOT_ACTIVE;
 	if (!seat->fits_constraints)
 		return CONSTRAINT;
+	if (seat->apart && t->spec && t->spec->n_networks > 0)
+		return APART;
 	if (!has_room(seat, t))
 		return RESOURCES;
 	if (seat->copies - own_data >= max_copies(svc))
@@ -205,6 +210,7 @@ static void explain(struct board *b, const Gs__Service *svc, const Gs__Task *t, 
 	count_text(&text, b, count[CONSTRAINT],
 		   count[CONSTRAINT] == 1 ? " does not meet the constraints" : " do not meet the constraints",
 		   NULL);
+	count_text(&text, b, count[APART], " with a data path of another IP version", NULL);
 	count_text(&text, b, count[RESOURCES], " without room for the reservations", NULL);
 	count_text(&text, b, count[FULL], full, svc->spec->name);
 	reason = xasprintf("no suitable node: %s", text.len ? buf_text(&text) : "there is none");
@@ -220,6 +226,7 @@ static void place_bound(struct board *b, const Gs__Service *svc, const Gs__Slot 
 	static const char *const why[REFUSALS] = {[DOWN] = "it is down",
 						  [NOT_ACTIVE] = "it is drained or paused",
 						  [CONSTRAINT] = "it does not meet the constraints",
+						  [APART] = "its data path is of another IP version",
 						  [RESOURCES] = "no room for the reservations",
 						  [FULL] = "another member runs there"};
 	enum refusal refusal;
@@ -291,9 +298,8 @@ void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 	const Gs__Service *svc = NULL;
 	struct board b;
 
-	(void)s;
 	(void)env;
-	board_load(&b, tx, tasks, n);
+	board_load(&b, s, tx, tasks, n);
 	for (size_t i = 0; i < n; i++)
 		if (task_state(tasks[i]) == TASK_PENDING && task_wanted(tasks[i]) && !*tasks[i]->node_id)
 			tasks[waiting++] = tasks[i];

@@ -285,6 +285,41 @@ static void test_large(void **state)
 	c_free(c);
 }
 
+/* FINDINGS O3: one VTEP of the other IP version breaks a network on every host of the first; a node that got
+ * in with one takes no part in networks, and says so. */
+static void test_o3_other_ip_version_stays_apart(void **state)
+{
+	struct cluster *c = c_new(2);
+	uint8_t ip6[16] = {0xfd, 0, [15] = 2};
+	Gs__Node *n = c_edit(c, OBJ_NODE, "node02");
+	const Gs__Endpoint *ep;
+
+	(void)state;
+	c_add_network(c, "n1", NULL);
+	c_put(c, c_service("web", 2, "n1"));
+	c_work(c);
+	assert_int_equal(store_count(c->s, OBJ_ENDPOINT), 2);
+	obj_bytes_set(&n->description->vtep_ip, ip6, 16);
+	c_save(c, n);
+	c_work(c);
+	assert_int_equal(store_count(c->s, OBJ_ENDPOINT), 1);
+	for (size_t i = 0; (ep = store_at(c->s, OBJ_ENDPOINT, i)); i++)
+		assert_int_equal(ep->vtep_ip.len, 4);
+	c_put(c, c_service("more", 4, "n1"));
+	c_put(c, c_service("plain", 4, NULL));
+	c_work(c);
+	assert_int_equal(c_count(c, "more", "node01", C_RUNNING), 4);
+	assert_true(c_count(c, "plain", "node02", C_RUNNING) > 0);
+	c_drain(c, "node01", AVAIL_DRAIN);
+	c_put(c, c_service("late", 1, "n1"));
+	c_work(c);
+	assert_string_equal(
+		store_service(c->s, "late")->error,
+		"late.1: no suitable node: 1 of 2 drained or paused, 1 with a data path of another "
+		"IP version");
+	c_free(c);
+}
+
 /* ---- reservations (FINDINGS M1) ---- */
 
 static void reserved_for(struct cluster *c, const char *kind, const char *scope, const char *value,
@@ -496,6 +531,7 @@ int main(void)
 		cmocka_unit_test(test_node_index),
 		cmocka_unit_test(test_vtep_change_moves_endpoint),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_o3_other_ip_version_stays_apart),
 		cmocka_unit_test(test_m1_commit_cut_anywhere),
 		cmocka_unit_test(test_m1_large_scale_up_is_cut),
 		cmocka_unit_test(test_m1_reserved_again),

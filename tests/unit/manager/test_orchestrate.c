@@ -648,6 +648,71 @@ static void test_m11_largest_spec_stops_nobody(void **state)
 	c_free(c);
 }
 
+static void silence(struct cluster *c, const char *node, bool silent)
+{
+	for (size_t i = 0; i < c->n_nodes; i++)
+		if (strcmp(c->nodes[i].id, node) == 0)
+			c->nodes[i].silent = silent;
+}
+
+/* The node gets the slot's task, is never heard of again, and goes down with it. */
+static bool start_takes_node_down(struct cluster *c, const char *service)
+{
+	const Gs__Task *t = c_task(c, service, 1);
+
+	if (!t || !*t->node_id)
+		return false;
+	silence(c, t->node_id, true);
+	c_wait(c, 4000);
+	return true;
+}
+
+/* FINDINGS W1: a task that ends one worker after the other is not given to all of them. */
+static void test_w1_start_that_takes_nodes_down(void **state)
+{
+	struct cluster *c = c_new(5);
+	Gs__Service *svc;
+	size_t down = 0;
+
+	(void)state;
+	c_put(c, c_service("bad", 1, NULL));
+	c_put(c, c_service("good", 1, NULL));
+	c_settle(c);
+	while (down < 5 && start_takes_node_down(c, "bad"))
+		down++;
+	assert_int_equal(down, 2);
+	assert_string_equal(store_service(c->s, "bad")->error,
+			    "bad.1: 2 nodes in a row went down while they started it; it is tried every ten "
+			    "minutes, or when the service is changed");
+	c_work(c);
+	assert_int_equal(c_count(c, "good", NULL, C_RUNNING), 1);
+	svc = c_edit(c, OBJ_SERVICE, "bad"); /* another spec is another matter */
+	str_replace(&svc->spec->task->image, "dir:/x");
+	c_save(c, svc);
+	c_work(c);
+	assert_int_equal(c_count(c, "bad", NULL, C_RUNNING), 1);
+	assert_int_equal(c_slot(c, "bad", 1)->lost_starts, 0);
+	assert_string_equal(store_service(c->s, "bad")->error, "");
+	c_free(c);
+}
+
+static void test_w1_is_tried_again_later(void **state)
+{
+	struct cluster *c = c_new(4);
+
+	(void)state;
+	c_put(c, c_service("bad", 1, NULL));
+	c_settle(c);
+	assert_true(start_takes_node_down(c, "bad"));
+	assert_true(start_takes_node_down(c, "bad"));
+	assert_null(c_task(c, "bad", 1));
+	assert_true(c->env.wake_ms < INT64_MAX);
+	c_wait(c, 601000);
+	c_work(c);
+	assert_int_equal(c_count(c, "bad", NULL, C_RUNNING), 1);
+	c_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -672,6 +737,8 @@ int main(void)
 		cmocka_unit_test(test_events_bounded),
 		cmocka_unit_test(test_new_leader_grace),
 		cmocka_unit_test(test_m11_largest_spec_stops_nobody),
+		cmocka_unit_test(test_w1_start_that_takes_nodes_down),
+		cmocka_unit_test(test_w1_is_tried_again_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
