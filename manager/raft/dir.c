@@ -28,6 +28,7 @@
 
 static char *in_dir(const char *dir, const char *name)
 {
+	bug_if(!*dir || strchr(name, '/'));
 	return xasprintf("%s/%s", dir, name);
 }
 
@@ -63,7 +64,8 @@ int dir_id_new(const char *dir, raft_id *ret, struct err *e)
 	int rc;
 
 	random_bytes(&id, sizeof(id));
-	id = (id >> 1) | 1; /* 63 bits, never 0 */
+	id = (id >> 1) | 1;
+	bug_if(id == 0 || id >> 63); /* libraft's range */
 	snprintf(text, sizeof(text), "%" PRIu64 "\n", id);
 	rc = fs_write(path, text, strlen(text), 0600, e);
 	if (rc == 0)
@@ -113,6 +115,7 @@ void dir_mark_bad(const char *dir, const struct err *why)
 {
 	cleanup_free char *path = in_dir(dir, "damaged");
 
+	bug_if(!why->msg[0]);
 	fs_write(path, why->msg, strlen(why->msg), 0600, NULL);
 }
 
@@ -152,6 +155,7 @@ int dir_set_high_water(const char *dir, uint64_t index)
 	char text[32];
 	int n = snprintf(text, sizeof(text), "%" PRIu64 "\n", index);
 
+	bug_if(n <= 0 || (size_t)n >= sizeof(text));
 	if (fd < 0 || write(fd, text, (size_t)n) != n || rename(tmp, path) < 0)
 		return -1;
 	return 0;

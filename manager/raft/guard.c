@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: every call goes through to raft_uv unchanged and is counted. What can fail is what
+/* What stands between libraft and its disk.
+ *
+ * The happy path is: every call goes through to raft_uv unchanged and is counted. What can fail is what
  * guard.h lists; each of these ends the process, because a replica that cannot keep what it promised
  * must not go on voting. Every one of them was measured. */
 #include "manager/raft/guard.h"
@@ -8,18 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/gap.h"
 #include "base/mem.h"
 
 #define WATCH_MS 250
 
+#define APPEND_MAGIC MAGIC('g', 'a', 'p', 'p')
 struct append {
+	uint32_t magic;
 	struct raft_io_append req;
 	struct raft_guard *guard;
 	struct raft_io_append *outer;
 	raft_io_append_cb cb;
 };
+#define PUT_MAGIC MAGIC('g', 'p', 'u', 't')
 struct put {
+	uint32_t magic;
 	struct raft_io_snapshot_put req;
 	struct raft_guard *guard;
 	struct raft_io_snapshot_put *outer;
@@ -28,7 +35,7 @@ struct put {
 
 static struct raft_guard *guard_of(struct raft_io *io)
 {
-	return container_of(io, struct raft_guard, io);
+	return magic_of(struct raft_guard, GUARD_MAGIC, container_of(io, struct raft_guard, io));
 }
 
 /* rc of a write that must not fail. */
@@ -57,13 +64,16 @@ static int guard_set_vote(struct raft_io *io, raft_id id)
 static void on_append(struct raft_io_append *req, int status)
 {
 	LOOP_SCOPE();
-	struct append *a = container_of(req, struct append, req);
+	struct append *a = magic_of(struct append, APPEND_MAGIC, container_of(req, struct append, req));
 	struct raft_guard *g = a->guard;
 
+	bug_if_off_loop();
+	bug_if(g->appends == 0);
 	g->appends--;
 	g->quiet_ticks = 0;
 	must(g, status, "log entries");
 	a->cb(a->outer, status);
+	magic_end(a);
 	free(a);
 }
 
@@ -74,6 +84,8 @@ static int guard_append(struct raft_io *io, struct raft_io_append *req, const st
 	struct append *a = xcalloc(1, sizeof(*a));
 	int rc;
 
+	bug_if(n == 0 || !cb);
+	magic_set(a, APPEND_MAGIC);
 	a->guard = g;
 	a->outer = req;
 	a->cb = cb;
@@ -90,10 +102,12 @@ static int guard_append(struct raft_io *io, struct raft_io_append *req, const st
 static void on_put(struct raft_io_snapshot_put *req, int status)
 {
 	LOOP_SCOPE();
-	struct put *p = container_of(req, struct put, req);
+	struct put *p = magic_of(struct put, PUT_MAGIC, container_of(req, struct put, req));
 
+	bug_if(!p->guard->putting);
 	p->guard->putting = false;
 	p->cb(p->outer, status);
+	magic_end(p);
 	free(p);
 }
 
@@ -104,6 +118,8 @@ static int guard_snapshot_put(struct raft_io *io, unsigned trailing, struct raft
 	struct put *p = xcalloc(1, sizeof(*p));
 	int rc;
 
+	bug_if(g->putting); /* libraft writes one at a time */
+	magic_set(p, PUT_MAGIC);
 	p->guard = g;
 	p->outer = req;
 	p->cb = cb;
@@ -138,6 +154,7 @@ static void guard_recv(struct raft_io *io, struct raft_message *m)
 		g->dropped++;
 		return;
 	}
+	bug_if(!g->recv);
 	g->recv(io, m);
 }
 
@@ -160,6 +177,7 @@ static void compact_batch(struct raft_entry *entries, size_t n)
 		entries[i].buf.base = p;
 		p += entries[i].buf.len;
 	}
+	bug_if(p != (uint8_t *)entries[0].batch + bytes);
 	raft_free(old);
 }
 
@@ -184,6 +202,7 @@ static int guard_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
 {
 	struct raft_guard *g = guard_of(io);
 
+	bug_if(g->recv || !recv);
 	g->recv = recv;
 	return g->inner.start(io, msecs, tick, guard_recv);
 }
@@ -191,7 +210,7 @@ static int guard_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
 /* Counted in turns of the loop, not in time: a process that was stopped for a minute is not at fault. */
 static void on_watch(void *arg)
 {
-	struct raft_guard *g = arg;
+	struct raft_guard *g = magic_of(struct raft_guard, GUARD_MAGIC, arg);
 	struct err e = {0};
 
 	if (g->appends == 0 || g->closing) {
@@ -210,6 +229,8 @@ static void on_watch(void *arg)
 void raft_guard_wrap(struct raft_guard *g, uv_loop_t *loop, const char *dir, unsigned watchdog_ms,
 		     void (*fatal)(void *arg, const struct err *e), void *arg)
 {
+	bug_if(!fatal || !g->io.append || strlen(dir) >= sizeof(g->dir));
+	magic_set(g, GUARD_MAGIC);
 	g->inner = g->io;
 	g->fatal = fatal;
 	g->arg = arg;
@@ -232,5 +253,6 @@ void raft_guard_closing(struct raft_guard *g)
 
 void raft_guard_close(struct raft_guard *g, void (*closed)(void *arg))
 {
+	bug_if(!g->closing);
 	loop_timer_close(&g->watch, closed);
 }

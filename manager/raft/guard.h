@@ -16,7 +16,10 @@
 
 #define RAFT_PEERS_MAX 16
 
+#define GUARD_MAGIC MAGIC('g', 'r', 'd', ' ')
+
 struct raft_guard {
+	uint32_t magic;
 	struct raft_io io; /* what raft_init gets; its data field belongs to libraft */
 	struct raft_io inner;
 	raft_io_recv_cb recv;
@@ -35,7 +38,8 @@ struct raft_guard {
 	void *arg;
 };
 
-/* g->io is an initialised raft_uv io; its functions are replaced. */
+/* g->io is an initialised raft_uv io; its functions are replaced. fatal is called for what must end the process;
+ * when it returns all the same (tests), libraft hears of the failure as it would without us. */
 void raft_guard_wrap(struct raft_guard *g, uv_loop_t *loop, const char *dir, unsigned watchdog_ms,
 		     void (*fatal)(void *arg, const struct err *e), void *arg);
 /* Before raft_close: errors from now on are those of closing. */

@@ -7,7 +7,8 @@
  * random request id; libraft commits it; apply checks the index, hands the payload to the store and leaves
  * the store's verdict with the waiting op of that request id; the op's callback takes it to the proposer.
  * What can fail is: not leader or a full disk (refused, nothing happened), leadership lost (outcome unknown;
- * of what still waited it is known that nothing happened), and an entry at another index than it was made for: the log was renumbered, the directory is damaged. */
+ * of what still waited it is known that nothing happened), and an entry at another index than it was made
+ * for: the log was renumbered, the directory is damaged. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 #include "base/mem.h"
 #include "manager/raft/internal.h"
 
-void engine_refused(struct engine *en, int rc, struct err *e)
+void engine_refused(const struct engine *en, int rc, struct err *e)
 {
 	switch (rc) {
 	case RAFT_NOTLEADER:
@@ -45,6 +46,7 @@ static struct op *op_new(struct engine *en, enum op_kind kind, void (*done)(void
 {
 	struct op *op = xcalloc(1, sizeof(*op));
 
+	magic_set(op, OP_MAGIC);
 	op->engine = en;
 	op->kind = kind;
 	op->done = done;
@@ -54,6 +56,7 @@ static struct op *op_new(struct engine *en, enum op_kind kind, void (*done)(void
 
 static void op_link(struct op *op)
 {
+	bug_if(op->next || op->engine->n_ops >= IN_FLIGHT_MAX);
 	op->next = op->engine->ops;
 	op->engine->ops = op;
 	op->engine->n_ops++;
@@ -63,20 +66,30 @@ static void op_unlink(struct op *op)
 {
 	struct op **p = &op->engine->ops;
 
-	while (*p != op)
+	while (*p && *p != op)
 		p = &(*p)->next;
+	bug_if(!*p || op->engine->n_ops == 0);
 	*p = op->next;
+	op->next = NULL;
 	op->engine->n_ops--;
+	bug_if((op->engine->ops == NULL) != (op->engine->n_ops == 0));
+}
+
+static void op_free(struct op *op)
+{
+	magic_end(op);
+	free(op->data);
+	free(op);
 }
 
 static void op_answer(void *arg)
 {
-	struct op *op = arg;
+	struct op *op = magic_of(struct op, OP_MAGIC, arg);
 
+	bug_if(op->next);
 	if (op->done)
 		op->done(op->arg, &op->err);
-	free(op->data);
-	free(op);
+	op_free(op);
 }
 
 /* libraft may call back from inside raft_apply or raft_close; our callers must not see that. */
@@ -84,10 +97,11 @@ static void op_finish(struct op *op, int status)
 {
 	struct engine *en = op->engine;
 
+	bug_if_off_loop();
 	op_unlink(op);
 	if (status)
 		engine_refused(en, status, &op->err);
-	if (en->closing)
+	if (engine_is_closing(en))
 		op_answer(op);
 	else
 		en->base.ops->defer(&en->base, op_answer, op);
@@ -96,12 +110,12 @@ static void op_finish(struct op *op, int status)
 
 static void on_applied(struct raft_apply *req, int status, void *result)
 {
-	op_finish(container_of(req, struct op, apply), status);
+	op_finish(magic_of(struct op, OP_MAGIC, container_of(req, struct op, apply)), status);
 }
 
 static void on_barrier(struct raft_barrier *req, int status)
 {
-	op_finish(container_of(req, struct op, barrier), status);
+	op_finish(magic_of(struct op, OP_MAGIC, container_of(req, struct op, barrier)), status);
 }
 
 /* ---- to libraft ---- */
@@ -131,6 +145,7 @@ static int submit_proposal(struct op *op, const uint8_t *data, size_t len)
 	struct raft_buffer rb;
 	int rc;
 
+	bug_if(op->kind != OP_PROPOSAL);
 	if (!dir_has_room(en->dir, en->in->guard.io.capacity))
 		return -ENOSPC;
 	env.expected_index = raft_last_index(&en->in->raft) + 1;
@@ -154,6 +169,7 @@ static int submit_barrier(struct op *op)
 	struct err e = {0};
 	int rc;
 
+	bug_if(op->kind != OP_BARRIER);
 	op_link(op);
 	rc = raft_barrier(&op->engine->in->raft, &op->barrier, on_barrier);
 	if (rc == 0)
@@ -187,14 +203,16 @@ static int wait_turn(struct op *op, const uint8_t *data, size_t len)
 
 static struct op *take_waiting(struct engine *en)
 {
-	struct op *op = en->first_waiting;
+	struct op *op = magic_of(struct op, OP_MAGIC, en->first_waiting);
 
+	bug_if(en->n_waiting == 0 || en->waiting_bytes < op->len);
 	en->first_waiting = op->next;
 	if (!en->first_waiting)
 		en->last_waiting = &en->first_waiting;
 	en->n_waiting--;
 	en->waiting_bytes -= op->len;
 	op->next = NULL;
+	bug_if((en->first_waiting == NULL) != (en->n_waiting == 0));
 	return op;
 }
 
@@ -212,15 +230,17 @@ static void refuse_waiting(struct op *op, int code)
 
 static void pump(void *arg)
 {
-	struct engine *en = arg;
+	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, arg);
+	bool closing = engine_is_closing(en), leads = sm_is(&en->sm, ENGINE_LEADER);
 
+	bug_if(!en->pumping);
 	en->pumping = false;
-	while (en->first_waiting && (en->closing || en->leadership != LEADER || en->n_ops < IN_FLIGHT_MAX)) {
+	while (en->first_waiting && (!leads || en->n_ops < IN_FLIGHT_MAX)) {
 		struct op *op = take_waiting(en);
-		int rc = en->closing                ? E_CLOSED
-			 : en->leadership != LEADER ? E_NOT_LEADER
-			 : op->kind == OP_PROPOSAL  ? submit_proposal(op, op->data, op->len)
-						    : submit_barrier(op);
+		int rc = closing                   ? E_CLOSED
+			 : !leads                  ? E_NOT_LEADER
+			 : op->kind == OP_PROPOSAL ? submit_proposal(op, op->data, op->len)
+						   : submit_barrier(op);
 
 		if (rc)
 			refuse_waiting(op, rc);
@@ -237,9 +257,9 @@ void engine_pump_soon(struct engine *en)
 
 static int check_open(const struct engine *en)
 {
-	if (en->closing)
+	if (engine_is_closing(en))
 		return E_CLOSED;
-	return en->leadership == LEADER ? 0 : E_NOT_LEADER;
+	return sm_is(&en->sm, ENGINE_LEADER) ? 0 : E_NOT_LEADER;
 }
 
 static bool must_wait(const struct engine *en)
@@ -259,7 +279,7 @@ int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
 	op = op_new(en, OP_PROPOSAL, done, arg);
 	rc = must_wait(en) ? wait_turn(op, data, len) : submit_proposal(op, data, len);
 	if (rc)
-		free(op);
+		op_free(op);
 	return rc;
 }
 
@@ -276,7 +296,7 @@ int engine_barrier(struct consensus *c, void (*done)(void *, const struct err *)
 	op = op_new(en, OP_BARRIER, done, arg);
 	rc = must_wait(en) ? wait_turn(op, NULL, 0) : submit_barrier(op);
 	if (rc)
-		free(op);
+		op_free(op);
 	return rc;
 }
 
@@ -298,7 +318,7 @@ static void apply_failed(struct engine *en, const struct err *e)
 int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
 	LOOP_SCOPE();
-	struct instance *in = fsm->data;
+	struct instance *in = instance_of(fsm->data);
 	struct engine *en = in->engine;
 	uint64_t index = raft_last_applied(&in->raft) + 1;
 	struct envelope env;
@@ -306,6 +326,8 @@ int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **res
 	struct op *op;
 	int rc;
 
+	bug_if_off_loop();
+	bug_if(!en);
 	*result = NULL;
 	rc = envelope_decode(buf->base, buf->len, &env, &e);
 	if (rc == 0 && env.expected_index != index)
@@ -322,6 +344,7 @@ int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **res
 		return RAFT_CORRUPT;
 	}
 	op = op_find(en, env.request_id);
+	bug_if(op && op->kind != OP_PROPOSAL);
 	if (op && rc) {
 		op->err = e;
 		op->err.code = rc;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The engine's life and its leadership.
+/* The engine's life and its leadership: start, catch up, lead, close.
  *
- *   new: load, start --> FOLLOWER --libraft wins--> CATCHING_UP --barrier done--> LEADER
- * (fsm.on_leader(true)) ^                           |                          |
- *                            +---------------------------+--- state or term changed + (fsm.on_leader(false))
+ *   raft_engine_new        libraft wins                  barrier passed
+ *   load, start ----> FOLLOWER -------> CATCHING_UP ---------------> LEADER   fsm.on_leader(true)
+ *                        ^                   |                          |
+ *                        +-------------------+--------------------------+     lost, or another term
+ *                                                                             fsm.on_leader(false)
+ *   any of them --close--> CLOSING --all handles closed--> CLOSED
  *
  * The happy path is: libraft loads its directory and, being a lone voter, is leader when raft_start returns;
  * a barrier makes sure that everything acknowledged before is applied; then the store serves. libraft has no
@@ -46,7 +49,7 @@ void engine_fatal(struct engine *en, const struct err *e)
 
 static void on_guard_fatal(void *arg, const struct err *e)
 {
-	struct instance *in = arg;
+	struct instance *in = instance_of(arg);
 
 	if (in->engine)
 		engine_fatal(in->engine, e);
@@ -57,14 +60,16 @@ static void on_guard_fatal(void *arg, const struct err *e)
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
 	LOOP_SCOPE();
-	struct engine *en = ((struct instance *)fsm->data)->engine;
+	struct engine *en = instance_of(fsm->data)->engine;
 	struct raft_buffer *b = raft_malloc(sizeof(*b));
 	uint8_t *data;
 	size_t len;
 
+	bug_if(!en);
 	if (!b)
 		return RAFT_NOMEM;
 	en->config.fsm.snapshot(en->config.fsm.arg, &data, &len);
+	bug_if(!data || len == 0);
 	*b = (struct raft_buffer){.base = data, .len = len};
 	*bufs = b;
 	*n_bufs = 1;
@@ -74,9 +79,10 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
 	LOOP_SCOPE();
-	struct engine *en = ((struct instance *)fsm->data)->engine;
+	struct engine *en = instance_of(fsm->data)->engine;
 	struct err e = {0};
 
+	bug_if(!en);
 	if (en->config.fsm.restore(en->config.fsm.arg, buf->base, buf->len, &e)) {
 		err_wrap(&e, "snapshot in %s", en->dir);
 		dir_mark_bad(en->dir, &e);
@@ -112,6 +118,8 @@ static int instance_new(uv_loop_t *loop, const char *dir, raft_id id, struct ins
 	char address[32];
 	int rc;
 
+	bug_if(id == 0);
+	magic_set(in, INSTANCE_MAGIC);
 	raft_transport_init(&in->transport);
 	rc = raft_uv_init(&in->guard.io, loop, dir, &in->transport);
 	if (rc) {
@@ -140,22 +148,30 @@ static int instance_new(uv_loop_t *loop, const char *dir, raft_id id, struct ins
 	return 0;
 }
 
+static void instance_free(struct instance *in)
+{
+	bug_if(in->engine);
+	magic_end(in);
+	free(in);
+}
+
 static void on_instance_freed(void *arg)
 {
 	struct raft_guard *g = arg;
 
-	free(container_of(g, struct instance, guard));
+	instance_free(instance_of(container_of(g, struct instance, guard)));
 }
 
 static void on_abandoned(struct raft *r)
 {
-	struct instance *in = container_of(r, struct instance, raft);
+	struct instance *in = instance_of(container_of(r, struct instance, raft));
 
+	bug_if(in->engine);
 	raft_uv_close(&in->guard.io);
 	if (in->guard.fatal)
 		raft_guard_close(&in->guard, on_instance_freed);
 	else
-		free(in);
+		instance_free(in);
 }
 
 /* Close without anybody waiting: the loop does it. */
@@ -204,29 +220,56 @@ int raft_engine_bootstrap(uv_loop_t *loop, const char *dir, struct err *e)
 
 /* ---- leadership ---- */
 
-static void set_leadership(struct engine *en, enum leadership now)
-{
-	bool was = en->leadership == LEADER;
+static const struct sm_state engine_states[] = {
+	{ENGINE_FOLLOWER, "follower", SM(ENGINE_CATCHING_UP) | SM(ENGINE_CLOSING)},
+	{ENGINE_CATCHING_UP, "catching up", SM(ENGINE_FOLLOWER) | SM(ENGINE_LEADER) | SM(ENGINE_CLOSING)},
+	{ENGINE_LEADER, "leader", SM(ENGINE_FOLLOWER) | SM(ENGINE_CLOSING)},
+	{ENGINE_CLOSING, "closing", SM(ENGINE_CLOSED)},
+	{ENGINE_CLOSED, "closed", 0},
+};
 
-	en->leadership = now;
-	if (was != (now == LEADER) && en->config.fsm.on_leader)
-		en->config.fsm.on_leader(en->config.fsm.arg, now == LEADER);
-	if (now != LEADER)
+/* What must hold in each state. */
+static void engine_check(const struct sm *sm, unsigned from)
+{
+	const struct engine *en = container_of(sm, struct engine, sm);
+
+	bug_if(sm_is(sm, ENGINE_LEADER) && !en->caught_up);
+	bug_if(sm_in(sm, SM(ENGINE_CATCHING_UP) | SM(ENGINE_LEADER)) && en->term == 0);
+	bug_if(sm_is(sm, ENGINE_CLOSED) && (en->in || en->ops || en->first_waiting || en->first));
+	bug_if(from == ENGINE_CLOSING && !sm_is(sm, ENGINE_CLOSED));
+}
+
+const struct sm_kind engine_kind = SM_KIND("raft", engine_states, engine_check);
+
+static void engine_go(struct engine *en, enum engine_state to)
+{
+	bool led = sm_is(&en->sm, ENGINE_LEADER);
+
+	sm_go(&en->sm, to);
+	if (to == ENGINE_CLOSING || to == ENGINE_CLOSED)
+		return; /* who closes knows */
+	if (led != (to == ENGINE_LEADER) && en->config.fsm.on_leader)
+		en->config.fsm.on_leader(en->config.fsm.arg, to == ENGINE_LEADER);
+	if (to != ENGINE_LEADER)
 		engine_pump_soon(en);
 }
 
+static void engine_step(struct engine *en);
+
 static void on_first_barrier(struct raft_barrier *req, int status)
 {
-	struct engine *en = req->data;
+	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, req->data);
 
 	free(req);
+	bug_if(!en->barrier_waiting);
 	en->barrier_waiting = false;
-	/* Lost in between: the barrier failed, and check_leadership sends another one. */
-	if (!en->closing && en->leadership == CATCHING_UP && status == 0)
-		set_leadership(en, LEADER);
+	/* Lost in between: the barrier failed, and the next look sends another one, not from in here. */
+	en->caught_up = status == 0;
+	if (en->caught_up)
+		engine_step(en);
 }
 
-/* Refused for lack of disk space: the check comes by again with the next tick of raft's clock. */
+/* Refused for lack of disk space: the look comes by again with the next tick of raft's clock. */
 static void catch_up(struct engine *en)
 {
 	struct raft_barrier *b;
@@ -243,36 +286,42 @@ static void catch_up(struct engine *en)
 		free(b);
 }
 
-static void check_leadership(struct engine *en)
+/* The one place that moves the machine, but for closing. */
+static void engine_step(struct engine *en)
 {
-	struct raft *r;
 	bool leads;
+	raft_term term;
 
-	if (en->closing) /* en->in may be gone */
+	if (engine_is_closing(en)) /* en->in may be gone */
 		return;
-	r = &en->in->raft;
-	leads = raft_state(r) == RAFT_LEADER;
-	if (en->leadership != FOLLOWER && (!leads || raft_current_term(r) != en->term))
-		set_leadership(en, FOLLOWER);
-	if (!leads)
-		return;
-	if (en->leadership == FOLLOWER) {
-		en->term = raft_current_term(r);
-		set_leadership(en, CATCHING_UP);
+	bug_if_off_loop();
+	bug_if(!en->in);
+	leads = raft_state(&en->in->raft) == RAFT_LEADER;
+	term = raft_current_term(&en->in->raft);
+	if (!sm_is(&en->sm, ENGINE_FOLLOWER) && (!leads || term != en->term))
+		engine_go(en, ENGINE_FOLLOWER);
+	if (leads && sm_is(&en->sm, ENGINE_FOLLOWER)) {
+		en->term = term;
+		en->caught_up = false;
+		engine_go(en, ENGINE_CATCHING_UP);
 	}
-	if (en->leadership == CATCHING_UP)
+	if (!sm_is(&en->sm, ENGINE_CATCHING_UP))
+		return;
+	if (en->caught_up)
+		engine_go(en, ENGINE_LEADER);
+	else
 		catch_up(en);
 }
 
 static void on_check(uv_check_t *h)
 {
 	LOOP_SCOPE();
-	check_leadership(h->data);
+	engine_step(magic_of(struct engine, ENGINE_MAGIC, h->data));
 }
 
 static void on_second(void *arg)
 {
-	struct engine *en = arg;
+	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, arg);
 	uint64_t applied = raft_last_applied(&en->in->raft);
 	char text[160];
 	const char *low = dir_space(en->dir, text, sizeof(text));
@@ -306,7 +355,7 @@ static void run_deferred(struct engine *en)
 static void on_idle(uv_idle_t *h)
 {
 	LOOP_SCOPE();
-	struct engine *en = h->data;
+	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, h->data);
 
 	run_deferred(en);
 	if (!en->first)
@@ -318,23 +367,28 @@ static void engine_defer(struct consensus *c, void (*fn)(void *arg), void *arg)
 	struct engine *en = engine_of(c);
 	struct deferred *d = xcalloc(1, sizeof(*d));
 
+	bug_if_off_loop();
+	bug_if(!fn || sm_is(&en->sm, ENGINE_CLOSED));
 	d->fn = fn;
 	d->arg = arg;
 	*en->last = d;
 	en->last = &d->next;
-	if (!en->closing)
+	if (!engine_is_closing(en))
 		uv_idle_start(&en->idle, on_idle);
 }
 
 /* ---- close ---- */
 
-static void on_handle_closed(struct engine *en)
+static void on_handle_closed(void *arg)
 {
+	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, arg);
+
+	bug_if(!sm_is(&en->sm, ENGINE_CLOSING) || en->open_handles <= 0);
 	if (--en->open_handles > 0)
 		return;
 	while (en->first)
 		run_deferred(en);
-	en->closed = true;
+	engine_go(en, ENGINE_CLOSED);
 	if (en->on_closed)
 		en->on_closed(en->on_closed_arg);
 }
@@ -344,26 +398,23 @@ static void on_uv_closed(uv_handle_t *h)
 	on_handle_closed(h->data);
 }
 
-static void on_second_closed(void *arg)
-{
-	on_handle_closed(arg);
-}
-
 static void on_guard_closed(void *arg)
 {
 	struct raft_guard *g = arg;
-	struct instance *in = container_of(g, struct instance, guard);
-	struct engine *en = in->engine;
+	struct instance *in = instance_of(container_of(g, struct instance, guard));
+	struct engine *en = take_once(in->engine);
 
-	free(in);
+	bug_if(en->in != in);
+	instance_free(in);
 	en->in = NULL;
 	on_handle_closed(en);
 }
 
 static void on_raft_closed(struct raft *r)
 {
-	struct instance *in = container_of(r, struct instance, raft);
+	struct instance *in = instance_of(container_of(r, struct instance, raft));
 
+	bug_if(in->engine && in->engine->ops); /* raft_close has answered them */
 	raft_uv_close(&in->guard.io);
 	raft_guard_close(&in->guard, on_guard_closed);
 }
@@ -372,19 +423,19 @@ static void engine_close(struct consensus *c, void (*closed)(void *arg), void *a
 {
 	struct engine *en = engine_of(c);
 
-	if (en->closing)
+	bug_if_off_loop();
+	if (engine_is_closing(en))
 		return;
 	en->on_closed = closed;
 	en->on_closed_arg = arg;
 	if (dir_set_high_water(en->dir, raft_last_applied(&en->in->raft)) == 0)
 		en->high_water = raft_last_applied(&en->in->raft);
-	en->closing = true;
-	en->leadership = FOLLOWER;
+	engine_go(en, ENGINE_CLOSING);
 	engine_pump_soon(en);
 	en->open_handles = 4;
 	uv_close((uv_handle_t *)&en->idle, on_uv_closed);
 	uv_close((uv_handle_t *)&en->check, on_uv_closed);
-	loop_timer_close(&en->second, on_second_closed);
+	loop_timer_close(&en->second, on_handle_closed);
 	raft_guard_closing(&en->in->guard);
 	raft_close(&en->in->raft, on_raft_closed);
 }
@@ -393,7 +444,7 @@ static void engine_close(struct consensus *c, void (*closed)(void *arg), void *a
 
 static bool engine_is_leader(struct consensus *c)
 {
-	return engine_of(c)->leadership == LEADER;
+	return sm_is(&engine_of(c)->sm, ENGINE_LEADER);
 }
 
 static uint64_t engine_last_applied(struct consensus *c)
@@ -486,6 +537,8 @@ static int check_high_water(struct engine *en, struct err *e)
 
 static void engine_fini(struct engine *en)
 {
+	bug_if(en->in || en->ops || en->first_waiting);
+	magic_end(en);
 	free(en->dir);
 	free(en);
 }
@@ -501,9 +554,9 @@ static void start_handles(struct engine *en)
 	loop_timer_every(&en->second, 1000, 1000);
 }
 
-static void first_check(void *arg)
+static void first_step(void *arg)
 {
-	check_leadership(arg);
+	engine_step(magic_of(struct engine, ENGINE_MAGIC, arg));
 }
 
 int raft_engine_new(const struct raft_engine_config *config, struct consensus **ret, struct err *e)
@@ -515,6 +568,9 @@ int raft_engine_new(const struct raft_engine_config *config, struct consensus **
 
 	if (!e)
 		e = &own;
+	bug_if_off_loop();
+	magic_set(en, ENGINE_MAGIC);
+	sm_init(&en->sm, &engine_kind, ENGINE_FOLLOWER, NULL);
 	en->base.ops = &engine_ops;
 	en->config = *config;
 	en->dir = xstrdup(config->dir);
@@ -529,12 +585,12 @@ int raft_engine_new(const struct raft_engine_config *config, struct consensus **
 		rc = check_high_water(en, e);
 	if (rc) {
 		if (en->in)
-			instance_abandon(en->in);
+			instance_abandon(steal(en->in));
 		engine_fini(en);
 		return rc;
 	}
 	start_handles(en);
-	engine_defer(&en->base, first_check, en);
+	engine_defer(&en->base, first_step, en);
 	*ret = &en->base;
 	return 0;
 }
@@ -547,8 +603,10 @@ void raft_engine_set_snapshot_interval(struct consensus *c, unsigned entries)
 
 void raft_engine_free(struct consensus *c)
 {
-	if (c)
-		engine_fini(engine_of(c));
+	if (!c)
+		return;
+	bug_if(!sm_is(&engine_of(c)->sm, ENGINE_CLOSED));
+	engine_fini(engine_of(c));
 }
 
 const char *raft_engine_trouble(struct consensus *c)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is that libraft, being a lone voter, never asks. If it does ask, it hears "no connection"
+/* The connections between managers, of which there are none yet.
+ *
+ * The happy path is that libraft, being a lone voter, never asks. If it does ask, it hears "no connection"
  * and tries again after its own delay. */
 #include "manager/raft/transport.h"
 

@@ -6,4 +6,5 @@
 #include <raft.h>
 #include <raft/uv.h>
 
+/* Fill in the functions that raft_uv_init wants. t lives as long as the instance. */
 void raft_transport_init(struct raft_uv_transport *t);

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "manager/raft/engine.h"
+#include "manager/raft/internal.h"
 
 #define NUMBERS 200000u
 #define REFUSED 77u /* apply answers E_EXISTS for it */
@@ -210,6 +210,11 @@ static int teardown(void **state)
 }
 
 /* ---- tests ---- */
+
+static void test_states(void **state)
+{
+	assert_null(sm_kind_fault(&engine_kind, ENGINE_FOLLOWER));
+}
 
 static void test_propose_and_restart(void **state)
 {
@@ -577,6 +582,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		/* first: it forks before this process has threads */
 		cmocka_unit_test_setup_teardown(test_acknowledged_survives_kill, setup, teardown),
+		cmocka_unit_test(test_states),
 		cmocka_unit_test_setup_teardown(test_propose_and_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_m6_many_wait_their_turn, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_m6_close_answers_all, setup, teardown),
