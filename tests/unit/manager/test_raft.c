@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The libraft engine on real directories: propose, restart, snapshots, kill -9, damage, a full disk. The
  * state machine is a set of numbers that remembers how often each one came. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -403,6 +405,112 @@ static void test_m4_marks_that_cannot_be_read(void **state)
 	rig_free(r);
 }
 
+/* ---- the n-th file operation of our own fails (the linker leads them here: meson.build) ---- */
+
+static struct {
+	bool armed;
+	int operations, fail_at;
+} disk;
+
+static bool fails(void)
+{
+	if (!disk.armed || ++disk.operations != disk.fail_at)
+		return false;
+	errno = EIO;
+	return true;
+}
+
+int __real_open64(const char *path, int flags, mode_t mode);
+int __wrap_open64(const char *path, int flags, mode_t mode);
+int __wrap_open64(const char *path, int flags, mode_t mode)
+{
+	return fails() ? -1 : __real_open64(path, flags, mode);
+}
+
+ssize_t __real_write(int fd, const void *data, size_t n);
+ssize_t __wrap_write(int fd, const void *data, size_t n);
+ssize_t __wrap_write(int fd, const void *data, size_t n)
+{
+	return fails() ? -1 : __real_write(fd, data, n);
+}
+
+ssize_t __real_read(int fd, void *data, size_t n);
+ssize_t __wrap_read(int fd, void *data, size_t n);
+ssize_t __wrap_read(int fd, void *data, size_t n)
+{
+	return fails() ? -1 : __real_read(fd, data, n);
+}
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+	return fails() ? -1 : __real_fsync(fd);
+}
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to)
+{
+	return fails() ? -1 : __real_rename(from, to);
+}
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+DIR *__wrap_opendir(const char *path)
+{
+	return fails() ? NULL : __real_opendir(path);
+}
+
+/* From nothing to two acknowledged numbers, as far as it goes. Returns how many were acknowledged. */
+static uint32_t live_once(struct rig *r, struct err *e)
+{
+	uint32_t acked = 0;
+	bool exists;
+
+	if (raft_engine_look(r->dir, &exists, e) || (!exists && raft_engine_bootstrap(&r->loop, r->dir, e)) ||
+	    rig_open(r, e))
+		return 0;
+	rig_lead(r);
+	for (uint32_t i = 1; i <= 2 && r->fatal.code == 0; i++)
+		acked += rig_put_wait(r, i) == 0;
+	rig_shut(r);
+	return acked;
+}
+
+/* Whatever fails is told with the file's name, deletes nothing that was acknowledged, and is over when the
+ * disk is well again. */
+static void test_nth_file_operation_fails(void **state)
+{
+	int n = 0;
+
+	do {
+		cleanup_free char *dir = xasprintf("%s/%d", (char *)*state, ++n);
+		struct rig *r = xcalloc(1, sizeof(*r));
+		struct err e = {0};
+		uint32_t acked;
+
+		assert_int_equal(mkdir(dir, 0700), 0);
+		uv_loop_init(&r->loop);
+		r->dir = xasprintf("%s/raft", dir);
+		r->threshold = 1000;
+		disk.operations = 0;
+		disk.fail_at = n;
+		disk.armed = true;
+		acked = live_once(r, &e);
+		disk.armed = false;
+		uv_run(&r->loop, UV_RUN_DEFAULT);
+		assert_true(acked == 2 || e.code == -EIO);
+		assert_true(acked == 2 || strstr(e.msg, dir));
+		err_clear(&e);
+		assert_int_equal(live_once(r, &e), 2);
+		for (uint32_t i = 1; i <= 2; i++) /* once by each life that got so far */
+			assert_int_equal(r->count[i], acked == 2 ? 2 : 1);
+		rig_free(r);
+	} while (disk.operations >= n);
+	assert_true(n > 15);
+}
+
 static void test_bad_command_marks_the_directory(void **state)
 {
 	struct rig *r = rig_new(*state);
@@ -592,6 +700,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_entries_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_m4_log_without_id, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_m4_marks_that_cannot_be_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nth_file_operation_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_command_marks_the_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 	};
