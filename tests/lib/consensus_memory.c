@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/raft/envelope.h"
 #include "tests/lib/consensus_memory.h"
 
 enum item_kind { ITEM_ENTRY, ITEM_BARRIER, ITEM_DEFERRED };

@@ -17,6 +17,7 @@
 #include "manager/session/assign.h"
 #include "manager/galera/galera.h"
 #include "manager/reconcile/reconcile.h"
+#include "tests/lib/consensus_memory.h"
 
 #define NODES 5
 #define CLUSTER_ID "galeragaleragaleragalera0"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A cluster of rows for the reconcilers' tests: a store on the in-memory engine, virtual time, nodes whose
+/* A cluster of rows, for all tests of the store and the reconcilers: a store on the in-memory engine, virtual time, nodes whose
  * heartbeats a test gives, and workers that do as they are told (c_work) or not. */
 #pragma once
 #include <setjmp.h>
@@ -30,7 +30,9 @@ struct cluster {
 		int64_t last;
 	} nodes[C_NODES];
 	size_t n_nodes;
-	int code; /* of the last commit */
+	int code;        /* of the last commit */
+	struct err last; /* its answer */
+	int answers;     /* to commits so far */
 	unsigned commits;
 };
 
@@ -59,7 +61,11 @@ static inline int64_t c_seqno(void *arg, const char *task_id)
 }
 static inline void c_done(void *arg, const struct err *e)
 {
-	((struct cluster *)arg)->code = e->code;
+	struct cluster *c = arg;
+
+	c->code = e->code;
+	c->last = *e;
+	c->answers++;
 }
 static inline int c_commit(struct cluster *c, struct tx *tx)
 {
@@ -152,14 +158,13 @@ static inline const char *c_add_node(struct cluster *c)
 	assert_int_equal(c_commit(c, tx), 0);
 	return c->nodes[i].id;
 }
-static inline struct cluster *c_new(size_t nodes)
+/* A store that leads and holds nothing, at this time. */
+static inline struct cluster *c_bare(int64_t mono_ms, int64_t wall_ms)
 {
 	struct cluster *c = xcalloc(1, sizeof(*c));
 	struct consensus_fsm fsm;
-	struct tx *tx;
-	Gs__Cluster *row = obj_new_row(OBJ_CLUSTER, "cluster");
 
-	c->v = (struct clock_virtual){.mono_ms = 1000000, .wall_ms = 2000000000};
+	c->v = (struct clock_virtual){.mono_ms = mono_ms, .wall_ms = wall_ms};
 	c->clock = clock_virtual_of(&c->v);
 	c->s = store_new(&c->clock);
 	fsm = store_fsm(c->s);
@@ -172,6 +177,15 @@ static inline struct cluster *c_new(size_t nodes)
 					.task_seqno = c_seqno,
 					.arg = c,
 					.new_id = c_new_id};
+	return c;
+}
+/* A cluster with its row and some nodes, at rest. */
+static inline struct cluster *c_new(size_t nodes)
+{
+	struct cluster *c = c_bare(1000000, 2000000000);
+	Gs__Cluster *row = obj_new_row(OBJ_CLUSTER, "cluster");
+	struct tx *tx;
+
 	row->spec = obj_new(&gs__cluster_spec__descriptor);
 	row->spec->heartbeat_ms = 1000;
 	row->spec->heartbeat_missed = 3;

@@ -15,20 +15,14 @@
 #include <cmocka.h>
 
 #include "base/fs.h"
-#include "base/mem.h"
-#include "manager/reconcile/reconcile.h"
-#include "tests/lib/consensus_memory.h"
+#include "cluster.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define FOREIGN_UUID "99999999-2222-3333-4444-555555555555"
 #define WORDS_MAX 24
 
 struct world {
-	struct clock_virtual vc;
-	struct clock clock;
-	struct store *store;
-	struct consensus *engine;
-	struct reconcile_env env;
+	struct cluster *c; /* NULL before the line that makes it */
 	uint64_t ids;
 	size_t last_len; /* actions of the last pass */
 	const char *file;
@@ -45,16 +39,10 @@ static void new_id(void *arg, char ret[ID_LEN + 1])
 	id_from_bytes(bytes, ret);
 }
 
-static void no_error(void *arg, const struct err *e)
-{
-	if (e && e->code)
-		fail_msg("commit: %s", e->msg);
-}
-
 static void commit(struct world *w, struct tx *tx)
 {
-	store_commit(w->store, tx, no_error, NULL);
-	consensus_memory_run(w->engine);
+	if (c_commit(w->c, tx))
+		fail_msg("commit: %s", w->c->last.msg);
 }
 
 static void add_node(struct world *w, struct tx *tx, unsigned i)
@@ -110,18 +98,12 @@ static void add_slot(struct world *w, struct tx *tx, unsigned i)
 
 static void world_up(struct world *w, unsigned slots)
 {
-	if (w->store)
+	if (w->c)
 		fail_msg("%s:%u: slots twice", w->file, w->line);
-	w->vc = (struct clock_virtual){.mono_ms = 1000, .wall_ms = 1000000};
-	w->clock = clock_virtual_of(&w->vc);
-	w->store = store_new(&w->clock);
-	struct consensus_fsm fsm = store_fsm(w->store);
-	w->engine = consensus_memory_new(&fsm);
-	store_set_consensus(w->store, w->engine);
-	consensus_memory_set_leader(w->engine, true);
-	consensus_memory_run(w->engine);
-	w->env = (struct reconcile_env){.clock = &w->clock, .arg = w, .new_id = new_id, .wake_ms = INT64_MAX};
-	struct tx *tx = tx_new(w->store);
+	w->c = c_bare(1000, 1000000);
+	w->c->env = (struct reconcile_env){
+		.clock = &w->c->clock, .arg = w, .new_id = new_id, .wake_ms = INT64_MAX};
+	struct tx *tx = tx_new(w->c->s);
 	Gs__Service *svc = obj_new_row(OBJ_SERVICE, "svc");
 	svc->spec = obj_new(&gs__service_spec__descriptor);
 	str_replace(&svc->spec->name, "db");
@@ -140,16 +122,15 @@ static void world_up(struct world *w, unsigned slots)
 
 static void world_down(struct world *w)
 {
-	consensus_memory_free(w->engine);
-	store_free(w->store);
+	c_free(w->c);
 }
 
 static void pass(struct world *w)
 {
-	struct tx *tx = tx_new(w->store);
+	struct tx *tx = tx_new(w->c->s);
 
-	w->env.wake_ms = INT64_MAX;
-	galera_pass(w->store, tx, &w->env);
+	w->c->env.wake_ms = INT64_MAX;
+	galera_pass(w->c->s, tx, &w->c->env);
 	w->last_len = tx_len(tx);
 	commit(w, tx);
 }
@@ -248,7 +229,7 @@ static const Gs__Task *task(struct world *w, unsigned i)
 	char id[32];
 
 	snprintf(id, sizeof(id), "task%u", i);
-	const Gs__Task *t = store_task(w->store, id);
+	const Gs__Task *t = store_task(w->c->s, id);
 	if (!t)
 		scenario_fail(w, "there is no db.%u", i);
 	return t;
@@ -259,7 +240,7 @@ static Gs__Task *task_edit(struct world *w, struct tx *tx, unsigned i)
 }
 static const Gs__GaleraCluster *cluster(struct world *w)
 {
-	return store_galera(w->store, "gal");
+	return store_galera(w->c->s, "gal");
 }
 static void commit_and_settle(struct world *w, struct tx *tx)
 {
@@ -272,7 +253,7 @@ static void commit_and_settle(struct world *w, struct tx *tx)
 /* db.N held CLASS [uuid own|foreign|none] [seqno S] [epoch E] [again]: HELD with this evidence. */
 static void do_held(struct world *w, unsigned i, struct words *l)
 {
-	struct tx *tx = tx_new(w->store);
+	struct tx *tx = tx_new(w->c->s);
 	Gs__Task *t = task_edit(w, tx, i);
 	Gs__GaleraEvidence ev = GS__GALERA_EVIDENCE__INIT;
 	Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
@@ -305,7 +286,7 @@ static void do_held(struct world *w, unsigned i, struct words *l)
 static void do_genesis(struct world *w, unsigned i)
 {
 	struct words held;
-	struct tx *tx = tx_new(w->store);
+	struct tx *tx = tx_new(w->c->s);
 	Gs__GenesisResult r = GS__GENESIS_RESULT__INIT;
 	Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
 
@@ -324,7 +305,7 @@ static void do_genesis(struct world *w, unsigned i)
 static void do_runs(struct world *w, unsigned i, bool primary, struct words *l)
 {
 	static const char *const states[] = {"-", "joining", "donor", "joined", "synced"};
-	struct tx *tx = tx_new(w->store);
+	struct tx *tx = tx_new(w->c->s);
 	Gs__Task *t = task_edit(w, tx, i);
 	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
 
@@ -359,12 +340,12 @@ static void do_member(struct world *w, unsigned i, struct words *l)
 	else if (take(l, "non-primary"))
 		do_runs(w, i, false, l);
 	else if (take(l, "ended")) {
-		struct tx *tx = tx_new(w->store);
+		struct tx *tx = tx_new(w->c->s);
 
 		task_edit(w, tx, i)->status->state = TASK_SHUTDOWN;
 		commit_and_settle(w, tx);
 	} else if (take(l, "leaves")) {
-		struct tx *tx = tx_new(w->store);
+		struct tx *tx = tx_new(w->c->s);
 
 		((Gs__Slot *)tx_edit(tx, OBJ_SLOT, task(w, i)->slot_id))->removing = true;
 		commit_and_settle(w, tx);
@@ -376,7 +357,7 @@ static void do_member(struct world *w, unsigned i, struct words *l)
 static void do_node(struct world *w, struct words *l)
 {
 	char id[32];
-	struct tx *tx = tx_new(w->store);
+	struct tx *tx = tx_new(w->c->s);
 
 	snprintf(id, sizeof(id), "node%u", (unsigned)number(w, l, "node"));
 	Gs__Node *n = tx_edit(tx, OBJ_NODE, id);
@@ -388,7 +369,7 @@ static void do_node(struct world *w, struct words *l)
 /* consent N: the operator's, for that slot. */
 static void do_consent(struct world *w, struct words *l)
 {
-	struct tx *tx = tx_new(w->store);
+	struct tx *tx = tx_new(w->c->s);
 	Gs__GaleraCluster *c = tx_edit(tx, OBJ_GALERA, "gal");
 
 	c->force_bootstrap = true;
@@ -399,14 +380,14 @@ static void do_consent(struct world *w, struct words *l)
 /* idle S: for so many seconds nothing is written. */
 static void do_idle(struct world *w, struct words *l)
 {
-	uint64_t index = store_index(w->store);
+	uint64_t index = store_index(w->c->s);
 
 	for (int64_t s = number(w, l, "seconds"); s > 0; s--) {
-		clock_virtual_advance(&w->vc, 1000);
+		clock_virtual_advance(&w->c->v, 1000);
 		settle(w);
 	}
-	if (store_index(w->store) != index)
-		scenario_fail(w, "%" PRIu64 " entries were written", store_index(w->store) - index);
+	if (store_index(w->c->s) != index)
+		scenario_fail(w, "%" PRIu64 " entries were written", store_index(w->c->s) - index);
 }
 
 /* ---- what must follow ---- */
@@ -552,7 +533,7 @@ static void run_line(struct world *w, const char *line)
 	else if (strcmp(verb, "idle") == 0)
 		do_idle(w, &l);
 	else if (strcmp(verb, "wait") == 0) {
-		clock_virtual_advance(&w->vc, number(w, &l, "seconds") * 1000);
+		clock_virtual_advance(&w->c->v, number(w, &l, "seconds") * 1000);
 		settle(w);
 	} else if (strcmp(verb, "expect") == 0 && take(&l, "cluster"))
 		expect_cluster(w, &l);
@@ -590,7 +571,7 @@ static void test_scenario(void **state)
 	struct world w = {0};
 
 	run_file(&w, *state);
-	if (w.store)
+	if (w.c)
 		world_down(&w);
 }
 

@@ -1,94 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The store through the in-memory engine: what is committed is there, what is refused left nothing. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include <string.h>
+#include "cluster.h"
 
-#include "base/mem.h"
 #include "manager/raft/envelope.h"
-#include "manager/store/store.h"
-#include "tests/lib/consensus_memory.h"
 
-struct fix {
-	struct clock_virtual v;
-	struct clock clock;
-	struct store *s;
-	struct consensus *c;
-	int answers;
-	struct err last;
+static struct {
 	int created, updated, removed, applied;
 	bool leader;
-};
-
-static void on_done(void *arg, const struct err *e)
-{
-	struct fix *f = arg;
-
-	f->answers++;
-	f->last = *e;
-}
+} seen; /* by the store's callbacks */
 
 static void on_watch(void *arg, enum obj_kind kind, const void *old_row, const void *new_row)
 {
-	struct fix *f = arg;
-
 	assert_true(kind > OBJ_NONE && kind < OBJ_KINDS);
 	if (!old_row)
-		f->created++;
+		seen.created++;
 	else if (!new_row)
-		f->removed++;
+		seen.removed++;
 	else
-		f->updated++;
+		seen.updated++;
 }
 
 static void on_applied(void *arg)
 {
-	((struct fix *)arg)->applied++;
+	seen.applied++;
 }
 
 static void on_leader(void *arg, bool is_leader)
 {
-	((struct fix *)arg)->leader = is_leader;
+	seen.leader = is_leader;
 }
 
 static int setup(void **state)
 {
-	struct fix *f = xcalloc(1, sizeof(*f));
-	struct consensus_fsm fsm;
+	struct cluster *c = c_bare(1000, 5000);
 
-	f->v = (struct clock_virtual){.mono_ms = 1000, .wall_ms = 5000};
-	f->clock = clock_virtual_of(&f->v);
-	f->s = store_new(&f->clock);
-	fsm = store_fsm(f->s);
-	f->c = consensus_memory_new(&fsm);
-	store_set_consensus(f->s, f->c);
-	store_on_leader(f->s, on_leader, f);
-	store_on_applied(f->s, on_applied, f);
-	store_watch_add(f->s, on_watch, f);
-	consensus_memory_set_leader(f->c, true);
-	*state = f;
+	memset(&seen, 0, sizeof(seen));
+	store_on_leader(c->s, on_leader, NULL);
+	store_on_applied(c->s, on_applied, NULL);
+	store_watch_add(c->s, on_watch, NULL);
+	consensus_memory_set_leader(c->c, false);
+	consensus_memory_set_leader(c->c, true);
+	*state = c;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fix *f = *state;
-
-	consensus_memory_free(f->c);
-	store_free(f->s);
-	free(f);
+	c_free(*state);
 	return 0;
 }
 
-static int commit(struct fix *f, struct tx *tx)
+static int commit(struct cluster *f, struct tx *tx)
 {
 	int before = f->answers;
 
-	store_commit(f->s, tx, on_done, f);
+	store_commit(f->s, tx, c_done, f);
 	assert_int_equal(f->answers, before); /* never from inside */
 	consensus_memory_run(f->c);
 	assert_int_equal(f->answers, before + 1);
@@ -114,7 +80,7 @@ static void *task_row(const char *id, const char *service, const char *node)
 	return t;
 }
 
-static void put(struct fix *f, void *row)
+static void put(struct cluster *f, void *row)
 {
 	struct tx *tx = tx_new(f->s);
 
@@ -124,7 +90,7 @@ static void put(struct fix *f, void *row)
 
 static void test_create_update_remove(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx;
 	Gs__Service *copy;
 
@@ -156,16 +122,16 @@ static void test_create_update_remove(void **state)
 	tx_remove(tx, store_service(f->s, "s1"));
 	assert_int_equal(commit(f, tx), 0);
 	assert_null(store_service(f->s, "s1"));
-	assert_int_equal(f->created, 1);
-	assert_int_equal(f->updated, 2);
-	assert_int_equal(f->removed, 1);
-	assert_int_equal(f->applied, 4);
+	assert_int_equal(seen.created, 1);
+	assert_int_equal(seen.updated, 2);
+	assert_int_equal(seen.removed, 1);
+	assert_int_equal(seen.applied, 4);
 	assert_int_equal(store_index(f->s), 4);
 }
 
 static void test_stale_changes_nothing(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *a, *b;
 	Gs__Service *copy;
 
@@ -179,13 +145,13 @@ static void test_stale_changes_nothing(void **state)
 	copy = tx_edit(b, OBJ_SERVICE, "s1");
 	copy->spec->replicas = 2;
 	assert_int_equal(commit(f, a), 0);
-	f->applied = 0;
+	seen.applied = 0;
 	assert_int_equal(commit(f, b), E_STALE_VERSION);
 	assert_string_equal(f->last.msg, "service db was changed meanwhile");
 	assert_int_equal(store_service(f->s, "s1")->spec->replicas, 1);
 	assert_null(store_service(f->s, "s2"));
 	assert_null(store_task(f->s, "t1"));
-	assert_int_equal(f->applied, 0);
+	assert_int_equal(seen.applied, 0);
 	const Gs__Task *const *list;
 	assert_int_equal(store_tasks_of_service(f->s, "s2", &list), 0);
 	assert_int_equal(store_tasks_of_node(f->s, "n1", &list), 0);
@@ -194,7 +160,7 @@ static void test_stale_changes_nothing(void **state)
 
 static void test_undo_of_update_and_remove(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 	const Gs__Task *const *list;
 	Gs__Task *t;
@@ -228,7 +194,7 @@ static void test_undo_of_update_and_remove(void **state)
 
 static void test_tx_merging(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 	Gs__Service *copy;
 	void *row;
@@ -279,7 +245,7 @@ static void test_tx_merging(void **state)
 
 static void test_lists_through_tx(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx;
 	const Gs__Task **list;
 	const void **all;
@@ -303,7 +269,7 @@ static void test_lists_through_tx(void **state)
 
 static void test_indexes_follow(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	const Gs__Task *const *list;
 	struct tx *tx;
 	Gs__Task *t;
@@ -328,7 +294,7 @@ static void test_indexes_follow(void **state)
 
 static void test_find(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct err e = {0};
 	struct tx *tx;
 	Gs__Task *t;
@@ -360,7 +326,7 @@ static void test_find(void **state)
 /* Another order of arrival, equal rows: equal bytes. And back. */
 static void test_snapshot(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct store *other = store_new(&f->clock);
 	struct consensus_fsm fsm = store_fsm(f->s), fsm2 = store_fsm(other);
 	const Gs__Task *const *list;
@@ -396,7 +362,7 @@ static void test_snapshot(void **state)
 
 static void test_unknown_schema(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct consensus_fsm fsm = store_fsm(f->s);
 	const uint8_t newer_kind[] = {0x0a, 0x02, 0x08, 0x07};      /* action kind 7 */
 	const uint8_t no_object[] = {0x0a, 5, 0x12, 3, 0xa0, 1, 1}; /* object of field 20 */
@@ -418,12 +384,12 @@ static void test_unknown_schema(void **state)
 
 static void test_engine_answers(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 
-	assert_true(f->leader);
+	assert_true(seen.leader);
 	tx_create(tx, service_row("s1", "db"));
-	store_commit(f->s, tx, on_done, f);
+	store_commit(f->s, tx, c_done, f);
 	assert_int_equal(store_in_flight(f->s), 1);
 	assert_true(consensus_memory_lose(f->c, true)); /* applied, but nobody heard */
 	assert_int_equal(f->last.code, E_UNAVAILABLE);
@@ -432,10 +398,10 @@ static void test_engine_answers(void **state)
 
 	tx = tx_new(f->s);
 	tx_create(tx, service_row("s2", "db2"));
-	store_commit(f->s, tx, on_done, f);
+	store_commit(f->s, tx, c_done, f);
 	consensus_memory_set_leader(f->c, false);
 	assert_int_equal(f->last.code, E_UNAVAILABLE);
-	assert_false(f->leader);
+	assert_false(seen.leader);
 	assert_null(store_service(f->s, "s2"));
 
 	tx = tx_new(f->s);
@@ -445,7 +411,7 @@ static void test_engine_answers(void **state)
 	consensus_memory_set_leader(f->c, true);
 }
 
-static void commit_tasks(struct fix *f, int first, int n)
+static void commit_tasks(struct cluster *f, int first, int n)
 {
 	for (int i = first; i < first + n; i++) {
 		struct tx *tx = tx_new(f->s);
@@ -453,14 +419,14 @@ static void commit_tasks(struct fix *f, int first, int n)
 
 		snprintf(id, sizeof(id), "x%d", i);
 		tx_create(tx, task_row(id, "s", ""));
-		store_commit(f->s, tx, on_done, f);
+		store_commit(f->s, tx, c_done, f);
 	}
 }
 
 /* FINDINGS M6: after a power cut every node has something to say at once. */
 static void test_m6_many_commits_wait(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 
 	commit_tasks(f, 0, 1000);
 	assert_int_equal(f->answers, 0);
@@ -484,7 +450,7 @@ static void on_split_done(void *arg, const struct err *e)
 /* FINDINGS M6: a commit of several entries is not cut because others came in between. */
 static void test_m6_begun_commit_goes_on(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 	int code = 1;
 
@@ -509,7 +475,7 @@ static void test_m6_begun_commit_goes_on(void **state)
 /* FINDINGS M8: a row that was only read. */
 static void test_m8_use_and_rely(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *user, *other;
 	uint64_t version;
 
@@ -561,7 +527,7 @@ static void *secret_row(const char *id, size_t bytes)
 
 static void test_split(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 	char id[24];
 
@@ -586,7 +552,7 @@ static void test_split(void **state)
 /* FINDINGS M11: a row that is too large does not take the others with it, and is named. */
 static void test_m11_oversized_row_is_left_out(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 
 	tx_create(tx, task_row("t1", "s1", ""));
@@ -613,7 +579,7 @@ static void test_m11_oversized_row_is_left_out(void **state)
 /* A row that was changed first and is removed last must go with the last part. */
 static void test_remove_order(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct tx *tx = tx_new(f->s);
 	Gs__Service *svc;
 	char id[24];
@@ -634,7 +600,7 @@ static void test_remove_order(void **state)
 	}
 	tx_remove(tx, svc);
 	tx_allow_split(tx);
-	store_commit(f->s, tx, on_done, f);
+	store_commit(f->s, tx, c_done, f);
 	consensus_memory_step(f->c);
 	assert_int_equal(store_count(f->s, OBJ_TASK), 100);
 	assert_non_null(store_service(f->s, "s1"));
@@ -660,14 +626,14 @@ static void on_watch_once(void *arg, enum obj_kind kind, const void *old_row, co
 
 static void test_watch_removes_itself(void **state)
 {
-	struct fix *f = *state;
+	struct cluster *f = *state;
 	struct self_removing r = {.s = f->s};
 
 	r.w = store_watch_add(f->s, on_watch_once, &r);
 	put(f, service_row("s1", "db"));
 	put(f, service_row("s2", "db2"));
 	assert_int_equal(r.calls, 1);
-	assert_int_equal(f->created, 2);
+	assert_int_equal(seen.created, 2);
 }
 
 static void test_envelope(void **state)
