@@ -3,7 +3,6 @@
  *
  * The happy path is: store_swap puts a row into its table and into the list of each index that it belongs to,
  * and takes the old one out of both. What can fail is: nothing (a wrong row is an assertion). */
-#include <assert.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -55,6 +54,8 @@ void *table_put(struct table *t, void *row)
 		t->n++;
 	}
 	t->rows[i] = row;
+	bug_if(i > 0 && strcmp(row_id(t->rows[i - 1]), id) >= 0);
+	bug_if(i + 1 < t->n && strcmp(id, row_id(t->rows[i + 1])) >= 0);
 	return old;
 }
 
@@ -66,6 +67,7 @@ void *table_take(struct table *t, const char *id)
 
 	if (!found)
 		return NULL;
+	bug_if(t->n == 0 || i >= t->n);
 	row = t->rows[i];
 	t->n--;
 	memmove(&t->rows[i], &t->rows[i + 1], (t->n - i) * sizeof(*t->rows));
@@ -125,6 +127,7 @@ static void index_add(struct index *x, const char *key, void *row)
 		x->n++;
 		x->lists[i] = (struct index_list){.key = xstrdup(key)};
 	}
+	bug_if(strcmp(x->lists[i].key, key) != 0);
 	table_put(&x->lists[i].rows, row);
 }
 
@@ -133,8 +136,8 @@ static void index_del(struct index *x, const char *key, const char *id)
 	bool found;
 	size_t i = list_bound(x, key, &found);
 
-	assert(found);
-	table_take(&x->lists[i].rows, id);
+	bug_if(!found);
+	bug_if(!table_take(&x->lists[i].rows, id));
 	if (x->lists[i].rows.n > 0)
 		return;
 	free(x->lists[i].key);
@@ -145,6 +148,7 @@ static void index_del(struct index *x, const char *key, const char *id)
 
 void index_change(struct store *s, enum obj_kind kind, const void *old_row, void *new_row)
 {
+	bug_if(old_row && new_row && strcmp(row_id(old_row), row_id(new_row)) != 0);
 	for (int which = 0; which < INDEX_COUNT; which++) {
 		const char *old_key = old_row ? index_key(which, kind, old_row) : NULL;
 		const char *new_key = new_row ? index_key(which, kind, new_row) : NULL;
@@ -178,7 +182,11 @@ void index_fini(struct index *x)
 void *store_swap(struct store *s, enum obj_kind kind, const char *id, void *new_row)
 {
 	struct table *t = &s->tables[kind];
-	void *old = new_row ? table_put(t, new_row) : table_take(t, id);
+	void *old;
+
+	bug_if(kind <= OBJ_NONE || kind >= OBJ_KINDS);
+	bug_if(new_row && obj_kind_of(new_row) != kind);
+	old = new_row ? table_put(t, new_row) : table_take(t, id);
 
 	index_change(s, kind, old, new_row);
 	return old;

@@ -5,7 +5,6 @@
  *
  * The happy path is: check the sum, unpack, build fresh tables, swap them in. What can fail is: a wrong sum
  * or rows that cannot be (E_CORRUPT), a newer format (E_PROTOCOL); the state is untouched then. */
-#include <assert.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -20,7 +19,7 @@ static void sha256(const uint8_t *data, size_t len, uint8_t ret_sum[SUM_LEN])
 	unsigned n = SUM_LEN;
 	int ok = EVP_Digest(data, len, ret_sum, &n, EVP_sha256(), NULL);
 
-	assert(ok == 1 && n == SUM_LEN);
+	bug_if(ok != 1 || n != SUM_LEN);
 }
 
 void snapshot_make(struct store *s, uint8_t **ret_data, size_t *ret_len)
@@ -46,7 +45,7 @@ void snapshot_make(struct store *s, uint8_t **ret_data, size_t *ret_len)
 	len = gs__store_snapshot__get_packed_size(&snap);
 	*ret_data = xmalloc(len + SUM_LEN);
 	*ret_len = gs__store_snapshot__pack(&snap, *ret_data) + SUM_LEN;
-	assert(*ret_len == len + SUM_LEN);
+	bug_if(*ret_len != len + SUM_LEN || n != total);
 	sha256(*ret_data, len, *ret_data + len);
 }
 
@@ -87,6 +86,8 @@ int snapshot_read(struct store *s, const uint8_t *data, size_t len, struct err *
 	uint8_t sum[SUM_LEN];
 	int rc;
 
+	bug_if_off_loop();
+	bug_if(s->notifying);
 	if (len < SUM_LEN)
 		return err_set(e, E_CORRUPT, "snapshot: %zu bytes are too few", len);
 	sha256(data, len - SUM_LEN, sum);

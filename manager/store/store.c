@@ -7,7 +7,6 @@
  * hears why. A command that cannot be understood halts the store: this replica no longer knows the state. */
 #include "manager/store/store.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -29,6 +28,8 @@ struct store *store_new(const struct clock *clock)
 {
 	struct store *s = xcalloc(1, sizeof(*s));
 
+	bug_if(!clock);
+	magic_set(s, STORE_MAGIC);
 	s->clock = clock;
 	s->part_actions = PART_ACTIONS;
 	return s;
@@ -38,7 +39,8 @@ void store_free(struct store *s)
 {
 	if (!s)
 		return;
-	assert(s->in_flight == 0 && "close the consensus engine first");
+	bug_if(s->in_flight > 0); /* close the consensus engine first */
+	bug_if(s->notifying);
 	for (int i = 0; i < INDEX_COUNT; i++)
 		index_fini(&s->indexes[i]);
 	for (int kind = 0; kind < OBJ_KINDS; kind++)
@@ -49,12 +51,13 @@ void store_free(struct store *s)
 		s->watches = w->next;
 		free(w);
 	}
+	magic_end(s);
 	free(s);
 }
 
 void store_set_part_actions(struct store *s, size_t n)
 {
-	assert(n > 0);
+	bug_if(n == 0);
 	s->part_actions = n;
 }
 
@@ -79,6 +82,7 @@ void store_on_applied(struct store *s, void (*fn)(void *arg), void *arg)
 
 const void *store_get(const struct store *s, enum obj_kind kind, const char *id)
 {
+	bug_if(kind <= OBJ_NONE || kind >= OBJ_KINDS);
 	return id ? table_get(&s->tables[kind], id) : NULL;
 }
 
@@ -138,6 +142,7 @@ struct store_watch *store_watch_add(struct store *s, store_watch_fn fn, void *ar
 {
 	struct store_watch *w = xcalloc(1, sizeof(*w));
 
+	bug_if(!fn);
 	w->fn = fn;
 	w->arg = arg;
 	w->next = s->watches;
@@ -165,6 +170,7 @@ void store_watch_remove(struct store *s, struct store_watch *w)
 {
 	if (!w)
 		return;
+	bug_if(!w->fn); /* once */
 	w->fn = NULL;
 	if (s->notifying == 0)
 		sweep_watches(s);
@@ -177,6 +183,7 @@ static void notify(struct store *s, const struct change *changes, size_t n)
 		for (struct store_watch *w = s->watches; w; w = w->next)
 			if (w->fn)
 				w->fn(w->arg, changes[i].kind, changes[i].old_row, changes[i].new_row);
+	bug_if(s->notifying == 0);
 	s->notifying--;
 	sweep_watches(s);
 	if (s->on_applied)
@@ -193,7 +200,7 @@ static bool has_unique_name(enum obj_kind kind, const void *row)
 }
 
 /* Two requests that were both checked before either was committed: the second one loses here. */
-static int check_name(const struct store *s, enum obj_kind kind, const void *row, struct err *e)
+static int check_unique(const struct store *s, enum obj_kind kind, const void *row, struct err *e)
 {
 	const char *name = row_name(kind, row);
 	const void *other;
@@ -221,7 +228,7 @@ static int apply_create(struct store *s, struct change *c, uint64_t index, int64
 
 	if (store_get(s, c->kind, meta->id))
 		return err_set(e, E_EXISTS, "%s %s exists already", obj_kind_name(c->kind), meta->id);
-	if (check_name(s, c->kind, c->new_row, e))
+	if (check_unique(s, c->kind, c->new_row, e))
 		return e->code;
 	meta->version = meta->spec_version = index;
 	meta->created_ms = meta->updated_ms = now_ms;
@@ -239,13 +246,14 @@ static int apply_update(struct store *s, struct change *c, uint64_t index, int64
 		return stale(c->kind, c->new_row, "removed", e);
 	if (obj_meta(current)->version != meta->version)
 		return stale(c->kind, current, "changed", e);
-	if (check_name(s, c->kind, c->new_row, e))
+	if (check_unique(s, c->kind, c->new_row, e))
 		return e->code;
 	meta->version = index;
 	meta->spec_version = meta->spec_version ? obj_meta(current)->spec_version : index;
 	meta->created_ms = obj_meta(current)->created_ms;
 	meta->updated_ms = now_ms;
 	c->old_row = store_swap(s, c->kind, NULL, c->new_row);
+	bug_if(c->old_row != current);
 	return 0;
 }
 
@@ -259,6 +267,7 @@ static int apply_remove(struct store *s, struct change *c, struct err *e)
 	if (obj_meta(current)->version != meta->version)
 		return stale(c->kind, current, "changed", e);
 	c->old_row = store_swap(s, c->kind, meta->id, NULL);
+	bug_if(c->old_row != current);
 	obj_free(c->new_row);
 	c->new_row = NULL;
 	return 0;
@@ -288,7 +297,7 @@ static void undo(struct store *s, struct change *changes, size_t n)
 		const char *id = row_id(c->new_row ? c->new_row : c->old_row);
 
 		/* The same id is in both rows. A row that the table still points to must outlive the swap. */
-		store_swap(s, c->kind, id, c->old_row);
+		bug_if(store_swap(s, c->kind, id, c->old_row) != c->new_row);
 		obj_free(c->new_row);
 		*c = (struct change){0};
 	}
@@ -358,14 +367,16 @@ static int apply_command(struct store *s, Gs__StoreCommand *cmd, uint64_t index,
 
 static int on_apply(void *arg, uint64_t index, const uint8_t *data, size_t len, struct err *e)
 {
-	struct store *s = arg;
+	struct store *s = magic_of(struct store, STORE_MAGIC, arg);
 	struct err own = {0};
 	Gs__StoreCommand *cmd;
 	int rc;
 
 	if (!e)
 		e = &own;
-	assert(!s->halted && "an engine must stop at E_CORRUPT and E_PROTOCOL");
+	bug_if_off_loop();
+	bug_if(s->halted);    /* an engine must stop at E_CORRUPT and E_PROTOCOL */
+	bug_if(s->notifying); /* from inside a watcher */
 	if (index <= s->index) {
 		s->halted = true;
 		return err_set(e, E_CORRUPT, "entry %llu comes after %llu", (unsigned long long)index,
@@ -387,12 +398,12 @@ static int on_apply(void *arg, uint64_t index, const uint8_t *data, size_t len, 
 
 static void on_snapshot(void *arg, uint8_t **ret_data, size_t *ret_len)
 {
-	snapshot_make(arg, ret_data, ret_len);
+	snapshot_make(magic_of(struct store, STORE_MAGIC, arg), ret_data, ret_len);
 }
 
 static int on_restore(void *arg, const uint8_t *data, size_t len, struct err *e)
 {
-	struct store *s = arg;
+	struct store *s = magic_of(struct store, STORE_MAGIC, arg);
 	int rc = snapshot_read(s, data, len, e);
 
 	if (rc == 0) {
@@ -405,7 +416,7 @@ static int on_restore(void *arg, const uint8_t *data, size_t len, struct err *e)
 
 static void on_leader(void *arg, bool is_leader)
 {
-	struct store *s = arg;
+	struct store *s = magic_of(struct store, STORE_MAGIC, arg);
 
 	if (s->on_leader)
 		s->on_leader(s->on_leader_arg, is_leader);

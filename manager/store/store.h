@@ -23,13 +23,17 @@
 #include "proto/value/obj.h"
 
 struct store;
+/* Empty. clock is borrowed for the store's life. */
 struct store *store_new(const struct clock *clock);
+/* After the engine is closed: nothing is in flight then. NULL is fine. */
 void store_free(struct store *s);
 /* The callbacks a consensus engine drives. Bind before the engine starts. */
 struct consensus_fsm store_fsm(struct store *s);
 /* Split commits after this many actions (default 200); tests cut at every place with 1. */
 void store_set_part_actions(struct store *s, size_t n);
+/* What commits go to. Borrowed. */
 void store_set_consensus(struct store *s, struct consensus *c);
+/* fn(arg, is_leader) as the engine says it, never from inside a call of ours. */
 void store_on_leader(struct store *s, void (*fn)(void *arg, bool is_leader), void *arg);
 
 /* ---- read ---- */
@@ -44,9 +48,12 @@ const Gs__Cluster *store_cluster(const struct store *s); /* NULL before init */
 size_t store_count(const struct store *s, enum obj_kind kind);
 /* Iterate in id order: for (i = 0; (row = store_at(s, kind, i)); i++). Not across a commit. */
 const void *store_at(const struct store *s, enum obj_kind kind, size_t i);
-/* Secondary indexes kept by the store; each list is in id order and borrowed until the next commit. */
+/* Secondary indexes kept by the store; each list is in id order and borrowed until the next commit. Returns
+ * how many; 0 for an unknown id. The same for all three. */
 size_t store_tasks_of_service(const struct store *s, const char *service_id, const Gs__Task *const **ret);
+/* Those that a node has or had. */
 size_t store_tasks_of_node(const struct store *s, const char *node_id, const Gs__Task *const **ret);
+/* See above. */
 size_t store_slots_of_service(const struct store *s, const char *service_id, const Gs__Slot *const **ret);
 /* A full id, a unique prefix of at least 4, or a name (nodes: hostname; networks, services, secrets: name). */
 const void *store_find(const struct store *s, enum obj_kind kind, const char *ref, struct err *e);
@@ -54,6 +61,7 @@ uint64_t store_index(const struct store *s); /* last applied raft index */
 
 /* ---- write ---- */
 struct tx;
+/* Empty, over the state as it is; to be committed or freed before the next one is applied. */
 struct tx *tx_new(struct store *s);
 void tx_free(struct tx *tx); /* one that was not committed */
 size_t tx_len(const struct tx *tx);
@@ -62,6 +70,7 @@ void tx_create(struct tx *tx, void *take_row);
 /* The row (an obj_dup of the current one, changed) is taken; compare-and-set on its meta.version. Two updates
  * of one row in one tx merge into the last. spec_changed also moves meta.spec_version. */
 void tx_update(struct tx *tx, void *take_row);
+/* The same, and meta.spec_version moves. */
 void tx_update_spec(struct tx *tx, void *take_row);
 /* Compare-and-set as well. A row created in this tx is just forgotten; an update after a remove is dropped. */
 void tx_remove(struct tx *tx, const void *row);
@@ -70,6 +79,7 @@ void tx_remove(struct tx *tx, const void *row);
  * that rely on one row the second is E_STALE_VERSION and looks again. Either moves the row's version: a
  * removal or change that was made from the row as it is now is refused in turn. Not with tx_allow_split. */
 void tx_use(struct tx *tx, const void *row);
+/* See tx_use. */
 void tx_rely(struct tx *tx, const void *row);
 /* The row as this tx will leave it (its pending create/update), else the committed one; NULL if removed. */
 const void *tx_get(const struct tx *tx, enum obj_kind kind, const char *id);
@@ -79,7 +89,9 @@ void *tx_edit(struct tx *tx, enum obj_kind kind, const char *id);
 /* The rows of a table, or those of one service, as this tx will leave them, in id order. Each row is as
  * tx_get would return it: valid until the next change of that row in the tx. free(*ret) the list. */
 size_t tx_list(const struct tx *tx, enum obj_kind kind, const void ***ret);
+/* The tasks of one service; see tx_list. */
 size_t tx_tasks_of_service(const struct tx *tx, const char *service_id, const Gs__Task ***ret);
+/* The slots of one service; see tx_list. */
 size_t tx_slots_of_service(const struct tx *tx, const char *service_id, const Gs__Slot ***ret);
 /* Let the commit become several log entries, in the order of the actions, when it is larger than 1.5 MB or
  * 200 actions: for reconcilers, which survive a crash between any two entries. A row that fits into no entry
@@ -96,13 +108,16 @@ uint64_t tx_touched(const struct tx *tx);
  * removed meanwhile), E_EXISTS (id or unique name taken), E_NOT_LEADER, E_LIMIT, or E_UNAVAILABLE (outcome
  * unknown). */
 void store_commit(struct store *s, struct tx *tx, void (*done)(void *arg, const struct err *e), void *arg);
+/* Commits that are not answered yet. */
 size_t store_in_flight(const struct store *s);
 
 /* ---- watch ---- */
 /* Called inside apply, after the whole command is in. old or new is NULL for create/remove; both borrowed. */
 typedef void (*store_watch_fn)(void *arg, enum obj_kind kind, const void *old_row, const void *new_row);
 struct store_watch;
+/* fn(arg, ...) for every change from now on. The handle is for store_watch_remove; the store frees it. */
 struct store_watch *store_watch_add(struct store *s, store_watch_fn fn, void *arg);
+/* Not called again, also not by the notification that is under way. NULL is fine. */
 void store_watch_remove(struct store *s, struct store_watch *w);
 /* Called once after each applied command and after a restore: the place to mark reconcilers dirty. */
 void store_on_applied(struct store *s, void (*fn)(void *arg), void *arg);
