@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "manager/model/rows.h"
 
 Gs__Task *galera_edit_task(struct galera *g, struct galera_member *m)
 {
@@ -55,11 +56,6 @@ void galera_wake_at(struct galera *g, int64_t wall_ms)
 	int64_t wait = wall_ms - g->wall_ms;
 
 	reconcile_wake(g->env, clock_mono_ms(g->env->clock) + (wait < 1 ? 1 : wait));
-}
-
-static bool node_is_ready(const Gs__Node *node)
-{
-	return node && node->status && node->status->state == NODE_READY;
 }
 
 /* After an election of managers every node still counts as ready; only a session shows that it is there. */

@@ -14,6 +14,7 @@ void ip_add(uint8_t *ip, size_t len, uint32_t n)
 {
 	uint32_t low;
 
+	bug_if(len < 4);
 	memcpy(&low, ip + len - 4, 4);
 	low = htonl(ntohl(low) + n);
 	memcpy(ip + len - 4, &low, 4);

@@ -4,6 +4,7 @@
  * The happy path is: the task is on that node, the attempt is the current one or a newer one, the state moves
  * forward; the status is replaced. What can fail is a report that is late, foreign or impossible: it is
  * refused and changes nothing. */
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/model/rows.h"
 
@@ -135,6 +136,7 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 		now->since_ms = t->status && t->status->state == now->state && t->status->since_ms
 					? t->status->since_ms
 					: clock_wall_ms(env->clock);
+	bug_if(!worker_may_say(now->state)); /* check */
 	if (!obj_equal(now, t->status)) {
 		edit = tx_edit(tx, OBJ_TASK, report->task_id);
 		obj_set(&edit->status, now);

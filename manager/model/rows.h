@@ -54,10 +54,12 @@ bool task_is_gone(const struct tx *tx, const Gs__Task *t);
 int tasks_by_service_then_slot(const void *a, const void *b);
 /* Every constraint holds for the node. An unreadable one holds for none. */
 bool constraints_match(const Gs__ServiceSpec *spec, const Gs__Node *n);
+/* Something to tell people about an object: one Event row, the oldest of many go. */
 void event_add(struct tx *tx, struct reconcile_env *env, const char *kind, const char *object_id,
 	       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Which virtual address or port the service has not got, "" when it has all; free it. */
 char *service_lack(const struct tx *tx, const Gs__Service *svc);
 /* Why the task is not placed; the row is edited only if it says something else now. */
 void task_set_pending(struct tx *tx, const Gs__Task *t, const char *reason);
+/* Borrowed from the slot; NULL: it has none on that network. */
 const Gs__SlotAddress *slot_address(const Gs__Slot *slot, const char *network_id);

@@ -100,7 +100,9 @@ void engine_fatal(struct engine *en, const struct err *e);
 /* See consensus.h: propose, barrier, has_room. */
 int engine_propose(struct consensus *c, const uint8_t *data, size_t len,
 		   void (*done)(void *, const struct err *), void *arg);
+/* See consensus.h. */
 int engine_barrier(struct consensus *c, void (*done)(void *, const struct err *), void *arg);
+/* See consensus.h. */
 bool engine_has_room(struct consensus *c);
 /* Some may get their turn now, or hear that there will be none. Never answers from inside. */
 void engine_pump_soon(struct engine *en);

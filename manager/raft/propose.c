@@ -72,7 +72,7 @@ static void op_unlink(struct op *op)
 	*p = op->next;
 	op->next = NULL;
 	op->engine->n_ops--;
-	bug_if((op->engine->ops == NULL) != (op->engine->n_ops == 0));
+	bug_if(!op->engine->ops != !op->engine->n_ops);
 }
 
 static void op_free(struct op *op)
@@ -212,7 +212,7 @@ static struct op *take_waiting(struct engine *en)
 	en->n_waiting--;
 	en->waiting_bytes -= op->len;
 	op->next = NULL;
-	bug_if((en->first_waiting == NULL) != (en->n_waiting == 0));
+	bug_if(!en->first_waiting != !en->n_waiting);
 	return op;
 }
 

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
 
@@ -247,6 +248,8 @@ static struct cursor *cursor_of(struct cursors *cs, const char *network_id)
 uint32_t subnet_last_host(const Gs__Addr *subnet)
 {
 	uint32_t bits = (uint32_t)subnet->ip.len * 8 - subnet->prefix;
+
+	bug_if(subnet->prefix > subnet->ip.len * 8);
 	uint32_t size = bits >= 20 ? HOSTS_MAX : 1u << bits;
 
 	return size < 4 ? 0 : size - 2;
@@ -317,6 +320,7 @@ static bool give_address(struct alloc *a, const Gs__Network *net, struct cursor 
 	addr_mac(&addr->ip, mac);
 	obj_bytes_set(&sa->mac, mac, sizeof(mac));
 	slot = tx_edit(a->tx, OBJ_SLOT, slot_id);
+	bug_if(!slot || slot_address(slot, net->meta->id));
 	obj_add(&slot->n_addresses, &slot->addresses, sa);
 	return true;
 }
@@ -360,6 +364,7 @@ static void make_pending(struct alloc *a, const Gs__Task *t)
 	for (size_t i = 0; i < edit->spec->n_networks; i++) {
 		const Gs__SlotAddress *sa = slot_address(slot, edit->spec->networks[i]->network_id);
 
+		bug_if(!sa); /* allocate_slot saw to it */
 		obj_add(&edit->n_addresses, &edit->addresses, obj_dup(sa));
 	}
 	edit->status->state = TASK_PENDING;
@@ -480,6 +485,7 @@ void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
 	struct alloc a = {.s = s, .tx = tx, .env = env, .wall_ms = clock_wall_ms(env->clock)};
 
+	bug_if_off_loop();
 	allocate_reservations(&a);
 	allocate_networks(&a);
 	allocate_nodes(&a);

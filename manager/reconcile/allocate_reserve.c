@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
 
@@ -20,6 +21,7 @@ static char *reservation_id(Gs__ReservationKind kind, const char *scope, const c
 {
 	static const char *const names[] = {"address", "vni", "port", "node-index", "subnet", "vip"};
 
+	bug_if((unsigned)kind >= array_size(names) || !*value);
 	return xasprintf("%s/%s/%s", names[kind], scope, value);
 }
 
@@ -48,6 +50,7 @@ void reservation_take(struct alloc *a, Gs__ReservationKind kind, const char *sco
 
 	if (is_new)
 		r = obj_new_row(OBJ_RESERVATION, id);
+	bug_if(!*owner || n == 0);
 	r->kind = kind;
 	r->free_after_ms = 0;
 	str_replace(&r->scope, scope);
@@ -158,6 +161,7 @@ static bool reserve_used(struct alloc *a, Gs__ReservationKind kind, const char *
 	if (r && *r->owner && is_used(a->tx, r))
 		return false;
 	reservation_take(a, kind, scope, value, bytes, n, user);
+	bug_if(reservation_is_free(a, kind, scope, value));
 	return true;
 }
 
@@ -243,6 +247,7 @@ static void repair_vips(struct alloc *a, const Gs__Service *svc)
 		if (reserve_address(a, svc->vips[i]->network_id, svc->vips[i]->addr, svc->meta->id))
 			continue;
 		svc = edit = tx_edit(a->tx, OBJ_SERVICE, svc->meta->id);
+		bug_if(i >= edit->n_vips);
 		obj_free(edit->vips[i]);
 		edit->n_vips--;
 		memmove(&edit->vips[i], &edit->vips[i + 1], (edit->n_vips - i) * sizeof(edit->vips[0]));

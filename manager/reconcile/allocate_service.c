@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
 
@@ -77,6 +78,7 @@ static bool take_port(struct alloc *a, const char *protocol, uint32_t port, cons
 	uint16_t wire = htons((uint16_t)port);
 	char text[16];
 
+	bug_if(port == 0 || port > 65535);
 	snprintf(text, sizeof(text), "%u", port);
 	if (!reservation_is_free(a, RESERVED_PORT, protocol, text))
 		return false;
@@ -112,6 +114,7 @@ static void give_ports(struct alloc *a, const Gs__Service *svc)
 			return;
 		edit = tx_edit(a->tx, OBJ_SERVICE, svc->meta->id);
 		got = obj_dup(edit->spec->ports[edit->n_ports]);
+		bug_if(edit->n_ports >= edit->spec->n_ports);
 		got->published = number;
 		obj_add(&edit->n_ports, &edit->ports, got);
 		svc = edit;

@@ -21,6 +21,7 @@
 
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 #define BACKOFF_MAX_MS 30000
@@ -31,7 +32,7 @@
 #define LOST_STARTS_MAX 2
 #define LOST_START_REST_MS (10 * 60 * 1000)
 
-/* ---- views ---- */
+/* ---- rosters ---- */
 
 static int by_slot_then_age(const void *a, const void *b)
 {
@@ -47,11 +48,11 @@ static int by_slot_then_age(const void *a, const void *b)
 	return strcmp(x->meta->id, y->meta->id);
 }
 
-void view_load(struct pass *p, struct view *v, const Gs__Service *svc)
+void roster_load(struct pass *p, struct roster *v, const Gs__Service *svc)
 {
 	size_t k = 0;
 
-	*v = (struct view){.svc = svc};
+	*v = (struct roster){.svc = svc};
 	v->n = tx_slots_of_service(p->tx, svc->meta->id, &v->slots);
 	v->n_tasks = tx_tasks_of_service(p->tx, svc->meta->id, &v->tasks);
 	v->units = xcalloc(v->n, sizeof(*v->units));
@@ -69,12 +70,12 @@ void view_load(struct pass *p, struct view *v, const Gs__Service *svc)
 	}
 }
 
-void view_fini(struct view *v)
+void roster_fini(struct roster *v)
 {
 	free(v->units);
 	free(v->slots);
 	free(v->tasks);
-	*v = (struct view){0};
+	*v = (struct roster){0};
 }
 
 /* ---- one slot ---- */
@@ -111,6 +112,7 @@ static void orphan(struct pass *p, const Gs__Task *t)
 {
 	Gs__Task *edit = tx_edit(p->tx, OBJ_TASK, t->meta->id);
 
+	bug_if(!edit || !*edit->node_id);
 	edit->desired = TASK_SHUTDOWN;
 	if (task_is_final(edit))
 		return;
@@ -129,6 +131,7 @@ static void count_lost_start(struct pass *p, const Gs__Task *t)
 	if (task_state(t) < TASK_ASSIGNED || task_state(t) >= TASK_RUNNING || t->status->attempt > 1)
 		return;
 	slot = tx_edit(p->tx, OBJ_SLOT, t->slot_id);
+	bug_if(!slot);
 	slot->lost_starts++;
 }
 
@@ -170,6 +173,7 @@ static int64_t backoff_ms(const struct unit *u)
 	bool rejected = task_state(u->current) == TASK_REJECTED;
 	int64_t delay = rejected ? BACKOFF_REJECTED_MS : BACKOFF_MS;
 
+	bug_if(!task_is_final(u->current));
 	for (size_t i = 0; i < u->n && delay < BACKOFF_MAX_MS; i++) {
 		const Gs__Task *t = u->tasks[i];
 		Gs__TaskState state = task_state(t);
@@ -352,12 +356,13 @@ static void drop_grace(struct pass *p, const struct unit *u)
 	}
 }
 
-static void service_remove(struct pass *p, const struct view *v)
+static void service_remove(struct pass *p, const struct roster *v)
 {
 	for (size_t i = 0; v->svc->at_once && i < v->n; i++)
 		drop_grace(p, &v->units[i]);
 	for (size_t i = 0; i < v->n; i++)
 		unit_remove(p, v->svc, &v->units[i]);
+	bug_if(!v->svc->meta->deleting);
 	if (v->n > 0 || v->n_tasks > 0)
 		return; /* the next round sees what is left */
 	remove_owned_secrets(p, v->svc);
@@ -374,19 +379,19 @@ static void service_remove(struct pass *p, const struct view *v)
 
 static void service_step(struct pass *p, const Gs__Service *svc)
 {
-	struct view v;
+	struct roster v;
 	uint64_t before = tx_touched(p->tx);
 
-	view_load(p, &v, svc);
+	roster_load(p, &v, svc);
 	if (svc->meta->deleting) {
 		service_remove(p, &v);
-		view_fini(&v);
+		roster_fini(&v);
 		return;
 	}
 	scale_step(p, &v);
 	if (tx_touched(p->tx) != before) {
-		view_fini(&v);
-		view_load(p, &v, svc);
+		roster_fini(&v);
+		roster_load(p, &v, svc);
 	}
 	for (size_t i = 0; i < v.n; i++) {
 		if (v.units[i].slot->removing)
@@ -394,12 +399,12 @@ static void service_step(struct pass *p, const Gs__Service *svc)
 		else
 			unit_step(p, svc, &v.units[i]);
 	}
-	view_fini(&v);
-	view_load(p, &v, svc);
+	roster_fini(&v);
+	roster_load(p, &v, svc);
 	update_step(p, &v);
 	for (size_t i = 0; i < v.n; i++)
 		trim_history(p, &v.units[i]);
-	view_fini(&v);
+	roster_fini(&v);
 }
 
 /* Tasks whose service or slot is not there: only a bug or a removal that was cut short leaves them. */

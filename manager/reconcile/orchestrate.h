@@ -7,6 +7,7 @@
 #pragma once
 #include "manager/model/rows.h"
 
+/* One run over all services. */
 struct pass {
 	struct store *s;
 	struct tx *tx;
@@ -20,7 +21,8 @@ struct unit {
 	size_t n;
 	const Gs__Task *current; /* the one that should run, or NULL */
 };
-struct view {
+/* A service's slots and tasks, borrowed from the tx as they were when it was loaded. */
+struct roster {
 	const Gs__Service *svc;
 	struct unit *units; /* in slot id order */
 	size_t n;
@@ -28,19 +30,25 @@ struct view {
 	const Gs__Task **tasks; /* grouped by slot */
 	size_t n_tasks;
 };
-void view_load(struct pass *p, struct view *v, const Gs__Service *svc);
-void view_fini(struct view *v);
+/* Fills *v; roster_fini frees its lists. */
+void roster_load(struct pass *p, struct roster *v, const Gs__Service *svc);
+void roster_fini(struct roster *v);
 
+/* A slot without tasks, in the tx; borrowed. number 0 with a node_key: of a global service. */
 Gs__Slot *slot_create(struct pass *p, const Gs__Service *svc, uint32_t number, const char *node_key);
 /* A Volume row for every mount of type volume that the slot has none for. */
 void slot_ensure_volumes(struct pass *p, const Gs__Service *svc, const Gs__Slot *slot);
 /* Forget a slot whose tasks are gone: its task and volume rows go, data on disk stays (VolumeInstance
  * RETIRED). */
 void slot_drop(struct pass *p, const struct unit *u);
+/* The data of the slot's volumes, on this node (NULL: on all), is not used any more; it stays on the disk. */
 void slot_retire_volumes(struct pass *p, const Gs__Slot *slot, const char *node_id);
+/* A NEW task for the slot, with a copy of all that it is made from. */
 void task_create(struct pass *p, const Gs__Service *svc, const Gs__Slot *slot);
 /* Told to stop, or forgotten at once when no node has it. */
 void task_stop(struct pass *p, const Gs__Task *t, Gs__TaskState desired);
 
-void update_step(struct pass *p, const struct view *v);
-void scale_step(struct pass *p, const struct view *v);
+/* Tell the next outdated task to stop, if the others are well. */
+void update_step(struct pass *p, const struct roster *v);
+/* As many slots as the service wants: new ones made, too many marked as removing. */
+void scale_step(struct pass *p, const struct roster *v);

@@ -5,6 +5,7 @@
  * it was made from. What can fail is nothing: these only add rows to the tx. */
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/reconcile/orchestrate.h"
 
@@ -18,6 +19,7 @@ Gs__Slot *slot_create(struct pass *p, const Gs__Service *svc, uint32_t number, c
 	char id[ID_LEN + 1];
 	Gs__Slot *slot;
 
+	bug_if(!number != !!*node_key); /* a number or a node */
 	new_id(p, id);
 	slot = obj_new_row(OBJ_SLOT, id);
 	str_replace(&slot->service_id, svc->meta->id);
@@ -96,6 +98,7 @@ void slot_retire_volumes(struct pass *p, const Gs__Slot *slot, const char *node_
 
 void slot_drop(struct pass *p, const struct unit *u)
 {
+	bug_if(!u->slot->removing && !tx_get(p->tx, OBJ_SERVICE, u->slot->service_id));
 	slot_retire_volumes(p, u->slot, NULL);
 	for (size_t i = 0; i < u->slot->n_volumes; i++) {
 		const Gs__Volume *vol = tx_get(p->tx, OBJ_VOLUME, u->slot->volumes[i]->volume_id);
@@ -139,6 +142,7 @@ void task_create(struct pass *p, const Gs__Service *svc, const Gs__Slot *slot)
 	cleanup_free char *name = NULL;
 	Gs__Task *t;
 
+	bug_if(!slot || slot->removing);
 	new_id(p, id);
 	t = obj_new_row(OBJ_TASK, id);
 	snprintf(number, sizeof(number), "%u", slot->number);

@@ -49,7 +49,7 @@ static bool goes_before(const struct unit *a, const struct unit *b, const char *
 	return strcmp(a->slot->meta->id, b->slot->meta->id) < 0;
 }
 
-void update_step(struct pass *p, const struct view *v)
+void update_step(struct pass *p, const struct roster *v)
 {
 	const Gs__GaleraCluster *g = tx_get(p->tx, OBJ_GALERA, v->svc->galera_cluster_id);
 	const struct unit *next = NULL;
@@ -77,7 +77,7 @@ void update_step(struct pass *p, const struct view *v)
 
 /* ---- scale ---- */
 
-static bool number_taken(const struct view *v, uint32_t number)
+static bool number_taken(const struct roster *v, uint32_t number)
 {
 	for (size_t i = 0; i < v->n; i++)
 		if (v->units[i].slot->number == number)
@@ -92,7 +92,7 @@ static void set_removing(struct pass *p, const Gs__Slot *slot, bool removing)
 
 /* Nothing was stopped yet, or all has stopped and the volume is still kept (the last member of a cluster that
  * was scaled to 0, or one that no Primary view has let go): they changed their mind. */
-static bool may_stay(const struct view *v, const struct unit *u)
+static bool may_stay(const struct roster *v, const struct unit *u)
 {
 	if (!u->slot->removing || !service_is_galera(v->svc))
 		return false;
@@ -103,7 +103,7 @@ static bool may_stay(const struct view *v, const struct unit *u)
 }
 
 /* A number that is still being removed is waited for, so that numbers stay 1..n. */
-static void scale_up(struct pass *p, const struct view *v, size_t missing)
+static void scale_up(struct pass *p, const struct roster *v, size_t missing)
 {
 	for (size_t i = 0; i < v->n && missing > 0; i++) {
 		if (!may_stay(v, &v->units[i]))
@@ -153,7 +153,7 @@ static int by_removal(const void *a, const void *b)
 	return x->u->slot->number > y->u->slot->number ? -1 : 1;
 }
 
-static void scale_down(struct pass *p, const struct view *v, size_t excess)
+static void scale_down(struct pass *p, const struct roster *v, size_t excess)
 {
 	cleanup_free struct candidate *list = xcalloc(v->n, sizeof(*list));
 	size_t n = 0;
@@ -178,7 +178,7 @@ static void scale_down(struct pass *p, const struct view *v, size_t excess)
 }
 
 /* One member at a time, the highest; the next when its slot is gone. */
-static void scale_down_galera(struct pass *p, const struct view *v)
+static void scale_down_galera(struct pass *p, const struct roster *v)
 {
 	const Gs__Slot *last = NULL;
 
@@ -194,7 +194,7 @@ static void scale_down_galera(struct pass *p, const struct view *v)
 		set_removing(p, last, true);
 }
 
-static void scale_global(struct pass *p, const struct view *v)
+static void scale_global(struct pass *p, const struct roster *v)
 {
 	cleanup_free const void **nodes = NULL;
 	size_t n = tx_list(p->tx, OBJ_NODE, &nodes);
@@ -224,7 +224,7 @@ static void scale_global(struct pass *p, const struct view *v)
 	}
 }
 
-void scale_step(struct pass *p, const struct view *v)
+void scale_step(struct pass *p, const struct roster *v)
 {
 	size_t alive = 0, wanted = v->svc->spec->replicas;
 

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/model/rows.h"
 
@@ -80,6 +81,7 @@ void event_add(struct tx *tx, struct reconcile_env *env, const char *kind, const
 	va_list ap;
 	cleanup_free char *text = NULL;
 
+	bug_if(!*kind || !*object_id);
 	env->new_id(env->arg, id);
 	ev = obj_new_row(OBJ_EVENT, id);
 	va_start(ap, fmt);
@@ -189,6 +191,7 @@ static void service_errors(struct tx *tx)
 
 void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
+	bug_if_off_loop();
 	env->wake_ms = INT64_MAX;
 	if (!store_cluster(s))
 		return;

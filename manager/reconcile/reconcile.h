@@ -47,14 +47,20 @@ static inline void reconcile_wake(struct reconcile_env *env, int64_t at_ms)
 		env->wake_ms = at_ms;
 }
 
+/* Each adds to tx what is next to do about rows of its kind, from the state as tx leaves it, and lowers
+ * env->wake_ms to when time alone makes more of it. Safe to run again at any time. */
 void orchestrate_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+/* See orchestrate_pass. */
 void allocate_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+/* See orchestrate_pass. */
 void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+/* See orchestrate_pass. */
 void galera_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 /* How often a node should be heard of (ClusterSpec, or its default). */
 int64_t nodes_heartbeat_ms(const struct store *s);
 /* Node Ready/Down from sessions. */
 void nodes_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+/* All of them in turn, until they add nothing more; the tx may be split. Nothing before init. */
 void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env);
 
 /* A worker's report about one task, checked against the store (right node, attempt not older, state only

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/model/rows.h"
 
@@ -159,8 +160,10 @@ static void place(struct board *b, struct seat *seat, const Gs__Task *t)
 	Gs__Slot *slot = tx_edit(b->tx, OBJ_SLOT, t->slot_id);
 	const char *node_id = seat->node->meta->id;
 
+	bug_if(!task || !slot || *task->node_id || task_state(task) != TASK_PENDING);
 	if (!slot->holder)
 		slot->holder = obj_new(&gs__slot_holder__descriptor);
+	bug_if(slot->holder->generation == UINT64_MAX);
 	slot->holder->generation++;
 	slot->holder->attempt = 0;
 	str_replace(&slot->holder->task_id, task->meta->id);

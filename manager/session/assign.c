@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/model/rows.h"
 
@@ -84,6 +85,7 @@ static void item_set(Gs__AssignmentItem *item, const void *row)
 		item->secret = borrowed;
 		break;
 	default:
+		bug_if(obj_kind_of(row) != OBJ_NODE);
 		item->item_case = ITEM_NODE;
 		item->node = borrowed;
 		break;
@@ -108,6 +110,7 @@ static bool want(struct diff *d, const char *prefix, const char *id, const void 
 		it->key = xstrdup(key);
 		HASH_ADD_KEYPTR(hh, d->set->by_key, it->key, strlen(it->key), it);
 	}
+	bug_if(it->round > d->set->round);
 	it->round = d->set->round;
 	if (is_new || it->version != obj_meta(row)->version) {
 		it->version = obj_meta(row)->version;

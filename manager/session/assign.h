@@ -10,9 +10,11 @@
 
 struct assign_set; /* what a worker has been sent: key -> version */
 struct assign_set *assign_set_new(void);
+/* NULL is fine. */
 void assign_set_free(struct assign_set *set);
 /* Append to *ret the items that changed since the set (removed ones with removed = true) and update the set.
  * Items hold rows borrowed from the store; free the list with assign_items_free. */
 size_t assign_diff(const struct store *s, const char *node_id, struct assign_set *set,
 		   Gs__AssignmentItem ***ret);
+/* What assign_diff gave; the rows in the items are the store's. */
 void assign_items_free(Gs__AssignmentItem **items, size_t n);
