@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "manager/model/check_task.h"
@@ -268,6 +269,7 @@ static int check_port(const struct store *s, const Gs__ServiceSpec *spec, size_t
 	const Gs__Port *p = spec->ports[i];
 	const Gs__Service *other = p->published ? port_owner(s, spec, p) : NULL;
 
+	bug_if(i >= spec->n_ports);
 	if (p->target == 0 || p->target > 65535 || p->published > 65535)
 		return err_set(e, E_INVALID, "port %u:%u is out of range", p->published, p->target);
 	if (strcmp(p->protocol, "tcp") && strcmp(p->protocol, "udp"))
@@ -440,6 +442,7 @@ int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint3
 		else if (strlen(why) + strlen(one) + 4 < sizeof(why))
 			snprintf(why + strlen(why), sizeof(why) - strlen(why), "%s%s", *why ? ", " : "", one);
 	}
+	bug_if(ready > store_count(s, OBJ_NODE));
 	if (replicas <= ready)
 		return 0;
 	return err_set(e, E_LIMIT, "%u replica%s need%s %u node%s, %u %s ready%s%s%s", replicas,

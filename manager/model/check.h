@@ -4,13 +4,18 @@
 #pragma once
 #include "manager/store/store.h"
 
-int check_name(const char *what, const char *name,
-	       struct err *e); /* [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63 */
+/* [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63; what: for the message. All checks answer 0, or E_INVALID, E_LIMIT,
+ * E_EXISTS, E_IN_USE with one line for people. */
+int check_name(const char *what, const char *name, struct err *e);
+/* A host's name as RFC 1123 and Linux have it. */
 int check_hostname(const char *name, struct err *e);
+/* What init was given; 0 in a field means its default. */
 int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e);
+/* Fill in what init was not given. */
 void cluster_spec_defaults(Gs__ClusterSpec *spec);
 /* KEY==VALUE or KEY!=VALUE with a key and a value that a node can have. */
 int check_constraint(const char *text, struct err *e);
+/* Number and lengths; what: for the message. */
 int check_labels(Gs__Label *const *labels, size_t n, const char *what, struct err *e);
 /* Bounds, names, networks that exist (references by name are replaced by ids in *spec), topology's own
  * demands except the number of nodes. A spec without a name is judged as well: one is invented for it. */
@@ -21,6 +26,7 @@ int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint3
 		       struct err *e);
 /* Name, driver, subnet against the other networks and the nodes' own addresses. */
 int check_network(const struct store *s, const Gs__NetworkSpec *spec, struct err *e);
+/* What people call the node, borrowed from it. */
 const char *node_display(const Gs__Node *n);
 /* The value of KEY in "KEY=VALUE" lines, or NULL. */
 const char *env_find(char *const *env, size_t n, const char *key);

@@ -5,6 +5,7 @@
  * Control refuses those at create, and here one matches no node. */
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/model/rows.h"
 
@@ -79,6 +80,7 @@ static bool constraint_matches(const char *text, const Gs__Node *n)
 
 	if (!op)
 		return false;
+	bug_if(op < text);
 	key = trimmed(text, (size_t)(op - text));
 	want = trimmed(op + 2, strlen(op + 2));
 	if (strcmp(key, "node.ip") == 0) {

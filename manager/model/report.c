@@ -154,6 +154,8 @@ void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeInstance 
 	if (!old || old->state == VOL_RETIRED || v->generation < old->generation || v->state > VOL_STALE ||
 	    gs__volume_instance__get_packed_size(v) > STATUS_MAX)
 		return;
+	bug_if(strcmp(old->volume_id, v->volume_id) != 0 ||
+	       strcmp(old->node_id, node_id) != 0); /* the id has both */
 	row = obj_dup(old);
 	row->generation = v->generation;
 	row->state = v->state;

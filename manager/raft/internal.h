@@ -109,8 +109,6 @@ void engine_pump_soon(struct engine *en);
 /* raft_fsm.apply of a committed entry; libraft keeps buf. RAFT_CORRUPT: the entry cannot be carried out, and
  * engine_fatal has been called. */
 int engine_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result);
-/* What a raft code means to a proposer. */
-void engine_refused(const struct engine *en, int rc, struct err *e);
 
 /* ---- dir.c: errors are errnos of the file, unless said otherwise ---- */
 

@@ -20,7 +20,8 @@
 #include "base/mem.h"
 #include "manager/raft/internal.h"
 
-void engine_refused(const struct engine *en, int rc, struct err *e)
+/* What a raft code means to a proposer. */
+static void refusal(const struct engine *en, int rc, struct err *e)
 {
 	switch (rc) {
 	case RAFT_NOTLEADER:
@@ -100,7 +101,7 @@ static void op_finish(struct op *op, int status)
 	bug_if_off_loop();
 	op_unlink(op);
 	if (status)
-		engine_refused(en, status, &op->err);
+		refusal(en, status, &op->err);
 	if (engine_is_closing(en))
 		op_answer(op);
 	else
@@ -127,7 +128,7 @@ static int give_up(struct op *op, int rc, void *base)
 	struct err e = {0};
 
 	op_unlink(op);
-	engine_refused(en, rc, &e);
+	refusal(en, rc, &e);
 	if (rc == RAFT_NOTLEADER || rc == RAFT_NOSPACE || rc == RAFT_CANTCHANGE) {
 		raft_free(base);
 		return e.code;
@@ -175,7 +176,7 @@ static int submit_barrier(struct op *op)
 	if (rc == 0)
 		return 0;
 	op_unlink(op);
-	engine_refused(op->engine, rc, &e);
+	refusal(op->engine, rc, &e);
 	return e.code;
 }
 

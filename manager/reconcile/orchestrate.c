@@ -48,7 +48,8 @@ static int by_slot_then_age(const void *a, const void *b)
 	return strcmp(x->meta->id, y->meta->id);
 }
 
-void roster_load(struct pass *p, struct roster *v, const Gs__Service *svc)
+/* Fills *v; roster_fini frees its lists. */
+static void roster_load(struct pass *p, struct roster *v, const Gs__Service *svc)
 {
 	size_t k = 0;
 
@@ -70,7 +71,7 @@ void roster_load(struct pass *p, struct roster *v, const Gs__Service *svc)
 	}
 }
 
-void roster_fini(struct roster *v)
+static void roster_fini(struct roster *v)
 {
 	free(v->units);
 	free(v->slots);

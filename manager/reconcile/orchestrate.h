@@ -30,9 +30,6 @@ struct roster {
 	const Gs__Task **tasks; /* grouped by slot */
 	size_t n_tasks;
 };
-/* Fills *v; roster_fini frees its lists. */
-void roster_load(struct pass *p, struct roster *v, const Gs__Service *svc);
-void roster_fini(struct roster *v);
 
 /* A slot without tasks, in the tx; borrowed. number 0 with a node_key: of a global service. */
 Gs__Slot *slot_create(struct pass *p, const Gs__Service *svc, uint32_t number, const char *node_key);

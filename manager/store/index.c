@@ -36,7 +36,8 @@ void *table_get(const struct table *t, const char *id)
 	return found ? t->rows[i] : NULL;
 }
 
-void *table_put(struct table *t, void *row)
+/* Takes the row; returns the one it replaces, the caller's, or NULL. */
+static void *table_put(struct table *t, void *row)
 {
 	const char *id = row_id(row);
 	bool found;
@@ -59,7 +60,8 @@ void *table_put(struct table *t, void *row)
 	return old;
 }
 
-void *table_take(struct table *t, const char *id)
+/* Removes the row, which becomes the caller's; NULL: there was none. */
+static void *table_take(struct table *t, const char *id)
 {
 	bool found;
 	size_t i = lower_bound(t, id, &found);
@@ -146,7 +148,8 @@ static void index_del(struct index *x, const char *key, const char *id)
 	memmove(&x->lists[i], &x->lists[i + 1], (x->n - i) * sizeof(*x->lists));
 }
 
-void index_change(struct store *s, enum obj_kind kind, const void *old_row, void *new_row)
+/* Row old_row (NULL: none) gives way to new_row (NULL: none) of the same id, in every index. */
+static void index_change(struct store *s, enum obj_kind kind, const void *old_row, void *new_row)
 {
 	bug_if(old_row && new_row && strcmp(row_id(old_row), row_id(new_row)) != 0);
 	for (int which = 0; which < INDEX_COUNT; which++) {

@@ -19,10 +19,6 @@ static inline const char *row_id(const void *row)
 }
 /* NULL: none; borrowed. */
 void *table_get(const struct table *t, const char *id);
-/* Takes the row; returns the one it replaces, the caller's, or NULL. */
-void *table_put(struct table *t, void *row);
-/* Removes the row, which becomes the caller's; NULL: there was none. */
-void *table_take(struct table *t, const char *id);
 /* Frees the rows. */
 void table_fini(struct table *t);
 
@@ -60,8 +56,6 @@ struct store {
 
 /* What index `which` sorts the row under, borrowed from it; NULL: not in this index. */
 const void *index_key(int which, enum obj_kind kind, const void *row);
-/* Row old_row (NULL: none) gives way to new_row (NULL: none) of the same id, in every index. */
-void index_change(struct store *s, enum obj_kind kind, const void *old_row, void *new_row);
 /* The rows with this key; NULL: none. Borrowed until the next change. */
 const struct table *index_find(const struct store *s, int which, const char *key);
 /* Frees the lists, not the rows. */
