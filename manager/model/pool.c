@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "proto/value/obj.h"
 
 #define POOL_DEFAULT "10.0.0.0/8"
@@ -42,6 +43,7 @@ bool subnet_is_hosts(const struct store *s, const Gs__Addr *subnet)
 		return false;
 	if (has_hosts_part(part)) {
 		part->prefix += 4;
+		bug_if(part->prefix > 32);
 		ip_add(part->ip.data, part->ip.len, 15u << (32 - part->prefix));
 		hit = addr_overlaps(part, subnet);
 	}

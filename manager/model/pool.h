@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The pool of addresses that networks without a subnet of their own are cut from, and the part of it that hosts keep. */
+/* The pool of addresses that networks without a subnet of their own are cut from, and the part of it that
+ * hosts keep. */
 #pragma once
 #include "manager/store/store.h"
 
