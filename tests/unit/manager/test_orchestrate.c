@@ -635,10 +635,10 @@ static void test_m11_largest_spec_stops_nobody(void **state)
 {
 	struct cluster *c = c_new(2);
 	Gs__Service *big = c_service("big", 2, NULL);
-	cleanup_free char *word = xcalloc(1, 1536 * 1024 - 200);
+	cleanup_free char *word = xcalloc(1, 1536 * 1024 - 140);
 
 	(void)state;
-	memset(word, 'x', 1536 * 1024 - 201);
+	memset(word, 'x', 1536 * 1024 - 141);
 	str_replace(&big->spec->task->user, word);
 	c_put(c, big);
 	c_put(c, c_service("web", 2, NULL));
