@@ -17,6 +17,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "proto/schema/node.pb-c.h"
+#include "worker/bundle/apparmor.h"
 #include "worker/node/advertise.h"
 #include "worker/host/cgroup.h"
 #include "worker/net/network.h"
@@ -184,11 +185,27 @@ static void check_kernel(struct check *c)
 {
 	struct utsname u;
 	int major = 0, minor = 0;
+	bool ok;
 
 	uname(&u);
 	sscanf(u.release, "%d.%d", &major, &minor);
-	add(c, "kernel", major > 5 || (major == 5 && minor >= 10), false, "%s%s", u.release,
-	    major > 5 || (major == 5 && minor >= 10) ? "" : ": 5.10 or newer is needed");
+	ok = major > 5 || (major == 5 && minor >= 12);
+	add(c, "kernel", ok, false, "%s%s", u.release,
+	    ok ? "" : ": 5.12 or newer is needed (recursive read-only mounts)");
+}
+
+/* None is no fault: the other walls stand (docs/isolation.md). */
+static void check_apparmor(struct check *c)
+{
+	const char *profile;
+	struct err e = {0};
+	bool ok = apparmor_load(&profile, &e) == 0;
+
+	add(c, "apparmor", ok, !ok, "%s%s",
+	    !ok       ? e.msg
+	    : profile ? "tasks run under "
+		      : "not on this host, or no apparmor_parser: tasks run without it",
+	    ok && profile ? profile : "");
 }
 
 static void check_work(void *arg)
@@ -196,6 +213,7 @@ static void check_work(void *arg)
 	struct check *c = arg;
 
 	check_kernel(c);
+	check_apparmor(c);
 	check_links(c);
 	check_overlayfs(c);
 	check_cgroup(c);
