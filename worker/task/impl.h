@@ -72,7 +72,9 @@ struct task {
 	uint32_t attempt;
 	uint32_t untidy;   /* an ended attempt whose leftovers are still there, 0: none */
 	bool untidy_alive; /* it was given up before its end was seen */
-	unsigned crashes;  /* in a row */
+	bool clean_waits;  /* the note of its end could not be written: the timer runs */
+	struct backoff clean_backoff;
+	unsigned crashes; /* in a row */
 	int64_t started_mono_ms;
 	enum net_state net;
 	bool timer_due;

@@ -30,6 +30,8 @@
 #define STABLE_MS 60000 /* up for this long: the next crash counts as the first */
 #define GRACE_DEFAULT_MS 10000
 #define HANDLER_MS 1000
+#define CLEAN_FIRST_MS 500
+#define CLEAN_LAST_MS 30000
 
 static void start_container(struct task *t);
 
@@ -327,6 +329,14 @@ static void now_running(struct task *t, bool adopted)
 		t->driver->running(t->driver_state, adopted);
 }
 
+/* Nothing of it is left here, but the managers were told how it ended: a job that is done does not run again. */
+static bool told_as_ended(const struct task *t)
+{
+	const Gs__TaskStatus *told = t->row->status;
+
+	return !t->exited && told && (told->state == TASK_COMPLETE || told->state == TASK_FAILED);
+}
+
 static void move_adopting(struct task *t)
 {
 	if (t->started && !t->exited) {
@@ -345,6 +355,10 @@ static void move_adopting(struct task *t)
 		}
 		t->adopt = false;
 		t->prepared = t->prepared && t->net == NET_DONE;
+		if (told_as_ended(t)) {
+			finish(t, t->row->status->state, t->row->status->message);
+			return;
+		}
 		if (!t->exited) /* nothing is known of it, e.g. after a reboot: not its fault */
 			t->crashes = 0;
 		attempt_over(t);
@@ -573,6 +587,10 @@ static bool move_stopping(struct task *t)
 
 static void move_final(struct task *t)
 {
+	if (t->clean_waits && !t->timer_due && !task_stop_wanted(t))
+		return;
+	t->clean_waits = t->timer_due = false;
+	loop_timer_stop(&t->timer);
 	task_clean_start(t);
 }
 
@@ -707,6 +725,7 @@ struct task *task_new(struct tasks *ts, const Gs__Task *row)
 	t->driver = row->topology == TOPO_GALERA ? &galera_driver_ops : NULL;
 	/* Not from 1 when the managers were told of more: they take no report of an older attempt. */
 	task_set_attempt(t, row->status ? row->status->attempt + 1 : 1);
+	t->clean_backoff = (struct backoff)BACKOFF(CLEAN_FIRST_MS, CLEAN_LAST_MS);
 	loop_timer_init(&t->timer, ts->w->loop, on_timer, t);
 	t->next = ts->list;
 	if (t->next)

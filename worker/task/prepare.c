@@ -464,6 +464,7 @@ void task_reap_start(struct task *t)
 
 struct tidy {
 	char *run_dir, *id, *bundle_dir, *cgroup;
+	uint32_t attempt;
 	bool alive;
 };
 
@@ -497,6 +498,7 @@ static struct tidy *tidy_new(struct task *t)
 		return NULL;
 	d = xcalloc(1, sizeof(*d));
 	d->run_dir = xstrdup(t->w->run_dir);
+	d->attempt = t->untidy;
 	d->alive = t->untidy_alive;
 	d->id = xasprintf("%s.%u", t->id, t->untidy);
 	d->bundle_dir = xasprintf("%s/%u", t->run_dir, t->untidy);
@@ -521,16 +523,18 @@ struct clean {
 	Gs__TaskStatus *final; /* NULL: forget the task on disk, too */
 	struct net_plan *plan;
 	struct tidy *tidy; /* the attempt before, or NULL */
-	uint32_t attempt;
 	bool alive;
+	bool must_last; /* without its note it would run again */
+	struct err err;
 };
 
 static void clean_work(void *arg)
 {
 	struct clean *c = arg;
 
-	if (c->final)
-		intent_save_final(c->state_dir, c->final, NULL);
+	/* As long as the note cannot be written (ENOSPC), the exit file is what tells that it has ended. */
+	if (c->final && intent_save_final(c->state_dir, c->final, &c->err) < 0 && c->must_last)
+		return;
 	if (c->alive)
 		runtime_reap(c->base_run, c->crun, c->id, c->cgroup);
 	else
@@ -546,26 +550,53 @@ static void clean_work(void *arg)
 		fs_remove_all(c->state_dir, NULL);
 }
 
-static void clean_back(void *arg)
+static void clean_free(struct clean *c)
 {
-	struct clean *c = arg;
-	struct task *t = c->t;
-
-	if (c->final && !t->assigned) /* that came while we cleaned */
-		task_forget(t);
-	if (c->plan)
-		net_plan_free(c->plan);
 	obj_free(c->final);
-	if (c->tidy)
-		tidy_back(c->tidy);
 	free(c->run_dir);
 	free(c->state_dir);
 	free(c->base_run);
 	free(c->id);
 	free(c->cgroup);
 	free(c->crun);
-	t->step = STEP_CLEAN;
 	free(c);
+}
+
+/* Nothing was done yet. */
+static void clean_again_later(struct task *t, struct clean *c)
+{
+	log_warn("task %s: its end cannot be noted, tried again: %s", t->row->name, c->err.msg);
+	t->plan = steal(c->plan);
+	if (c->tidy) {
+		t->untidy = c->tidy->attempt;
+		t->untidy_alive = c->tidy->alive;
+		tidy_back(c->tidy);
+	}
+	clean_free(c);
+	t->clean_waits = true;
+	t->timer_due = false;
+	loop_timer_set(&t->timer, backoff_next(&t->clean_backoff));
+	if (!job_back(t))
+		task_move(t);
+}
+
+static void clean_back(void *arg)
+{
+	struct clean *c = arg;
+	struct task *t = c->t;
+
+	if (c->err.code != 0 && c->must_last) {
+		clean_again_later(t, c);
+		return;
+	}
+	if (c->final && !t->assigned) /* that came while we cleaned */
+		task_forget(t);
+	if (c->plan)
+		net_plan_free(c->plan);
+	if (c->tidy)
+		tidy_back(c->tidy);
+	t->step = STEP_CLEAN;
+	clean_free(c);
 	if (job_back(t))
 		return;
 	tasks_kick(t->all); /* the next task of the slot may wait for us */
@@ -591,5 +622,6 @@ void task_clean_start(struct task *t)
 	c->tidy = tidy_new(t);
 	if (t->assigned)
 		c->final = obj_dup(t->status);
+	c->must_last = !task_stop_wanted(t);
 	job_start(t, clean_work, clean_back, c);
 }

@@ -404,6 +404,71 @@ static void tool_is_done_when_nothing_of_it_runs(void **s)
 	obj_free(row);
 }
 
+/* ---- W17 ---- */
+
+static void run_until(struct rig *g, bool (*is)(const char *path), const char *path)
+{
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 10000);
+	while (!is(path) && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	loop_timer_stop(&g->guard);
+	assert_false(g->timed_out);
+}
+
+static bool is_gone(const char *path)
+{
+	return !fs_exists(path);
+}
+
+/* FINDINGS W17: without a note of its end (a full disk) a job that was done ran again after a restart. */
+static void end_is_noted_before_its_traces_go(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/" ID_A, g->w.dir);
+	cleanup_free char *full = xasprintf("%s/final.tmp", at), *final = xasprintf("%s/final", at);
+	cleanup_free char *run = xasprintf("%s/tasks/" ID_A, g->w.run_dir);
+	Gs__Task *row = a_task(ID_A);
+
+	if (geteuid() != 0 || access(CRUN, X_OK) != 0)
+		skip();
+	row->spec->restart = RESTART_NONE;
+	assert_int_equal(fs_mkdir(full, 0700, NULL), 0); /* no file can be written under this name */
+	tasks_assign(g->w.tasks, row);
+	obj_free(wait_state(g, ID_A, TASK_FAILED)); /* there is no network to start it in */
+	while (tasks_busy(g->w.tasks))
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_true(fs_exists(run));
+	assert_int_equal(rmdir(full), 0);
+	run_until(g, is_gone, run);
+	assert_true(fs_exists(final));
+	tasks_unassign(g->w.tasks, ID_A);
+	run_until(g, is_gone, at);
+	obj_free(row);
+}
+
+static void job_that_managers_know_as_done_does_not_run_again(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/" ID_A, g->w.dir);
+	Gs__Task *row = a_task(ID_A);
+	struct err e = {0};
+
+	if (geteuid() != 0 || access(CRUN, X_OK) != 0)
+		skip();
+	assert_int_equal(intent_save_task(at, row, &e), 0);
+	assert_int_equal(tasks_load(g->w.tasks, &e), 0);
+	row->meta->version = 2;
+	row->status = obj_new(&gs__task_status__descriptor);
+	row->status->state = TASK_COMPLETE;
+	row->status->attempt = 1;
+	tasks_assign(g->w.tasks, row);
+	obj_free(wait_state(g, ID_A, TASK_COMPLETE));
+	tasks_unassign(g->w.tasks, ID_A);
+	run_until(g, is_gone, at);
+	obj_free(row);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_rig, close_rig)
 
 int main(void)
@@ -415,6 +480,8 @@ int main(void)
 		TEST(no_volume_is_shared_with_a_task_that_is_not_read),
 		TEST(unread_task_that_nobody_wants_ends),
 		TEST(tool_is_done_when_nothing_of_it_runs),
+		TEST(end_is_noted_before_its_traces_go),
+		TEST(job_that_managers_know_as_done_does_not_run_again),
 	};
 
 	return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
