@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: the loop queues a job, the thread mounts what is asked, starts the program with
- * posix_spawn (vfork semantics: no copy of the worker's memory), hands pid and pidfd back through a uv_async.
- * What can fail is the private mount namespace (fatal at start), a mount or the exec of one job (told to its
- * owner). */
+/* The happy path is: a thread of the spawner's pool enters the private mount namespace, mounts what is asked, starts the
+ * program with posix_spawn (vfork semantics: no copy of the worker's memory), and the loop tells pid and pidfd. What
+ * can fail is the namespace (fatal at start), a mount or the exec of one job (told to its owner), and an image on a
+ * file system that does not answer: its job is given up at the deadline and starts nothing when it comes back, and
+ * others start meanwhile (FINDINGS W6). */
 #include "worker/host/spawner.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -24,9 +26,17 @@
 #include "base/fs.h"
 #include "base/gap.h"
 #include "base/mem.h"
+#include "base/risky.h"
+
+#define THREADS_MAX 16
+#define DEADLINE_MS 20000 /* below the runtime's own for a create */
+
+/* A job begins as MOUNTING; whoever changes that first, its thread or its deadline, decides what becomes of it. */
+enum phase { MOUNTING, STARTING, GIVEN_UP };
 
 struct job {
-	struct job *next;
+	_Atomic enum phase phase;
+	bool told; /* the loop's: done was called */
 	char *lower, *upper, *work, *mount_at, *unmount_at;
 	char **argv, **env;
 	int fds[4];
@@ -38,45 +48,9 @@ struct job {
 	struct err err;
 };
 
-struct queue {
-	struct job *head, **tail;
-};
-
 struct spawner {
-	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t wake;
-	struct queue todo, finished;
-	uv_async_t async;
-	bool stop, ready;
-	struct err start_err;
+	struct risky *threads;
 };
-
-static void queue_init(struct queue *q)
-{
-	q->head = NULL;
-	q->tail = &q->head;
-}
-
-static void queue_put(struct queue *q, struct job *j)
-{
-	bug_if(*q->tail); /* the last one has none behind it */
-	j->next = NULL;
-	*q->tail = j;
-	q->tail = &j->next;
-}
-
-static struct job *queue_take(struct queue *q)
-{
-	struct job *j = q->head;
-
-	if (j) {
-		q->head = j->next;
-		if (!q->head)
-			q->tail = &q->head;
-	}
-	return j;
-}
 
 static char **texts_dup(const char *const *list)
 {
@@ -122,7 +96,7 @@ static void job_free(struct job *j)
 	free(j);
 }
 
-/* ---- on the spawner's thread ---- */
+/* ---- on a thread of the spawner ---- */
 
 static int job_mount(struct job *j)
 {
@@ -188,10 +162,18 @@ static int job_exec(struct job *j)
 	return rc;
 }
 
-static void job_do(struct job *j)
+static void job_work(void *arg)
 {
-	if (job_mount(j) == 0 && j->argv)
+	struct job *j = arg;
+	enum phase mounting = MOUNTING;
+	int rc = job_mount(j);
+
+	if (!atomic_compare_exchange_strong(&j->phase, &mounting, STARTING)) {
+		if (rc == 0 && j->mount_at)
+			umount2(j->mount_at, MNT_DETACH);
+	} else if (rc == 0 && j->argv) {
 		job_exec(j);
+	}
 	job_close_fds(j);
 }
 
@@ -232,117 +214,124 @@ static int enter_mounts(struct err *e)
 	return 0;
 }
 
-static void *spawner_main(void *arg)
-{
-	struct spawner *s = arg;
-	struct job *j;
+struct mounts {
+	int fd;
+	struct err err;
+};
 
-	prctl(PR_SET_NAME, "spawner");
-	pthread_mutex_lock(&s->mutex);
-	enter_mounts(&s->start_err);
-	s->ready = true;
-	pthread_cond_broadcast(&s->wake);
-	while (!s->stop) {
-		j = queue_take(&s->todo);
-		if (!j) {
-			pthread_cond_wait(&s->wake, &s->mutex);
-			continue;
-		}
-		pthread_mutex_unlock(&s->mutex);
-		job_do(j);
-		pthread_mutex_lock(&s->mutex);
-		queue_put(&s->finished, j);
-		uv_async_send(&s->async);
-	}
-	pthread_mutex_unlock(&s->mutex);
+/* A thread of its own makes the namespace, so that the caller stays in its own; the descriptor keeps it. */
+static void *mounts_main(void *arg)
+{
+	struct mounts *m = arg;
+
+	if (enter_mounts(&m->err) < 0)
+		return NULL;
+	m->fd = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (m->fd < 0)
+		err_errno(&m->err, errno, "open the mount namespace");
 	return NULL;
+}
+
+static int mounts_new(int *ret_fd, struct err *e)
+{
+	struct mounts m = {.fd = -1};
+	pthread_t thread;
+	int rc = pthread_create(&thread, NULL, mounts_main, &m);
+
+	if (rc != 0)
+		return err_errno(e, rc, "start a thread");
+	pthread_join(thread, NULL);
+	if (m.err.code != 0) {
+		*e = m.err;
+		return e->code;
+	}
+	*ret_fd = m.fd;
+	return 0;
+}
+
+static int on_thread(void *arg)
+{
+	prctl(PR_SET_NAME, "spawner");
+	/* A thread that shares its root and working folder with others may not change the namespace. */
+	return unshare(CLONE_FS) < 0 || setns((int)(intptr_t)arg, CLONE_NEWNS) < 0 ? -errno : 0;
+}
+
+static void on_threads_gone(void *arg)
+{
+	close((int)(intptr_t)arg);
 }
 
 /* ---- on the loop's thread ---- */
 
-static void on_async(uv_async_t *async)
+static void job_tell(struct job *j)
 {
-	LOOP_SCOPE();
-	struct spawner *s = async->data;
-	struct job *j;
+	bug_if(j->told);
+	j->told = true;
+	if (j->done)
+		j->done(j->pid, j->pidfd, &j->err, j->arg);
+}
 
-	bug_if_off_loop();
-	for (;;) {
-		pthread_mutex_lock(&s->mutex);
-		j = queue_take(&s->finished);
-		pthread_mutex_unlock(&s->mutex);
-		if (!j)
-			return;
-		if (j->done)
-			j->done(j->pid, j->pidfd, &j->err, j->arg);
-		job_free(j);
-	}
+static void on_late(struct job *j)
+{
+	enum phase mounting = MOUNTING;
+	struct err e = {0};
+
+	if (!atomic_compare_exchange_strong(&j->phase, &mounting, GIVEN_UP))
+		return; /* it is being started: told when that is over */
+	j->told = true;
+	err_set(&e, E_DEADLINE, "the image %s does not answer in %d s: is its file system served?",
+		j->lower ? j->lower : "", DEADLINE_MS / 1000);
+	if (j->done)
+		j->done(0, -1, &e, j->arg);
+}
+
+static void on_back(void *arg)
+{
+	struct job *j = arg;
+
+	if (!j->told)
+		job_tell(j);
+	job_free(j);
+}
+
+static void on_done(void *owner, void *arg)
+{
+	if (arg)
+		on_back(arg);
+	else
+		on_late(owner);
 }
 
 int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e)
 {
-	struct spawner *s = xcalloc(1, sizeof(*s));
-	pthread_attr_t attr;
-	int rc;
+	struct risky_threads threads = {.max = THREADS_MAX, .begin = on_thread, .gone = on_threads_gone};
+	struct spawner *s;
+	int fd = -1;
 
-	pthread_mutex_init(&s->mutex, NULL);
-	pthread_cond_init(&s->wake, NULL);
-	queue_init(&s->todo);
-	queue_init(&s->finished);
-	uv_async_init(loop, &s->async, on_async);
-	uv_unref((uv_handle_t *)&s->async);
-	s->async.data = s;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 << 10);
-	rc = pthread_create(&s->thread, &attr, spawner_main, s);
-	pthread_attr_destroy(&attr);
-	if (rc != 0) {
-		free(s);
-		return err_errno(e, rc, "start the spawner thread");
-	}
-	pthread_mutex_lock(&s->mutex);
-	while (!s->ready)
-		pthread_cond_wait(&s->wake, &s->mutex);
-	pthread_mutex_unlock(&s->mutex);
-	if (s->start_err.code != 0) {
-		*e = s->start_err;
-		spawner_free(s);
+	if (mounts_new(&fd, e) < 0)
 		return e->code;
-	}
+	threads.arg = (void *)(intptr_t)fd;
+	s = xcalloc(1, sizeof(*s));
+	s->threads = risky_new(loop, &threads);
 	*ret = s;
 	return 0;
-}
-
-static void on_async_closed(uv_handle_t *h)
-{
-	struct spawner *s = h->data;
-	struct job *j;
-
-	while ((j = queue_take(&s->todo)) || (j = queue_take(&s->finished)))
-		job_free(j);
-	pthread_mutex_destroy(&s->mutex);
-	pthread_cond_destroy(&s->wake);
-	free(s);
 }
 
 void spawner_free(struct spawner *s)
 {
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->mutex);
-	s->stop = true;
-	pthread_cond_broadcast(&s->wake);
-	pthread_mutex_unlock(&s->mutex);
-	pthread_join(s->thread, NULL);
-	uv_close((uv_handle_t *)&s->async, on_async_closed);
+	risky_free(s->threads);
+	free(s);
 }
 
 void spawner_run(struct spawner *s, const struct spawn_spec *spec)
 {
+	struct risky_job job = {
+		.deadline_ms = DEADLINE_MS, .work = job_work, .done = on_done, .drop = on_back};
 	struct job *j = xcalloc(1, sizeof(*j));
 
 	bug_if_off_loop();
-	bug_if(s->stop);
 	bug_if(spec->argv && spec->argv[0][0] != '/');
 	bug_if(spec->mount_at && !(spec->lower && spec->upper && spec->work));
 	j->lower = xstrdup(spec->lower);
@@ -356,10 +345,11 @@ void spawner_run(struct spawner *s, const struct spawn_spec *spec)
 	j->done = spec->done;
 	j->arg = spec->arg;
 	j->pidfd = -1;
-	pthread_mutex_lock(&s->mutex);
-	queue_put(&s->todo, j);
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->mutex);
+	/* One image at a time: what was mounted for a task is dropped before it is mounted again, and a file system that
+	 * hangs holds one thread. */
+	job.key = j->lower ? j->lower : "";
+	job.owner = job.arg = j;
+	risky_run(s->threads, &job);
 }
 
 /* ---- processes ---- */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Starting programs from a thread with a mount namespace of its own.
+/* Starting programs from threads with a mount namespace of their own.
  *
- * crun refuses a v1/v2 hybrid of cgroups. The spawner's thread therefore lives in a mount namespace that is a
+ * crun refuses a v1/v2 hybrid of cgroups. The spawner's threads therefore live in a mount namespace that is a
  * slave of the worker's (so that /run/netns binds arrive) and that lacks /sys/fs/cgroup/unified; what it
  * starts inherits that namespace, and the worker and the host see nothing of it. Overlay root file systems of
  * tasks are mounted there as well, so they never show up on the host.
@@ -23,18 +23,20 @@ int spawner_share(const char *dir, struct err *e);
 /* Starts the thread and waits until it lives in its own mount namespace; *ret is the caller's. -errno when the
  * namespace cannot be made. On the loop's thread. */
 int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
-/* Ends the thread; programs it started go on. No callback fires afterwards. */
+/* Programs that were started go on; what waits to be started is lost. No callback fires afterwards. */
 void spawner_free(struct spawner *s);
 
 struct spawn_spec {
-	/* An overlay mounted first (dir images), and a mount to drop; both may be NULL. */
+	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower is the image
+	 * also of a mount that is only dropped. What has the same image is done in the order of the calls. */
 	const char *lower, *upper, *work, *mount_at;
 	const char *unmount_at;
 	const char *const *argv; /* argv[0] absolute; NULL: only the mounts */
 	const char *const *env;
 	int fds[4]; /* become 0..3 of the child; -1: /dev/null for 0..2, none for 3. Closed by the spawner
 		       (taken) */
-	/* pidfd of the child (not inherited, owned by the callee) and its pid, or e. */
+	/* pidfd of the child (not inherited, owned by the callee) and its pid, or e. E_DEADLINE when the image does not
+	 * answer; nothing is started then. */
 	void (*done)(pid_t pid, int pidfd, const struct err *e, void *arg);
 	void *arg;
 };

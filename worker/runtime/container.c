@@ -43,8 +43,7 @@ struct runtime {
 struct container {
 	struct container *prev, *next;
 	struct runtime *r;
-	char *id, *bundle_dir, *rootfs;
-	bool has_overlay;
+	char *id, *bundle_dir, *rootfs, *lower; /* lower: NULL, or the image mounted on rootfs */
 	const struct container_ops *ops;
 	void *arg;
 	uv_poll_t sync;
@@ -67,6 +66,7 @@ static void container_gone(struct container *c)
 	free(c->id);
 	free(c->bundle_dir);
 	free(c->rootfs);
+	free(c->lower);
 	free(c);
 }
 
@@ -269,8 +269,9 @@ static void released(struct container *c)
 		fail(c, &e);
 		return;
 	}
-	if (c->has_overlay && !c->adopting) {
-		struct spawn_spec drop = {.unmount_at = c->rootfs, .fds = {-1, -1, -1, -1}};
+	if (c->lower && !c->adopting) {
+		struct spawn_spec drop = {
+			.lower = c->lower, .unmount_at = c->rootfs, .fds = {-1, -1, -1, -1}};
 
 		spawner_run(c->r->spawner, &drop); /* the task has its own copy of the mount */
 	}
@@ -385,7 +386,7 @@ static struct container *container_new(struct runtime *r, const struct container
 	c->id = xstrdup(spec->id);
 	c->bundle_dir = xstrdup(spec->bundle_dir);
 	c->rootfs = xstrdup(spec->rootfs);
-	c->has_overlay = spec->lower;
+	c->lower = xstrdup(spec->lower);
 	c->ops = spec->ops;
 	c->arg = spec->arg;
 	c->handles = 1;

@@ -268,6 +268,7 @@ static void tool_done(const struct capture_result *r, void *arg)
 	o->result = *r;
 	o->result.out = xmemdup(r->out, r->out_len + 1);
 	o->result.errout = xmemdup(r->errout, r->errout_len + 1);
+	/* Not task_work: the task may be gone. It ended by itself, or is killed without a look at its files. */
 	loop_work(o->loop, tool_end_work, tool_end_back, o);
 }
 

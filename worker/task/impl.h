@@ -39,6 +39,7 @@ struct tasks {
 	struct task *list;
 	struct task_secret *secrets;
 	struct loop_timer kick; /* one pass over all tasks, soon */
+	struct risky *risky;    /* for what others serve (job.c) */
 	/* load.c: notes of an earlier worker that could not be read yet */
 	struct task_unread *unread;
 	struct loop_timer read_again;
@@ -124,6 +125,18 @@ void task_hurry(struct task *t);
 void task_report(struct task *t, Gs__TaskState state, const char *message);
 void task_touch(struct task *t); /* status changed without a change of state */
 const char *task_step_name(enum task_step s);
+
+/* ---- job.c: blocking work. work gets data of its own, back runs on the loop ---- */
+struct risky *task_risky_new(uv_loop_t *loop);
+/* Without the task's being busy: for what goes on beside it. */
+void task_work(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);
+/* The task is busy (neither moved nor freed) until back calls task_job_back: true when it was given up meanwhile; it is
+ * freed then. */
+void task_job_start(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);
+bool task_job_back(struct task *t);
+/* Do the file systems of others answer? False: it uses none, and answer is not called. Else the task is busy until
+ * answer: e->code is 0 or E_DEADLINE. */
+bool task_look_start(struct task *t, void (*answer)(struct task *t, const struct err *e));
 
 /* ---- load.c: tasks whose notes could not be read yet; they may be running ---- */
 void tasks_unread_init(struct tasks *ts);

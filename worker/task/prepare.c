@@ -119,25 +119,6 @@ static void prepare_work(void *arg)
 		net_attach(p->plan, &p->err);
 }
 
-/* The job is back. True when the task was given up meanwhile (it is freed then). */
-static bool job_back(struct task *t)
-{
-	t->busy = false;
-	t->all->jobs--;
-	if (t->freed) {
-		task_free(t);
-		return true;
-	}
-	return false;
-}
-
-static void job_start(struct task *t, void (*work)(void *), void (*done)(void *), void *arg)
-{
-	t->busy = true;
-	t->all->jobs++;
-	loop_work(t->w->loop, work, done, arg);
-}
-
 static void prepare_back(void *arg)
 {
 	struct prepare *p = arg;
@@ -158,19 +139,26 @@ static void prepare_back(void *arg)
 	free(p->base_run);
 	free(p->base_state);
 	free(p);
-	if (job_back(t))
+	if (task_job_back(t))
 		return;
 	if (t->prepared)
 		task_hosts_write(t);
 	task_move(t);
 }
 
-void task_prepare_start(struct task *t)
+/* What the preparation touches answers, or is ours. */
+static void prepare_start(struct task *t, const struct err *looked)
 {
-	struct prepare *p = xcalloc(1, sizeof(*p));
+	struct prepare *p;
 
-	t->prepare_done = false;
-	err_clear(&t->prepare_err);
+	if (looked->code != 0) {
+		t->prepare_err = *looked;
+		t->prepare_done = true;
+		t->prepared = false;
+		task_move(t);
+		return;
+	}
+	p = xcalloc(1, sizeof(*p));
 	p->t = t;
 	p->row = obj_dup(t->row);
 	p->state_dir = xstrdup(t->state_dir);
@@ -186,7 +174,17 @@ void task_prepare_start(struct task *t)
 		p->plan = t->plan;
 		t->net = NET_BUSY;
 	}
-	job_start(t, prepare_work, prepare_back, p);
+	task_job_start(t, prepare_work, prepare_back, p);
+}
+
+void task_prepare_start(struct task *t)
+{
+	const struct err none = {0};
+
+	t->prepare_done = false;
+	err_clear(&t->prepare_err);
+	if (!task_look_start(t, prepare_start))
+		prepare_start(t, &none);
 }
 
 /* ---- the network of a task that an earlier worker started ---- */
@@ -212,7 +210,7 @@ static void attach_back(void *arg)
 		log_warn("task %s: %s; the overlay tries again", t->id, a->err.msg);
 	t->net = NET_DONE; /* declared in any case: nobody reaps what it has, and passes mend the rest */
 	free(a);
-	if (!job_back(t))
+	if (!task_job_back(t))
 		task_move(t);
 }
 
@@ -225,7 +223,7 @@ void task_net_start(struct task *t)
 		t->plan = net_plan_new(t->w->net, t->row);
 	net_plan_process(t->plan, container_pid(t->container));
 	t->net = NET_BUSY;
-	job_start(t, attach_work, attach_back, a);
+	task_job_start(t, attach_work, attach_back, a);
 }
 
 /* ---- launch ---- */
@@ -271,7 +269,7 @@ static void launch_back(void *arg)
 	free(l->bundle_dir);
 	free(l->config);
 	free(l);
-	if (!job_back(t))
+	if (!task_job_back(t))
 		task_move(t);
 }
 
@@ -318,7 +316,7 @@ void task_launch_start(struct task *t)
 	l->state_dir = xstrdup(t->state_dir);
 	l->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
 	config_format(t, &l->config, &l->err);
-	job_start(t, launch_work, launch_back, l);
+	task_job_start(t, launch_work, launch_back, l);
 }
 
 int task_container_spec(struct task *t, struct container_spec *ret, char **ret_bundle)
@@ -371,7 +369,7 @@ static void save_back(void *arg)
 	obj_free(s->row);
 	free(s->state_dir);
 	free(s);
-	if (!job_back(t))
+	if (!task_job_back(t))
 		task_move(t);
 }
 
@@ -385,7 +383,7 @@ void task_intent_save(struct task *t)
 	s->t = t;
 	s->state_dir = xstrdup(t->state_dir);
 	s->row = obj_dup(t->row);
-	job_start(t, save_work, save_back, s);
+	task_job_start(t, save_work, save_back, s);
 }
 
 void task_hosts_write(struct task *t)
@@ -444,7 +442,7 @@ static void reap_back(void *arg)
 	free(r->id);
 	free(r->cgroup);
 	free(r);
-	if (!job_back(t))
+	if (!task_job_back(t))
 		task_move(t);
 }
 
@@ -457,7 +455,7 @@ void task_reap_start(struct task *t)
 	r->id = xstrdup(t->container_id);
 	r->cgroup = xstrdup(t->cgroup_path);
 	r->alive = !t->exited || !t->exit.known;
-	job_start(t, reap_work, reap_back, r);
+	task_job_start(t, reap_work, reap_back, r);
 }
 
 /* ---- what an ended attempt leaves ---- */
@@ -512,7 +510,7 @@ void task_tidy_start(struct task *t)
 	struct tidy *d = tidy_new(t);
 
 	if (d)
-		loop_work(t->w->loop, tidy_work, tidy_back, d);
+		task_work(t, tidy_work, tidy_back, d);
 }
 
 /* ---- clean ---- */
@@ -576,7 +574,7 @@ static void clean_again_later(struct task *t, struct clean *c)
 	t->clean_waits = true;
 	t->timer_due = false;
 	loop_timer_set(&t->timer, backoff_next(&t->clean_backoff));
-	if (!job_back(t))
+	if (!task_job_back(t))
 		task_move(t);
 }
 
@@ -597,7 +595,7 @@ static void clean_back(void *arg)
 		tidy_back(c->tidy);
 	t->step = STEP_CLEAN;
 	clean_free(c);
-	if (job_back(t))
+	if (task_job_back(t))
 		return;
 	tasks_kick(t->all); /* the next task of the slot may wait for us */
 	task_move(t);
@@ -623,5 +621,5 @@ void task_clean_start(struct task *t)
 	if (t->assigned)
 		c->final = obj_dup(t->status);
 	c->must_last = !task_stop_wanted(t);
-	job_start(t, clean_work, clean_back, c);
+	task_job_start(t, clean_work, clean_back, c);
 }

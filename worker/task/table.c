@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/risky.h"
 #include "worker/session/agent.h"
 #include "worker/task/check.h"
 #include "worker/task/impl.h"
@@ -36,6 +37,7 @@ struct tasks *tasks_new(struct worker *w)
 	ts->w = w;
 	loop_timer_init(&ts->kick, w->loop, on_kick, ts);
 	tasks_unread_init(ts);
+	ts->risky = task_risky_new(w->loop);
 	ts->handles = 2;
 	return ts;
 }
@@ -64,6 +66,7 @@ void tasks_free(struct tasks *ts)
 	ts->closing = true;
 	while (ts->list && !ts->list->busy)
 		task_free(ts->list);
+	risky_free(ts->risky);
 	loop_timer_close(&ts->read_again, on_timer_closed);
 	loop_timer_close(&ts->kick, on_timer_closed);
 }

@@ -8,10 +8,13 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -30,7 +33,7 @@
 struct rig {
 	uv_loop_t loop;
 	struct worker w;
-	struct loop_timer guard;
+	struct loop_timer guard, tick;
 	char dir[64];
 	char *abs;
 	bool timed_out;
@@ -39,6 +42,11 @@ struct rig {
 static void on_guard(void *arg)
 {
 	((struct rig *)arg)->timed_out = true;
+}
+
+/* libuv polls after its timers: without a tick it would sleep over what a timer has changed. */
+static void on_tick(void *arg)
+{
 }
 
 static void worker_open(struct rig *g)
@@ -72,6 +80,8 @@ static int open_rig(void **s)
 	g->abs = realpath(g->dir, NULL);
 	uv_loop_init(&g->loop);
 	loop_timer_init(&g->guard, &g->loop, on_guard, g);
+	loop_timer_init(&g->tick, &g->loop, on_tick, g);
+	loop_timer_every(&g->tick, 10, 10);
 	g->w.loop = &g->loop;
 	g->w.dir = xasprintf("%s/worker", g->abs);
 	g->w.run_dir = xasprintf("%s/run", g->abs);
@@ -88,6 +98,7 @@ static int close_rig(void **s)
 	if (g->w.tasks)
 		worker_close(g);
 	loop_timer_close(&g->guard, NULL);
+	loop_timer_close(&g->tick, NULL);
 	uv_run(&g->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&g->loop);
 	fs_remove_all(g->abs, NULL);
@@ -469,6 +480,130 @@ static void job_that_managers_know_as_done_does_not_run_again(void **s)
 	obj_free(row);
 }
 
+/* ---- W6 ---- */
+
+/* A file system whose server never answers: whoever looks at it hangs until the descriptor is closed. -1: no FUSE. */
+static int dead_mount(const char *at)
+{
+	char options[96];
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+	if (fd < 0 || fs_mkdir(at, 0755, NULL) < 0 || mount("dead", at, "fuse", 0, options) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void dead_unmount(int fd, const char *at)
+{
+	close(fd);
+	assert_int_equal(umount2(at, MNT_DETACH), 0);
+}
+
+/* FINDINGS W6: four tasks with a bind mount from a dead server took all threads of the pool. */
+static void dead_file_system_holds_up_its_own_tasks_only(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *dead = xasprintf("%s/dead", g->abs);
+	char id[ID_LEN + 1] = "ccccccccccccccccccccccccc";
+	Gs__Task *plain = a_task(ID_A);
+	Gs__TaskStatus *status;
+	int fd = geteuid() == 0 && access(CRUN, X_OK) == 0 ? dead_mount(dead) : -1;
+
+	if (fd < 0)
+		skip();
+	for (int i = 0; i < 5; i++) {
+		Gs__Mount *m = obj_new(&gs__mount__descriptor);
+		Gs__Task *t;
+
+		id[0] = (char)('c' + i);
+		t = a_task(id);
+		m->type = MOUNT_BIND;
+		str_replace(&m->source, dead);
+		str_replace(&m->target, "/data");
+		obj_add(&t->spec->n_mounts, &t->spec->mounts, m);
+		str_replace(&t->name, id);
+		tasks_assign(g->w.tasks, t);
+		obj_free(wait_state(g, id, TASK_PREPARING));
+		obj_free(t);
+	}
+	tasks_assign(g->w.tasks, plain);
+	obj_free(wait_state(g, ID_A, TASK_STARTING));
+	status = status_of(g, id);
+	while (*status->err == '\0' && !g->timed_out) {
+		loop_timer_set(&g->guard, 20000);
+		uv_run(&g->loop, UV_RUN_ONCE);
+		obj_free(status);
+		status = status_of(g, id);
+	}
+	assert_non_null(strstr(status->err, "does not answer"));
+	obj_free(status);
+	dead_unmount(fd, dead);
+	tasks_set_begin(g->w.tasks);
+	tasks_set_end(g->w.tasks);
+	while (tasks_running(g->w.tasks) > 0 || tasks_busy(g->w.tasks))
+		uv_run(&g->loop, UV_RUN_ONCE);
+	obj_free(plain);
+}
+
+struct spawned {
+	unsigned done;
+	struct err err;
+};
+
+static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
+{
+	struct spawned *n = arg;
+	siginfo_t info;
+
+	n->done++;
+	n->err = *e;
+	if (pidfd < 0)
+		return;
+	assert_int_equal(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED), 0);
+	close(pidfd);
+}
+
+/* The same in the spawner, which had one thread: a dir image there kept everything else from starting. */
+static void dead_image_holds_up_no_other_start(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *dead = xasprintf("%s/dead", g->abs), *image = xasprintf("%s/sub", dead);
+	const char *argv[] = {"/bin/true", NULL}, *env[] = {NULL};
+	struct spawned hung = {0}, other = {0};
+	struct spawn_spec spec = {.lower = image,
+				  .upper = g->abs,
+				  .work = g->abs,
+				  .mount_at = g->abs,
+				  .argv = argv,
+				  .env = env,
+				  .fds = {-1, -1, -1, -1},
+				  .done = on_spawned,
+				  .arg = &hung};
+	int fd = geteuid() == 0 ? dead_mount(dead) : -1;
+
+	if (fd < 0)
+		skip();
+	worker_close(g); /* its spawner began before the mount: a new one sees it */
+	worker_open(g);
+	spawner_run(g->w.spawner, &spec);
+	spec = (struct spawn_spec){
+		.argv = argv, .env = env, .fds = {-1, -1, -1, -1}, .done = on_spawned, .arg = &other};
+	spawner_run(g->w.spawner, &spec);
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 10000);
+	while (other.done == 0 && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_int_equal(other.done, 1);
+	assert_int_equal(other.err.code, 0);
+	assert_int_equal(hung.done, 0);
+	dead_unmount(fd, dead);
+	while (hung.done == 0)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_true(hung.err.code < 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_rig, close_rig)
 
 int main(void)
@@ -482,7 +617,13 @@ int main(void)
 		TEST(tool_is_done_when_nothing_of_it_runs),
 		TEST(end_is_noted_before_its_traces_go),
 		TEST(job_that_managers_know_as_done_does_not_run_again),
+		TEST(dead_file_system_holds_up_its_own_tasks_only),
+		TEST(dead_image_holds_up_no_other_start),
 	};
 
+	/* Mounts of ours are nobody else's. */
+	if (geteuid() == 0 &&
+	    (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+		return 1;
 	return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
 }
