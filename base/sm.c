@@ -90,8 +90,13 @@ const char *sm_state_name(const struct sm_kind *kind, unsigned state)
 
 const char *sm_kind_fault(const struct sm_kind *kind, unsigned first)
 {
+	return sm_kind_fault_from(kind, SM(first));
+}
+
+const char *sm_kind_fault_from(const struct sm_kind *kind, uint64_t first)
+{
 	uint64_t known = kind->n < 64 ? SM(kind->n) - 1 : UINT64_MAX;
-	uint64_t reached = SM(first), before = 0;
+	uint64_t reached = first, before = 0;
 
 	for (unsigned i = 0; i < kind->n; i++) {
 		if (kind->states[i].state != i)

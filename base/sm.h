@@ -89,6 +89,8 @@ const char *sm_state_name(const struct sm_kind *kind, unsigned state); /* "?" wh
 /* For unit tests of a table: every row stands at its index and has a name, every successor exists, and every
  * state can be reached from first. NULL when sound, else what is wrong. */
 const char *sm_kind_fault(const struct sm_kind *kind, unsigned first);
+/* The same for a machine that may begin in any state of a set. */
+const char *sm_kind_fault_from(const struct sm_kind *kind, uint64_t first);
 
 /* ---- the last moves of all machines of this program ---- */
 #define SM_TRACE_MAX 256

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "worker/node/address.h"
 #include "worker/session/agent.h"
+#include "worker/task/driver.h"
 #include "worker/session/logs.h"
 #include "worker/node/manager_process.h"
 #include "worker/net/network.h"
@@ -22,8 +23,26 @@
 #include "worker/runtime/container.h"
 #include "worker/task/table.h"
 
+static void on_task_changed(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->agent)
+		agent_report_soon(w->agent);
+}
+
+static void on_task_progressed(void *arg)
+{
+	struct worker *w = arg;
+
+	/* A report of its own is not worth it more often than the agent's slow tick. */
+	if (w->agent)
+		agent_report_later(w->agent);
+}
+
 int worker_member_start(struct worker *w, struct err *e)
 {
+	struct tasks_above above;
 	struct runtime_config runtime = {
 		.run_dir = w->run_dir, .crun = CRUN, .conmon = CONMON, .spawner = w->spawner};
 
@@ -35,7 +54,12 @@ int worker_member_start(struct worker *w, struct err *e)
 		return e->code;
 	w->peers = peers_new(w);
 	w->logs = logs_new(w);
-	w->tasks = tasks_new(w);
+	above = (struct tasks_above){.galera = &galera_driver_ops,
+				     .peer = peers_service(w->peers),
+				     .changed = on_task_changed,
+				     .progressed = on_task_progressed,
+				     .arg = w};
+	w->tasks = tasks_new(w, &above);
 	if (tasks_load(w->tasks, e) < 0)
 		return e->code;
 	peers_listen(w->peers);

@@ -76,6 +76,7 @@ static void remove_folder(const char *folder)
 
 void cgroup_remove(const char *path)
 {
+	bug_if(*path != '/');
 	each_folder(path, remove_folder);
 }
 

@@ -20,8 +20,7 @@ struct spawner;
 /* Makes dir a mount of its own in which what is mounted later is seen by spawners as well; once, before
  * spawner_new. It stays when the worker ends: so do the tasks. */
 int spawner_share(const char *dir, struct err *e);
-/* Starts the thread and waits until it lives in its own mount namespace; *ret is the caller's. -errno when the
- * namespace cannot be made. On the loop's thread. */
+/* *ret is the caller's. -errno when the mount namespace cannot be made. On the loop's thread. */
 int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
 /* Programs that were started go on; what waits to be started is lost. No callback fires afterwards. */
 void spawner_free(struct spawner *s);

@@ -19,7 +19,6 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "overlay/overlay.h"
-#include "worker/task/table.h"
 #include "worker/worker.h"
 
 #define EVENT_WAIT_MS 250 /* a change brings several events: look once they are over */
@@ -48,6 +47,7 @@ struct ep {
 struct netglue {
 	uint32_t magic;
 	struct worker *w;
+	struct netglue_above above; /* who uses the networks; empty: nobody */
 	struct overlay *overlay;
 	struct net *nets;
 	struct ep *eps;
@@ -211,13 +211,19 @@ static void on_settle(void *arg)
 
 	if (n->adopted)
 		return;
-	if (n->passing || !tasks_net_settled(n->w->tasks)) {
+	if (n->passing || !n->above.settled || !n->above.settled(n->above.arg)) {
 		loop_timer_set(&n->settle, SETTLE_MS);
 		return;
 	}
 	n->adopted = true;
-	tasks_netns_list(n->w->tasks, &keep, &n_keep);
+	n->above.names(&keep, &n_keep, n->above.arg);
 	pass_start(n, keep, n_keep);
+}
+
+void netglue_listen(struct netglue *n, const struct netglue_above *above)
+{
+	bug_if(above && (!above->settled || !above->names));
+	n->above = above ? *above : (struct netglue_above){0};
 }
 
 /* ---- rows ---- */
@@ -282,7 +288,8 @@ void netglue_network_set(struct netglue *n, const Gs__Network *row)
 	if (overlay_network_set(n->overlay, &o, &e) < 0)
 		log_warn("overlay: %s", e.msg);
 	pass_soon(n, 0);
-	tasks_kick(n->w->tasks);
+	if (n->above.came)
+		n->above.came(n->above.arg);
 }
 
 void netglue_network_remove(struct netglue *n, const char *network_id)
@@ -606,7 +613,8 @@ static void on_hosts(void *arg)
 {
 	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
 
-	tasks_hosts_changed(n->w->tasks);
+	if (n->above.hosts_changed)
+		n->above.hosts_changed(n->above.arg);
 }
 
 static int ip_parse(const char *text, struct overlay_ip *ret, uint8_t prefix)

@@ -18,6 +18,15 @@
 struct worker;
 struct netglue;
 int netglue_new(struct worker *w, struct netglue **ret, struct err *e);
+/* What the networks ask and tell those that use them. NULL: nobody is there; nothing is adopted then. Copied. */
+struct netglue_above {
+	bool (*settled)(void *arg);                           /* all that runs has declared its legs */
+	void (*names)(char ***ret, size_t *ret_n, void *arg); /* namespaces in use; both levels become ours */
+	void (*hosts_changed)(void *arg);                     /* the names of endpoints did */
+	void (*came)(void *arg);                              /* a network that somebody may wait for */
+	void *arg;
+};
+void netglue_listen(struct netglue *n, const struct netglue_above *above);
 /* Leaves the kernel as it is. Frees once its jobs are back. */
 void netglue_free(struct netglue *n);
 

@@ -11,6 +11,7 @@
 #include "base/gap.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sm.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/node/address.h"
 #include "worker/node/advertise.h"

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/gap.h"
@@ -40,7 +41,10 @@ struct runtime {
 	struct container *list;
 };
 
+#define CONTAINER_MAGIC MAGIC('c', 'o', 'n', 't')
+
 struct container {
+	uint32_t magic;
 	struct container *prev, *next;
 	struct runtime *r;
 	char *id, *bundle_dir, *rootfs, *lower; /* lower: NULL, or the image mounted on rootfs */
@@ -60,9 +64,11 @@ struct container {
 
 static void container_gone(struct container *c)
 {
+	bug_if(c->handles == 0);
 	if (--c->handles > 0)
 		return;
 	buf_fini(&c->line);
+	magic_end(c);
 	free(c->id);
 	free(c->bundle_dir);
 	free(c->rootfs);
@@ -170,7 +176,7 @@ static void exit_wait(struct container *c)
 
 static void on_process_ended(int wait_status, void *arg)
 {
-	struct container *c = arg;
+	struct container *c = magic_of(struct container, CONTAINER_MAGIC, arg);
 
 	c->process_gone = true;
 	c->wait_until_ms = 0;
@@ -351,7 +357,7 @@ static void create_refused(struct container *c)
 
 static void on_timer(void *arg)
 {
-	struct container *c = arg;
+	struct container *c = magic_of(struct container, CONTAINER_MAGIC, arg);
 
 	if (!c->dead)
 		c->timer_does(c);
@@ -364,8 +370,9 @@ static void on_conmon_parent(int wait_status, void *arg)
 
 static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
 {
-	struct container *c = arg;
+	struct container *c = magic_of(struct container, CONTAINER_MAGIC, arg);
 
+	bug_if(!c->spawning);
 	c->spawning = false;
 	if (e->code == 0) {
 		struct pid_watch *w = pid_watch_new(c->r->loop, pidfd, true, on_conmon_parent, NULL);
@@ -382,6 +389,8 @@ static struct container *container_new(struct runtime *r, const struct container
 {
 	struct container *c = xcalloc(1, sizeof(*c));
 
+	bug_if(!spec->ops);
+	magic_set(c, CONTAINER_MAGIC);
 	c->r = r;
 	c->id = xstrdup(spec->id);
 	c->bundle_dir = xstrdup(spec->bundle_dir);
@@ -613,6 +622,7 @@ void container_free(struct container *c)
 {
 	if (!c || c->dead)
 		return;
+	bug_if(c->magic != CONTAINER_MAGIC);
 	c->dead = true;
 	c->ops = NULL;
 	if (c->prev)

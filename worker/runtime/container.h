@@ -31,6 +31,7 @@ struct runtime_config {
 	 * killed; 0: 30 s and 10 s. */
 	int64_t create_ms, monitor_ms;
 };
+/* Makes the folders and watches for exits. -errno of the kernel. Texts are copied, the spawner is borrowed. */
 int runtime_new(uv_loop_t *loop, const struct runtime_config *config, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *r); /* leaves containers as they are */
 
@@ -54,6 +55,8 @@ struct container_spec {
 	const struct container_ops *ops;
 	void *arg;
 };
+/* Answers by started() and later exited(), or by failed(): also when the runtime does not answer (E_DEADLINE). The spec's
+ * texts are copied. Free it with container_free, at any time. */
 struct container *container_start(struct runtime *r, const struct container_spec *spec);
 /* What became of a container that an earlier worker started: answers by started() (it runs), exited() or
  * failed() (nothing is known of it: it never ran or its traces are gone). */

@@ -10,8 +10,6 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/session/agent.h"
-#include "worker/session/peers.h"
 #include "worker/task/impl.h"
 
 const Gs__Task *task_row(const struct task *t)
@@ -21,7 +19,7 @@ const Gs__Task *task_row(const struct task *t)
 
 uint32_t task_attempt(const struct task *t)
 {
-	return t->attempt;
+	return t->at.number;
 }
 
 uv_loop_t *task_loop(const struct task *t)
@@ -63,7 +61,7 @@ gid_t task_gid(const struct task *t)
 
 int task_pid(const struct task *t)
 {
-	return container_pid(t->container);
+	return container_pid(t->at.container);
 }
 
 const char *task_log_path(const struct task *t)
@@ -100,73 +98,80 @@ struct tls_identity *task_identity(const struct task *t)
 
 struct peer *task_peer(const struct task *t)
 {
-	return t->w->peers ? peers_service(t->w->peers) : NULL;
+	return t->all->above.peer;
 }
 
 /* ---- answers ---- */
 
-static bool is_stale(const struct task *t, uint32_t attempt)
+/* An answer of the attempt under way, and to the step it is in: any other is dropped. */
+static bool is_awaited(const struct task *t, uint32_t attempt, uint64_t steps)
 {
-	return attempt != t->attempt || t->step >= STEP_FINAL;
+	bug_if_off_loop();
+	bug_if(t->magic != TASK_MAGIC || !t->driver);
+	return attempt == t->at.number && task_in(t, steps);
+}
+
+static void answer(struct task *t, enum task_answer a)
+{
+	t->at.answer = a;
+	task_move(t);
 }
 
 void task_held(struct task *t, uint32_t attempt, const Gs__GaleraEvidence *evidence)
 {
-	if (is_stale(t, attempt) || t->step != STEP_HOLDING)
+	if (!is_awaited(t, attempt, SM(STEP_HOLDING)))
 		return;
 	obj_set(&t->status->evidence, evidence);
 	if (t->status->evidence)
 		t->status->evidence->attempt = attempt;
-	t->held = true;
 	task_report(t, TASK_HELD, "waits for a start permit");
-	task_move(t);
+	answer(t, ANSWER_HELD);
 }
 
 void task_start(struct task *t, uint32_t attempt, const char *const *argv)
 {
 	size_t n = 0;
 
-	if (is_stale(t, attempt) || t->step != STEP_PERMITTED)
+	if (!is_awaited(t, attempt, SM(STEP_PERMITTED)))
 		return;
+	bug_if(t->at.argv); /* once an attempt */
 	while (argv[n])
 		n++;
-	t->argv = xcalloc(n + 1, sizeof(*t->argv));
+	t->at.argv = xcalloc(n + 1, sizeof(*t->at.argv));
 	for (size_t i = 0; i < n; i++)
-		t->argv[i] = xstrdup(argv[i]);
-	t->start_wanted = true;
-	task_move(t);
+		t->at.argv[i] = xstrdup(argv[i]);
+	answer(t, ANSWER_START);
 }
 
 void task_failed(struct task *t, uint32_t attempt, const struct err *e)
 {
-	if (is_stale(t, attempt) || (t->step != STEP_HOLDING && t->step != STEP_PERMITTED))
+	if (!is_awaited(t, attempt, SM(STEP_HOLDING) | SM(STEP_PERMITTED)))
 		return;
-	t->attempt_failed = true;
-	t->attempt_err = *e;
+	bug_if(e->code == 0);
+	t->at.failed = *e;
 	task_move(t);
 }
 
 void task_restart(struct task *t, uint32_t attempt, const char *why)
 {
-	if (is_stale(t, attempt) || t->step != STEP_RUNNING || t->exited)
+	if (!is_awaited(t, attempt, SM(STEP_RUNNING)) || t->at.process == PROCESS_EXITED)
 		return;
-	t->withdrawn = true;
-	err_set(&t->attempt_err, E_UNAVAILABLE, "%s", why);
-	container_signal(t->container, SIGKILL);
+	err_set(&t->at.withdrawn, E_UNAVAILABLE, "%s", why);
+	container_signal(t->at.container, SIGKILL);
 }
 
 void task_genesis_done(struct task *t, uint32_t attempt, const Gs__GenesisResult *r)
 {
-	if (is_stale(t, attempt) || t->step != STEP_PERMITTED)
+	if (!is_awaited(t, attempt, SM(STEP_PERMITTED)))
 		return;
 	obj_set(&t->status->genesis, r);
 	task_touch(t);
-	t->held = true; /* in PERMITTED: hold again */
-	task_move(t);
+	answer(t, ANSWER_HOLD_AGAIN);
 }
 
 void task_view(struct task *t, const Gs__GaleraView *view)
 {
+	bug_if(!t->driver);
 	if (obj_equal(t->status->view, view))
 		return;
 	obj_set(&t->status->view, view);
@@ -175,14 +180,13 @@ void task_view(struct task *t, const Gs__GaleraView *view)
 
 void task_seqno(struct task *t, int64_t last_committed)
 {
+	bug_if(!t->driver);
 	if (t->has_seqno && t->seqno == last_committed)
 		return;
 	t->has_seqno = true;
 	t->seqno = last_committed;
-	/* Rides on the next report; a report of its own is not worth it more often than the agent's slow
-	 * tick. */
-	if (t->w->agent)
-		agent_report_later(t->w->agent);
+	if (t->all->above.progressed)
+		t->all->above.progressed(t->all->above.arg);
 }
 
 void task_progress(struct task *t, const char *fmt, ...)
@@ -190,6 +194,7 @@ void task_progress(struct task *t, const char *fmt, ...)
 	char text[160];
 	va_list ap;
 
+	bug_if_off_loop();
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -201,8 +206,8 @@ void task_progress(struct task *t, const char *fmt, ...)
 
 void task_stop_now(struct task *t)
 {
-	t->drained = true;
-	task_move(t);
+	if (task_is(t, STEP_DRAINING))
+		answer(t, ANSWER_DRAINED);
 }
 
 /* ---- tools ---- */
@@ -256,6 +261,7 @@ static void tool_end_back(void *arg)
 {
 	struct tool *o = arg;
 
+	bug_if_off_loop();
 	take_once(o->done)(&o->result, o->arg);
 	tool_free(o);
 }
@@ -323,6 +329,7 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 				.seccomp_bpf = t->w->seccomp_bpf,
 				.apparmor = t->w->apparmor};
 
+	bug_if(!t->bundle || !argv[0]);
 	o->loop = t->w->loop;
 	o->spawner = t->w->spawner;
 	/* The process id: one of an earlier worker may still be on its way out. */

@@ -175,6 +175,7 @@ bool task_look_start(struct task *t, void (*answer)(struct task *t, const struct
 	struct waiter *w;
 	struct look *l;
 
+	bug_if(t->busy);
 	if (!paths)
 		return false;
 	w = xcalloc(1, sizeof(*w));

@@ -119,7 +119,7 @@ static bool belongs_to(const char *container_id, const char *task_id)
 static void visit_container(struct tasks *ts, const char *id)
 {
 	for (const struct task *t = ts->list; t; t = t->next)
-		if (strcmp(t->container_id, id) == 0 && t->step != STEP_CLEAN)
+		if (strcmp(t->at.container_id, id) == 0 && !task_is(t, STEP_CLEAN))
 			return;
 	for (const struct task_unread *u = ts->unread; u; u = u->next)
 		if (belongs_to(id, u->id))
@@ -147,19 +147,21 @@ static int each_name(const char *dir, void (*visit)(struct tasks *ts, const char
 
 /* ---- notes that were read ---- */
 
-/* Takes the rows of i. */
+/* Takes the rows of i. Of one that has ended the clean-up may have been cut off: once more. */
 static struct task *adopt(struct tasks *ts, struct intent *i)
 {
-	struct task *t = task_new(ts, i->task);
+	cleanup_free char *run_dir = xasprintf("%s/tasks/%s", ts->w->run_dir, i->task->meta->id);
+	enum task_step step = !i->final ? STEP_FOUND : fs_exists(run_dir) ? STEP_FINAL : STEP_CLEAN;
+	struct task *t;
 
+	bug_if(i->attempt == 0 || tasks_find(ts, i->task->meta->id));
+	t = task_new(ts, i->task, step);
 	t->assigned = true;
-	t->adopt = true;
-	task_set_attempt(t, i->attempt);
+	attempt_fini(&t->at);
+	attempt_init(t, i->attempt);
 	if (i->final) {
 		obj_free(t->status);
 		t->status = steal(i->final);
-		/* killed while it was cleaned up: once more */
-		t->step = fs_exists(t->run_dir) ? STEP_FINAL : STEP_CLEAN;
 		task_touch(t);
 	}
 	obj_free(i->task);
@@ -208,6 +210,7 @@ static void unread_add(struct tasks *ts, const char *id, const struct err *why)
 {
 	struct task_unread *u = xcalloc(1, sizeof(*u));
 
+	bug_if(why->code == E_CORRUPT || unread_find(ts, id));
 	log_error(
 		"task %s: %s; its folder and its container are left as they are, it is read again later, and "
 		"no other task with a volume starts until then",
@@ -239,6 +242,7 @@ static void unread_ended(struct tasks *ts, struct task_unread *u, struct task *t
 	Gs__Task *row = steal(u->row);
 	bool unwanted = u->unwanted;
 
+	bug_if(t && strcmp(t->id, u->id) != 0);
 	log_info("task %s: its notes are %s", u->id, t ? "read" : "damaged");
 	unread_free(ts, u);
 	if (row)
@@ -279,6 +283,7 @@ static void reading_back(void *arg)
 	struct reading *r = arg;
 	struct tasks *ts = r->ts;
 
+	bug_if(!ts->reading || ts->jobs == 0);
 	ts->jobs--;
 	ts->reading = false;
 	if (!ts->closing) {
@@ -296,6 +301,7 @@ static void read_next(struct tasks *ts)
 {
 	struct reading *r;
 
+	bug_if_off_loop();
 	if (!ts->unread || ts->reading)
 		return;
 	r = xcalloc(1, sizeof(*r));

@@ -124,10 +124,10 @@ static void prepare_back(void *arg)
 	struct prepare *p = arg;
 	struct task *t = p->t;
 
+	bug_if(!task_in(t, SM(STEP_PREPARING) | SM(STEP_RESTORING)));
 	bundle_free(t->bundle);
 	t->bundle = p->bundle;
 	t->prepare_err = p->err;
-	t->prepare_done = true;
 	t->prepared = p->err.code == 0;
 	if (p->plan)
 		t->net = p->err.code == 0 ? NET_DONE : NET_NONE;
@@ -151,9 +151,9 @@ static void prepare_start(struct task *t, const struct err *looked)
 {
 	struct prepare *p;
 
+	bug_if(!task_in(t, SM(STEP_PREPARING) | SM(STEP_RESTORING)) || t->busy);
 	if (looked->code != 0) {
 		t->prepare_err = *looked;
-		t->prepare_done = true;
 		t->prepared = false;
 		task_move(t);
 		return;
@@ -181,8 +181,8 @@ void task_prepare_start(struct task *t)
 {
 	const struct err none = {0};
 
-	t->prepare_done = false;
 	err_clear(&t->prepare_err);
+	t->prepared = false;
 	if (!task_look_start(t, prepare_start))
 		prepare_start(t, &none);
 }
@@ -206,6 +206,7 @@ static void attach_back(void *arg)
 	struct attach *a = arg;
 	struct task *t = a->t;
 
+	bug_if(t->net != NET_BUSY);
 	if (a->err.code != 0)
 		log_warn("task %s: %s; the overlay tries again", t->id, a->err.msg);
 	t->net = NET_DONE; /* declared in any case: nobody reaps what it has, and passes mend the rest */
@@ -218,10 +219,11 @@ void task_net_start(struct task *t)
 {
 	struct attach *a = xcalloc(1, sizeof(*a));
 
+	bug_if(t->net != NET_NONE);
 	a->t = t;
 	if (!t->plan)
 		t->plan = net_plan_new(t->w->net, t->row);
-	net_plan_process(t->plan, container_pid(t->container));
+	net_plan_process(t->plan, container_pid(t->at.container));
 	t->net = NET_BUSY;
 	task_job_start(t, attach_work, attach_back, a);
 }
@@ -260,11 +262,8 @@ static void launch_back(void *arg)
 	struct launch *l = arg;
 	struct task *t = l->t;
 
-	t->launch_done = true;
-	if (l->err.code != 0) {
-		t->attempt_failed = true;
-		t->attempt_err = l->err;
-	}
+	bug_if(!task_is(t, STEP_LAUNCHING) || l->attempt != t->at.number);
+	t->at.failed = l->err;
 	free(l->state_dir);
 	free(l->bundle_dir);
 	free(l->config);
@@ -278,13 +277,13 @@ static int config_format(struct task *t, char **ret, struct err *e)
 	const Gs__TaskSpec *s = t->row->spec;
 	struct oci_spec spec = {
 		.bundle = t->bundle,
-		.argv = (const char *const *)t->argv,
+		.argv = (const char *const *)t->at.argv,
 		.env = s->env,
 		.n_env = s->n_env,
 		.cwd = s->dir,
 		.hostname = row_hostname(t->row),
 		.netns_path = t->netns_path,
-		.cgroup_path = t->cgroup_path,
+		.cgroup_path = t->at.cgroup_path,
 		.nano_cpus = s->limits ? s->limits->nano_cpus : 0,
 		.memory_bytes = s->limits ? s->limits->memory_bytes : 0,
 		.pids = s->limit_pids,
@@ -299,31 +298,32 @@ static void argv_from_spec(struct task *t)
 {
 	const Gs__TaskSpec *s = t->row->spec;
 
-	t->argv = xcalloc(s->n_args + 1, sizeof(*t->argv));
+	t->at.argv = xcalloc(s->n_args + 1, sizeof(*t->at.argv));
 	for (size_t i = 0; i < s->n_args; i++)
-		t->argv[i] = xstrdup(s->args[i]);
+		t->at.argv[i] = xstrdup(s->args[i]);
 }
 
 void task_launch_start(struct task *t)
 {
 	struct launch *l = xcalloc(1, sizeof(*l));
 
-	t->launch_done = false;
-	if (!t->argv)
+	bug_if(!t->bundle || !t->prepared);
+	if (!t->at.argv)
 		argv_from_spec(t);
 	l->t = t;
-	l->attempt = t->attempt;
+	l->attempt = t->at.number;
 	l->state_dir = xstrdup(t->state_dir);
-	l->bundle_dir = xasprintf("%s/%u", t->run_dir, t->attempt);
+	l->bundle_dir = xasprintf("%s/%u", t->run_dir, t->at.number);
 	config_format(t, &l->config, &l->err);
 	task_job_start(t, launch_work, launch_back, l);
 }
 
 int task_container_spec(struct task *t, struct container_spec *ret, char **ret_bundle)
 {
-	*ret_bundle = xasprintf("%s/%u", t->run_dir, t->attempt);
+	bug_if(t->at.number == 0 || t->at.container);
+	*ret_bundle = xasprintf("%s/%u", t->run_dir, t->at.number);
 	*ret = (struct container_spec){
-		.id = t->container_id,
+		.id = t->at.container_id,
 		.bundle_dir = *ret_bundle,
 		.log_path = t->log_path,
 		.lower = t->bundle ? t->bundle->lower : NULL,
@@ -333,16 +333,6 @@ int task_container_spec(struct task *t, struct container_spec *ret, char **ret_b
 		.arg = t,
 	};
 	return 0;
-}
-
-void task_set_attempt(struct task *t, uint32_t attempt)
-{
-	t->attempt = attempt;
-	t->status->attempt = attempt;
-	free(t->container_id);
-	free(t->cgroup_path);
-	t->container_id = xasprintf("%s.%u", t->id, attempt);
-	t->cgroup_path = xasprintf("/gswarm/%s/%s", t->w->state.node_id, t->container_id);
 }
 
 /* ---- small files ---- */
@@ -437,7 +427,7 @@ static void reap_back(void *arg)
 	struct reap *r = arg;
 	struct task *t = r->t;
 
-	t->reaped = true;
+	bug_if(!task_is(t, STEP_REAPING));
 	free(r->run_dir);
 	free(r->id);
 	free(r->cgroup);
@@ -450,11 +440,12 @@ void task_reap_start(struct task *t)
 {
 	struct reap *r = xcalloc(1, sizeof(*r));
 
+	bug_if(!task_is(t, STEP_REAPING));
 	r->t = t;
 	r->run_dir = xstrdup(t->w->run_dir);
-	r->id = xstrdup(t->container_id);
-	r->cgroup = xstrdup(t->cgroup_path);
-	r->alive = !t->exited || !t->exit.known;
+	r->id = xstrdup(t->at.container_id);
+	r->cgroup = xstrdup(t->at.cgroup_path);
+	r->alive = attempt_may_live(&t->at);
 	task_job_start(t, reap_work, reap_back, r);
 }
 
@@ -492,16 +483,17 @@ static struct tidy *tidy_new(struct task *t)
 {
 	struct tidy *d;
 
-	if (t->untidy == 0)
+	if (t->untidy.attempt == 0)
 		return NULL;
+	bug_if(t->untidy.attempt >= t->at.number); /* it would take what runs */
 	d = xcalloc(1, sizeof(*d));
 	d->run_dir = xstrdup(t->w->run_dir);
-	d->attempt = t->untidy;
-	d->alive = t->untidy_alive;
-	d->id = xasprintf("%s.%u", t->id, t->untidy);
-	d->bundle_dir = xasprintf("%s/%u", t->run_dir, t->untidy);
+	d->attempt = t->untidy.attempt;
+	d->alive = t->untidy.alive;
+	d->id = xasprintf("%s.%u", t->id, d->attempt);
+	d->bundle_dir = xasprintf("%s/%u", t->run_dir, d->attempt);
 	d->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, d->id);
-	t->untidy = 0;
+	t->untidy.attempt = 0;
 	return d;
 }
 
@@ -560,22 +552,17 @@ static void clean_free(struct clean *c)
 	free(c);
 }
 
-/* Nothing was done yet. */
-static void clean_again_later(struct task *t, struct clean *c)
+/* The note could not be written: nothing was done yet. */
+static void clean_undo(struct task *t, struct clean *c)
 {
-	log_warn("task %s: its end cannot be noted, tried again: %s", t->row->name, c->err.msg);
+	bug_if(t->plan || t->untidy.attempt != 0);
+	t->clean_err = c->err;
 	t->plan = steal(c->plan);
-	if (c->tidy) {
-		t->untidy = c->tidy->attempt;
-		t->untidy_alive = c->tidy->alive;
-		tidy_back(c->tidy);
-	}
-	clean_free(c);
-	t->clean_waits = true;
-	t->timer_due = false;
-	loop_timer_set(&t->timer, backoff_next(&t->clean_backoff));
-	if (!task_job_back(t))
-		task_move(t);
+	if (!c->tidy)
+		return;
+	t->untidy.attempt = c->tidy->attempt;
+	t->untidy.alive = c->tidy->alive;
+	tidy_back(steal(c->tidy));
 }
 
 static void clean_back(void *arg)
@@ -583,37 +570,34 @@ static void clean_back(void *arg)
 	struct clean *c = arg;
 	struct task *t = c->t;
 
-	if (c->err.code != 0 && c->must_last) {
-		clean_again_later(t, c);
-		return;
-	}
-	if (c->final && !t->assigned) /* that came while we cleaned */
+	bug_if(!task_is(t, STEP_CLEANING));
+	if (c->err.code != 0 && c->must_last)
+		clean_undo(t, c);
+	else if (c->final && !t->assigned) /* that came while we cleaned */
 		task_forget(t);
 	if (c->plan)
 		net_plan_free(c->plan);
 	if (c->tidy)
 		tidy_back(c->tidy);
-	t->step = STEP_CLEAN;
 	clean_free(c);
-	if (task_job_back(t))
-		return;
-	tasks_kick(t->all); /* the next task of the slot may wait for us */
-	task_move(t);
+	if (!task_job_back(t))
+		task_move(t);
 }
 
 void task_clean_start(struct task *t)
 {
 	struct clean *c = xcalloc(1, sizeof(*c));
 
+	bug_if(!task_is(t, STEP_CLEANING) || t->driver_state);
 	c->t = t;
 	c->run_dir = xstrdup(t->run_dir);
 	c->state_dir = xstrdup(t->state_dir);
 	c->base_run = xstrdup(t->w->run_dir);
-	c->id = xstrdup(t->container_id);
-	c->cgroup = xstrdup(t->cgroup_path);
+	c->id = xstrdup(t->at.container_id);
+	c->cgroup = xstrdup(t->at.cgroup_path);
 	c->crun = xstrdup(CRUN);
 	/* Of one that was adopted as final nobody knows how far the clean-up had come. */
-	c->alive = t->container ? !t->exited || !t->exit.known : t->adopt;
+	c->alive = t->at.container ? attempt_may_live(&t->at) : t->from_disk;
 	if (!t->plan && t->w->net)
 		t->plan = net_plan_new(t->w->net, t->row);
 	c->plan = steal(t->plan);
@@ -621,5 +605,6 @@ void task_clean_start(struct task *t)
 	if (t->assigned)
 		c->final = obj_dup(t->status);
 	c->must_last = !task_stop_wanted(t);
+	err_clear(&t->clean_err);
 	task_job_start(t, clean_work, clean_back, c);
 }

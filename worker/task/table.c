@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/risky.h"
-#include "worker/session/agent.h"
 #include "worker/task/check.h"
 #include "worker/task/impl.h"
 
@@ -20,6 +19,7 @@ static void on_kick(void *arg)
 
 	for (struct task *t = ts->list; t; t = next) {
 		next = t->next;
+		bug_if(t->magic != TASK_MAGIC || t->all != ts || (next && next->prev != t));
 		task_move(t);
 	}
 	if (ts->stopped && !ts->list) {
@@ -30,11 +30,38 @@ static void on_kick(void *arg)
 	}
 }
 
-struct tasks *tasks_new(struct worker *w)
+static bool net_settled(void *arg)
+{
+	return tasks_net_settled(arg);
+}
+
+static void net_names(char ***ret, size_t *ret_n, void *arg)
+{
+	tasks_netns_list(arg, ret, ret_n);
+}
+
+static void net_hosts_changed(void *arg)
+{
+	tasks_hosts_changed(arg);
+}
+
+static void net_came(void *arg)
+{
+	tasks_kick(arg);
+}
+
+struct tasks *tasks_new(struct worker *w, const struct tasks_above *above)
 {
 	struct tasks *ts = xcalloc(1, sizeof(*ts));
 
 	ts->w = w;
+	ts->above = *above;
+	if (w->net)
+		netglue_listen(w->net, &(struct netglue_above){.settled = net_settled,
+							       .names = net_names,
+							       .hosts_changed = net_hosts_changed,
+							       .came = net_came,
+							       .arg = ts});
 	loop_timer_init(&ts->kick, w->loop, on_kick, ts);
 	tasks_unread_init(ts);
 	ts->risky = task_risky_new(w->loop);
@@ -63,7 +90,10 @@ void tasks_free(struct tasks *ts)
 {
 	if (!ts)
 		return;
+	bug_if(ts->closing);
 	ts->closing = true;
+	if (ts->w->net)
+		netglue_listen(ts->w->net, NULL);
 	while (ts->list && !ts->list->busy)
 		task_free(ts->list);
 	risky_free(ts->risky);
@@ -94,15 +124,12 @@ static void refuse(struct tasks *ts, const Gs__Task *row, const struct err *why)
 	cleanup(obj_free_p) Gs__Task *copy = obj_dup(row);
 	struct task *t;
 
-	log_warn("task %s: rejected: %s", row->meta->id, why->msg);
 	str_replace(&copy->name, row->meta->id);
 	if (!copy->spec)
 		copy->spec = obj_new(&gs__task_spec__descriptor);
-	t = task_new(ts, copy);
+	t = task_new(ts, copy, STEP_NEW);
 	t->assigned = t->marked = t->confirmed = true;
-	t->step = STEP_CLEAN;
-	str_replace(&t->status->err, why->msg);
-	task_report(t, TASK_REJECTED, why->msg);
+	task_refuse(t, why);
 }
 
 void tasks_assign(struct tasks *ts, const Gs__Task *row)
@@ -113,6 +140,7 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 
 	if (!row->meta || !id_is_valid(row->meta->id) || ts->leaving || tasks_unread_assign(ts, row))
 		return;
+	bug_if_off_loop();
 	task_row_check(row, &bad);
 	t = tasks_find(ts, row->meta->id);
 	if (!t && bad.code != 0) {
@@ -120,7 +148,7 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 		return;
 	}
 	if (!t) {
-		t = task_new(ts, row);
+		t = task_new(ts, row, STEP_NEW);
 		t->assigned = t->marked = t->confirmed = true;
 		task_report(t, TASK_ACCEPTED, NULL);
 		tasks_kick(ts);
@@ -144,15 +172,16 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	if (t->driver_state && t->driver->spec_changed)
 		t->driver->spec_changed(t->driver_state);
 	/* Our own status comes back with the row; only what changes how it runs is worth a write. */
-	if (t->step > STEP_PREPARING && t->step < STEP_FINAL && row->desired > TASK_RUNNING)
+	if (!task_in(t, STEPS_ENDED | SM(STEP_NEW) | SM(STEP_FOUND)) && row->desired > TASK_RUNNING)
 		task_intent_save(t);
 	task_move(t);
 }
 
 static void unassign(struct task *t)
 {
+	bug_if(t->magic != TASK_MAGIC);
 	t->assigned = false;
-	if (t->step == STEP_CLEAN)
+	if (task_is(t, STEP_CLEAN))
 		task_forget(t);
 	task_move(t);
 }
@@ -220,7 +249,7 @@ void tasks_secret_set(struct tasks *ts, const Gs__Secret *secret)
 void tasks_hosts_changed(struct tasks *ts)
 {
 	for (struct task *t = ts->list; t; t = t->next)
-		if (t->prepared && t->step < STEP_FINAL)
+		if (t->prepared && !task_in(t, STEPS_ENDED))
 			task_hosts_write(t);
 }
 
@@ -278,6 +307,7 @@ size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req)
 void tasks_reported(struct tasks *ts, bool ok)
 {
 	for (struct task *t = ts->list; t; t = t->next) {
+		bug_if(t->sent > t->version || t->acked > t->version);
 		if (ok && t->sent != 0)
 			t->acked = t->sent;
 		t->sent = 0;
@@ -334,16 +364,26 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), v
 	tasks_kick(ts);
 }
 
+/* An attempt that has ended needs no legs; its namespace is kept for the next one. One that runs needs them also while
+ * it is drained or stopped. */
+static bool net_is_settled(const struct task *t)
+{
+	if (task_is(t, STEP_CLEAN))
+		return true;
+	if (t->net == NET_BUSY)
+		return false;
+	if (task_in(t, STEPS_FOUND))
+		return attempt_has_ended(&t->at);
+	return t->at.process != PROCESS_STARTED || task_in(t, STEPS_ENDED) || t->net == NET_DONE;
+}
+
 bool tasks_net_settled(const struct tasks *ts)
 {
 	if (ts->unread)
 		return false; /* it may run, and nobody can say with which legs */
 	for (const struct task *t = ts->list; t; t = t->next)
-		/* An attempt that has ended needs no legs; its namespace is kept for the next one. */
-		if (t->step != STEP_CLEAN &&
-		    ((t->adopt && !t->exited && !t->attempt_failed) || t->net == NET_BUSY ||
-		     (t->started && !t->exited && t->step < STEP_FINAL && t->net != NET_DONE)))
-			return false; /* it runs, also while it is drained or stopped */
+		if (!net_is_settled(t))
+			return false;
 	return true;
 }
 
@@ -356,7 +396,7 @@ void tasks_netns_list(const struct tasks *ts, char ***ret, size_t *ret_n)
 	*ret = xcalloc(n + 1, sizeof(**ret));
 	*ret_n = 0;
 	for (const struct task *t = ts->list; t; t = t->next)
-		if (t->step != STEP_CLEAN)
+		if (!task_is(t, STEP_CLEAN))
 			(*ret)[(*ret_n)++] = xstrdup(t->row->name);
 }
 
@@ -365,7 +405,7 @@ size_t tasks_running(const struct tasks *ts)
 	size_t n = 0;
 
 	for (const struct task *t = ts->list; t; t = t->next)
-		n += t->step < STEP_FINAL;
+		n += !task_in(t, STEPS_ENDED);
 	return n;
 }
 
@@ -381,20 +421,20 @@ void tasks_dump(const struct tasks *ts, struct buf *out)
 		buf_printf(out,
 			   "task %s %s step=%s attempt=%u pid=%d crashes=%u assigned=%d version=%llu "
 			   "acked=%llu\n",
-			   t->id, t->row->name, task_step_name(t->step), t->attempt,
-			   container_pid(t->container), t->crashes, t->assigned,
+			   t->id, t->row->name, sm_name(&t->step), t->at.number,
+			   container_pid(t->at.container), t->crashes, t->assigned,
 			   (unsigned long long)t->version, (unsigned long long)t->acked);
 }
 
 void tasks_each_log(struct tasks *ts, void (*visit)(struct task *t, const char *path, void *arg), void *arg)
 {
 	for (struct task *t = ts->list; t; t = t->next)
-		if (t->step == STEP_RUNNING)
+		if (task_is(t, STEP_RUNNING))
 			visit(t, t->log_path, arg);
 }
 
 void task_log_reopen(struct task *t)
 {
-	if (t->container)
-		container_reopen_log(t->container);
+	if (t->at.container)
+		container_reopen_log(t->at.container);
 }

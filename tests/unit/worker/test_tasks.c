@@ -25,6 +25,7 @@
 #include "worker/task/driver.h"
 #include "worker/task/intent.h"
 #include "worker/runtime/container.h"
+#include "worker/task/impl.h"
 #include "worker/task/table.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -58,7 +59,7 @@ static void worker_open(struct rig *g)
 		fail_msg("%s", e.msg);
 	config.spawner = g->w.spawner;
 	assert_int_equal(runtime_new(&g->loop, &config, &g->w.runtime, &e), 0);
-	g->w.tasks = tasks_new(&g->w);
+	g->w.tasks = tasks_new(&g->w, &(struct tasks_above){0});
 }
 
 static void worker_close(struct rig *g)
@@ -153,6 +154,28 @@ static Gs__TaskStatus *wait_state(struct rig *g, const char *id, Gs__TaskState s
 	loop_timer_stop(&g->guard);
 	assert_false(g->timed_out);
 	return status;
+}
+
+/* ---- the machine ---- */
+
+/* FINDINGS H2: sixteen functions set the step, and there was no table. */
+static void table_of_moves_is_sound(void **s)
+{
+	struct sm sm;
+
+	assert_null(sm_kind_fault_from(&task_kind, SM(STEP_NEW) | SM(STEP_FOUND)));
+	for (unsigned step = STEP_NEW; step < STEP_FINAL; step++) {
+		sm_init(&sm, &task_kind, step, NULL);
+		/* Whatever happens, it ends, but for one whose process is not known yet. */
+		assert_int_equal(sm_may(&sm, STEP_FINAL), step != STEP_RESTORING);
+		/* A process is started in one place only. */
+		assert_int_equal(sm_may(&sm, STEP_STARTING), step == STEP_LAUNCHING);
+	}
+	for (unsigned step = STEP_FINAL; step <= STEP_CLEAN; step++) {
+		sm_init(&sm, &task_kind, step, NULL);
+		for (unsigned to = STEP_NEW; to < STEP_FINAL; to++)
+			assert_false(sm_may(&sm, to)); /* what has ended stays so */
+	}
 }
 
 /* ---- W1 ---- */
@@ -609,6 +632,7 @@ static void dead_image_holds_up_no_other_start(void **s)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(table_of_moves_is_sound),
 		TEST(poison_spec_is_rejected_with_its_field),
 		TEST(poison_spec_on_disk_ends_no_start),
 		TEST(notes_that_cannot_be_read_now_are_read_later),

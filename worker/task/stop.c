@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+/* How a task is stopped. The happy path: the driver drains, the stop signal is sent, the process ends within the grace.
+ * What can fail is the drain (the grace runs for it too) and the process, which is killed at the end of its grace, or at
+ * once when it would not notice the signal. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/task/impl.h"
+
+#define GRACE_DEFAULT_MS 10000
+#define HANDLER_MS 1000
+
+bool task_stop_wanted(const struct task *t)
+{
+	return t->stop_all || !t->assigned || t->row->desired > TASK_RUNNING;
+}
+
+uint32_t task_grace_ms(const struct task *t)
+{
+	uint32_t ms = t->row->spec->stop_grace_ms != 0 ? t->row->spec->stop_grace_ms : GRACE_DEFAULT_MS;
+
+	return t->stop_all && t->stop_all_grace_ms < ms ? t->stop_all_grace_ms : ms;
+}
+
+void task_hurry(struct task *t)
+{
+	if (task_in(t, SM(STEP_STOPPING) | SM(STEP_DRAINING)))
+		task_timer_set(t, task_grace_ms(t));
+}
+
+static int stop_signal(const struct task *t)
+{
+	const char *name = t->row->spec->stop_signal;
+	static const struct {
+		const char *name;
+		int number;
+	} known[] = {{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"KILL", SIGKILL},
+		     {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"TERM", SIGTERM}, {"WINCH", SIGWINCH}};
+
+	if (strncmp(name, "SIG", 3) == 0)
+		name += 3;
+	for (size_t i = 0; i < array_size(known); i++)
+		if (strcmp(known[i].name, name) == 0)
+			return known[i].number;
+	return atoi(name) > 0 && atoi(name) < NSIG ? atoi(name) : SIGTERM;
+}
+
+/* A task's first process is the init of its pid namespace: the kernel drops a signal for which it has no
+ * handler. One that neither catches, blocks (signalfd) nor on purpose ignores the stop signal would just sit
+ * out the grace. A young process may install its handler yet, so it gets the grace all the same. */
+static bool stop_is_in_vain(const struct task *t, int sig)
+{
+	return clock_mono_ms(&clock_real) - t->at.running_mono_ms > HANDLER_MS &&
+	       !pid_minds_signal(container_pid(t->at.container), sig);
+}
+
+static void send_stop(struct task *t)
+{
+	int sig = stop_signal(t);
+	bool kill = sig == SIGKILL || stop_is_in_vain(t, sig);
+
+	bug_if(!t->at.container || sig <= 0 || sig >= NSIG);
+	sm_go(&t->step, kill ? STEP_KILLING : STEP_STOPPING);
+	container_signal(t->at.container, kill ? SIGKILL : sig);
+	task_timer_set(t, task_grace_ms(t));
+}
+
+static void stopped(struct task *t)
+{
+	char text[320];
+
+	bug_if(t->at.process != PROCESS_EXITED);
+	t->status->exit_code = t->at.exit.known ? t->at.exit.code : -1;
+	task_finish(t, TASK_SHUTDOWN, attempt_exit_text(&t->at, text, sizeof(text)));
+}
+
+bool task_stop_before_it_ran(struct task *t)
+{
+	task_finish(t, TASK_SHUTDOWN, "stopped before it ran");
+	return true;
+}
+
+bool task_stop_unclear(struct task *t)
+{
+	return attempt_has_ended(&t->at) && task_stop_before_it_ran(t);
+}
+
+bool task_stop_running(struct task *t)
+{
+	bug_if(!task_is(t, STEP_RUNNING));
+	if (t->at.process == PROCESS_EXITED) {
+		stopped(t);
+	} else if (t->driver_state) {
+		sm_go(&t->step, STEP_DRAINING);
+		t->at.answer = ANSWER_NONE;
+		/* The drain has the grace for itself; a driver that hangs does not hold the stop up. */
+		task_timer_set(t, task_grace_ms(t));
+		t->driver->stopping(t->driver_state);
+	} else {
+		send_stop(t);
+	}
+	return true;
+}
+
+void task_move_draining(struct task *t)
+{
+	bug_if(!t->driver_state);
+	if (t->at.process == PROCESS_EXITED)
+		stopped(t);
+	else if (t->at.answer == ANSWER_DRAINED || t->timer_due)
+		send_stop(t);
+}
+
+void task_move_stopping(struct task *t)
+{
+	if (t->at.process == PROCESS_EXITED) {
+		stopped(t);
+	} else if (t->timer_due) {
+		log_warn("task %s: did not stop in %u ms, KILL id=%s", t->row->name, task_grace_ms(t), t->id);
+		sm_go(&t->step, STEP_KILLING);
+		container_signal(t->at.container, SIGKILL);
+	}
+}
+
+void task_move_killing(struct task *t)
+{
+	if (t->at.process == PROCESS_EXITED)
+		stopped(t);
+}
