@@ -541,6 +541,12 @@ int leg_ensure(struct overlay *o, struct leg *leg, struct err *e)
 		if (rc == -EEXIST)
 			rc = err_set(e, E_EXISTS, "%s in namespace %s is not ours", NAME_EGRESS_LEG,
 				     mark->netns);
+		else if (rc == -EXFULL)
+			rc = err_set(
+				e, E_EXHAUSTED,
+				"%s is full: a host has room for 1,023 tasks with a way out (others need "
+				"networks that are all --internal)",
+				NAME_EGRESS_BRIDGE);
 	}
 	if (rc == 0)
 		rc = finish_leg(o, mark, task, e);

@@ -125,6 +125,8 @@ struct overlay {
 	struct task_ns *tasks;
 	struct rules rules;
 	struct egress egress;
+	uint32_t path_mtu; /* as in struct overlay_pass */
+	int64_t path_mtu_due_ms;
 	struct work sweep; /* look for what nobody declared */
 	bool adopted;      /* adopt_done was called: what is not declared may go */
 	char **keep;
@@ -225,6 +227,11 @@ void egress_forget_all(struct overlay *o);
 /* ---- underlay.c ---- */
 /* A subnet for gswarm0 that nothing on this host touches. E_EXHAUSTED: none is left. */
 int underlay_pick_subnet(struct overlay *o, struct overlay_ip *ret, struct err *e);
+/* o->path_mtu, when it is time or a peer came. */
+void underlay_look(struct overlay *o);
+/* Make room for as many neighbours as large swarms have, for the whole host: limits are raised, never lowered,
+ * and only where there is such a setting. dir: "/proc/sys/net/ipv4/neigh/default". */
+void underlay_raise_neighbours(const char *dir);
 /* The IPv4 subnet of this link's first address; len 0 when it has none. */
 int underlay_subnet_of(struct overlay *o, int index, struct overlay_ip *ret, struct err *e);
 

@@ -66,6 +66,8 @@ int overlay_new(const struct overlay_config *config, struct overlay **ret, struc
 		overlay_free(o);
 		return err_wrap(e, "overlay");
 	}
+	underlay_raise_neighbours("/proc/sys/net/ipv4/neigh/default");
+	underlay_raise_neighbours("/proc/sys/net/ipv6/neigh/default");
 	err_forgive(e);
 	*ret = o;
 	return 0;

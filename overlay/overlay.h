@@ -106,6 +106,9 @@ struct overlay_pass {
 	unsigned repairs; /* objects that were not as they had been left */
 	unsigned waiting; /* declared or given up, and the kernel did not take it yet */
 	uint32_t wait_ms; /* until there is something to do again */
+	/* The smallest on the ways to peers, by links and routes; 0: no peer is known. Looked at when a peer comes
+	 * and every 5 minutes. */
+	uint32_t path_mtu;
 };
 /* Bring the kernel to what is declared: what is new, what failed before and is due again, what an event or
  * its time made suspect, the host's rules when nft's generation moved. The first error is returned; the rest

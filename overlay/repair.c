@@ -381,7 +381,9 @@ int overlay_pass(struct overlay *o, struct overlay_pass *ret, struct err *e)
 	events_take(o, on_event);
 	nft_reap(o);
 	steps(&r);
-	*ret = (struct overlay_pass){.repairs = r.repairs + (o->restored - restored)};
+	underlay_look(o);
+	*ret = (struct overlay_pass){.repairs = r.repairs + (o->restored - restored),
+				     .path_mtu = o->path_mtu};
 	count_all(o, ret);
 	pthread_mutex_unlock(&o->lock);
 	return finish(&r.first, e);

@@ -209,6 +209,7 @@ void rules_admit(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep)
 		a->vtep = *vtep;
 		memcpy(a->key, key, sizeof(a->key));
 		HASH_ADD(hh, o->rules.admits, key, sizeof(a->key), a);
+		o->path_mtu_due_ms = 0;
 		note_change(o, "add", a);
 	}
 	a->refs++;

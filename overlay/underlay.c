@@ -5,13 +5,18 @@
  * What can fail is: the swarm's pool is part of the company's network and routed as a whole; then private
  * ranges are tried that nobody asked us to use, and with none left the error says what is in the way. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "overlay/internal.h"
+#include "overlay/kernel/routes.h"
 
 #define EGRESS_PREFIX 20 /* 4,093 tasks */
 /* A route or an address of ours stands for its neighbourhood as well: clouds give each host a small subnet of
@@ -19,6 +24,8 @@
 #define NEIGHBOURHOOD_PREFIX 16
 /* Of the swarm's pool: its last part, where the managers put no network. */
 #define POOL_PARTS 16
+
+#define PATH_LOOK_MS 300000
 
 struct prefixes {
 	struct prefix {
@@ -217,4 +224,53 @@ void overlay_egress_pool_set(struct overlay *o, const struct overlay_ip *pool)
 	pthread_mutex_lock(&o->inbox_lock);
 	o->egress_pool = *pool;
 	pthread_mutex_unlock(&o->inbox_lock);
+}
+
+/* ---- the ways to peers ---- */
+
+void underlay_look(struct overlay *o)
+{
+	uint32_t least = 0;
+
+	if (overlay_now_ms() < o->path_mtu_due_ms)
+		return;
+	for (struct admit *a = o->rules.admits; a; a = a->hh.next) {
+		uint32_t mtu = route_path_mtu(&o->host.nl, &a->vtep);
+
+		if (mtu != 0 && (least == 0 || mtu < least))
+			least = mtu;
+	}
+	o->path_mtu = least;
+	o->path_mtu_due_ms = overlay_now_ms() + PATH_LOOK_MS;
+}
+
+/* ---- neighbours ---- */
+
+static void raise(const char *path, unsigned long least)
+{
+	cleanup_close int fd = open(path, O_RDWR | O_CLOEXEC);
+	char text[32];
+	ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
+
+	if (n <= 0)
+		return; /* no such setting: in another namespace than the first */
+	text[n] = 0;
+	if (strtoul(text, NULL, 10) >= least)
+		return;
+	n = snprintf(text, sizeof(text), "%lu\n", least);
+	if (pwrite(fd, text, (size_t)n, 0) != n)
+		return; /* read-only /proc: the kernel's own limits hold */
+}
+
+/* Permanent neighbours, which ours are, do not count; what the tasks themselves look up does, in one table for
+ * the host and all its namespaces. The kernel's own limit is 1,024. */
+void underlay_raise_neighbours(const char *dir)
+{
+	static const unsigned long least[] = {8192, 32768, 65536};
+	char path[128];
+
+	for (size_t i = array_size(least); i > 0; i--) {
+		snprintf(path, sizeof(path), "%s/gc_thresh%zu", dir, i);
+		raise(path, least[i - 1]);
+	}
 }

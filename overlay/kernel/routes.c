@@ -167,6 +167,14 @@ struct lookup {
 	uint32_t mtu;
 };
 
+/* What the kernel learned from a router's complaint, which may come from anybody, has an end; libnl does not tell it. */
+static bool is_learned(const struct nlmsghdr *h)
+{
+	struct nlattr *a = nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct rtmsg), RTA_CACHEINFO);
+
+	return a && ((struct rta_cacheinfo *)nla_data(a))->rta_expires != 0;
+}
+
 static void on_lookup(const struct nlmsghdr *h, void *arg)
 {
 	struct lookup *l = arg;
@@ -178,7 +186,8 @@ static void on_lookup(const struct nlmsghdr *h, void *arg)
 	l->type = rtnl_route_get_type(o);
 	if (hop)
 		l->index = rtnl_route_nh_get_ifindex(hop);
-	rtnl_route_get_metric(o, RTAX_MTU, &l->mtu);
+	if (!is_learned(h))
+		rtnl_route_get_metric(o, RTAX_MTU, &l->mtu);
 	rtnl_route_put(o);
 }
 

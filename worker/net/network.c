@@ -55,6 +55,7 @@ struct netglue {
 	bool passing, pass_again; /* one pass at a time */
 	unsigned jobs;
 	uint64_t repairs;
+	uint32_t path_mtu; /* of the last pass; 0: not known */
 	uv_poll_t events;
 	struct loop_timer pass, hosts, settle;
 	int64_t pass_due_ms; /* what the timer is set to; 0: not set */
@@ -164,6 +165,7 @@ static void pass_back(struct job *j)
 
 	n->passing = false;
 	n->repairs += j->pass.repairs;
+	n->path_mtu = j->pass.path_mtu;
 	if (j->pass.repairs > 0)
 		log_info("overlay: mended %u objects", j->pass.repairs);
 	if (j->err.code != 0)
@@ -730,7 +732,7 @@ static uint32_t link_mtu(const char *name)
 	return (uint32_t)req.ifr_mtu;
 }
 
-uint32_t netglue_vtep_mtu(const char *ip)
+static uint32_t address_mtu(const char *ip)
 {
 	struct ifaddrs *list, *i;
 	struct overlay_ip want;
@@ -750,4 +752,11 @@ uint32_t netglue_vtep_mtu(const char *ip)
 	}
 	freeifaddrs(list);
 	return mtu;
+}
+
+uint32_t netglue_mtu(const struct netglue *n, const char *data_path)
+{
+	uint32_t link = address_mtu(data_path);
+
+	return n && link != 0 && n->path_mtu != 0 && n->path_mtu < link ? n->path_mtu : link;
 }

@@ -52,8 +52,9 @@ char *netglue_hosts(const struct netglue *n, const Gs__Task *task);
 void netglue_dump(struct netglue *n, void (*done)(const char *text, void *arg), void *arg);
 /* Remove every kernel object of ours (leave), then done. */
 void netglue_remove_all(struct netglue *n, void (*done)(const struct err *e, void *arg), void *arg);
-/* MTU of the link that carries this address; 0 when unknown. */
-uint32_t netglue_vtep_mtu(const char *ip);
+/* MTU of the link that carries the data path address, or what the ways to peers allow if that is less; 0 when
+ * unknown. */
+uint32_t netglue_mtu(const struct netglue *n, const char *data_path); /* n may be NULL */
 
 /* ---- a task's own network ---- */
 struct net_plan;

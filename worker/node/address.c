@@ -171,7 +171,7 @@ static void look(struct address *a)
 		a->gone_since_ms = 0;
 		a->trouble[0] = '\0';
 	}
-	mtu = netglue_vtep_mtu(s->data_path);
+	mtu = netglue_mtu(a->w->net, s->data_path);
 	if (mtu != 0 && a->mtu != 0 && mtu != a->mtu)
 		agent_reconnect(a->w->agent); /* a session begins with a description of the node */
 	a->mtu = mtu != 0 ? mtu : a->mtu;

@@ -459,6 +459,51 @@ static void test_o8_the_hosts_address_changes(void **state)
 	assert_int_equal(in_ns(&h1, "gsn-aaaaaaaa", "ip -d link show vx0 | grep -q \"local 192.0.2.1 \""), 0);
 }
 
+/* O9: only the address's own link was asked, and what came later was not seen. */
+static void test_o9_the_way_to_a_peer_can_be_narrower(void **state)
+{
+	struct overlay_endpoint far = endpoint(15, "192.0.2.3", 1);
+
+	both_up();
+	enter(&h1);
+	SH("ip route add 192.0.2.3/32 dev eth0 mtu 1420");
+	assert_int_equal(pass(&h1).path_mtu, 1500);
+	OK(overlay_endpoint_set(h1.o, &far, &err)); /* a peer comes: looked at once */
+	assert_int_equal(pass(&h1).path_mtu, 1420);
+	overlay_endpoint_remove(h1.o, far.id);
+	h1.o->path_mtu_due_ms = 0;
+	assert_int_equal(pass(&h1).path_mtu, 1500);
+	SH("ip route del 192.0.2.3/32");
+}
+
+/* O9: what a task's plan had copied before the change was declared again by its next attempt. */
+static void test_o9_an_older_mtu_never_comes_back(void **state)
+{
+	struct overlay_network n = network(NET_A, VNI_A);
+
+	both_up();
+	n.generation = 7;
+	n.mtu = 1400;
+	OK(overlay_network_set(h1.o, &n, &err));
+	n.generation = 6;
+	n.mtu = 1450;
+	OK(overlay_network_set(h1.o, &n, &err));
+	pass(&h1);
+	assert_int_equal(in_ns(&h1, "t11", "ip link show eth0 | grep -q \"mtu 1400\""), 0);
+}
+
+/* O14: the kernel's own limit of neighbours is 1,024, for the host and all tasks together. */
+static void test_o14_neighbour_limits_are_raised_and_never_lowered(void **state)
+{
+	SH("mkdir -p /run/neigh && cd /run/neigh && echo 128 > gc_thresh1 && echo 512 > gc_thresh2 && "
+	   "echo 99999 > gc_thresh3");
+	underlay_raise_neighbours("/run/neigh");
+	SH("cd /run/neigh && test $(cat gc_thresh1) = 8192 && test $(cat gc_thresh2) = 32768 && "
+	   "test $(cat gc_thresh3) = 99999");
+	underlay_raise_neighbours("/run/there-is-none");
+	SH("! test -e /run/there-is-none");
+}
+
 /* O11: the name of a task's namespace was lost, and everything that goes by it. */
 static void test_o11_a_lost_mount_comes_back(void **state)
 {
@@ -532,6 +577,9 @@ static const struct CMUnitTest tests[] = {
 	T(test_w9_a_name_passes_on_with_a_fresh_namespace),
 	T(test_o3_a_vtep_of_another_family_is_left_out),
 	T(test_o8_the_hosts_address_changes),
+	T(test_o9_the_way_to_a_peer_can_be_narrower),
+	T(test_o9_an_older_mtu_never_comes_back),
+	T(test_o14_neighbour_limits_are_raised_and_never_lowered),
 	T(test_o11_a_lost_mount_comes_back),
 	T(test_o11_a_lost_mount_comes_back_from_the_process),
 	T(test_o14_a_remote_mac_cannot_be_taken),
