@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
 #include "overlay/reap.h"
@@ -23,6 +24,7 @@ static void keep_drop(struct overlay *o)
 void adopt_keep(struct overlay *o, const char *const *names, size_t n)
 {
 	keep_drop(o);
+	bug_if(o->keep || (n > 0 && !names));
 	o->keep = n ? xcalloc(n, sizeof(*o->keep)) : NULL;
 	for (; o->n_keep < n; o->n_keep++)
 		o->keep[o->n_keep] = xstrdup(names[o->n_keep]);

@@ -36,6 +36,7 @@ static void inbox_put(struct overlay *o, const struct change *change)
 
 	c->next = NULL;
 	pthread_mutex_lock(&o->inbox_lock);
+	bug_if(*o->inbox_tail);
 	*o->inbox_tail = c;
 	o->inbox_tail = &c->next;
 	pthread_mutex_unlock(&o->inbox_lock);
@@ -168,8 +169,17 @@ bool network_is_wanted(const struct network *n)
 	return n->spec.vni != 0 && n->ports;
 }
 
+static struct endpoint *endpoint_find(struct overlay *o, const char *id)
+{
+	struct endpoint *ep;
+
+	HASH_FIND(hh, o->endpoints, id, strlen(id), ep);
+	return ep;
+}
+
 static void endpoint_forget(struct overlay *o, struct endpoint *ep)
 {
+	bug_if(!ep->n || endpoint_find(o, ep->spec.id) != ep);
 	if (endpoint_counts(o, &ep->spec)) {
 		rules_refuse(o, ep->n->spec.vni, &ep->spec.vtep);
 		note_entries(ep->n, &ep->spec, false);
@@ -254,14 +264,6 @@ static void take_network_gone(struct overlay *o, const char *id)
 bool endpoint_counts(const struct overlay *o, const struct overlay_endpoint *ep)
 {
 	return ep->vtep.len == o->cfg.vtep.len && !ip_is_equal(&ep->vtep, &o->cfg.vtep);
-}
-
-static struct endpoint *endpoint_find(struct overlay *o, const char *id)
-{
-	struct endpoint *ep;
-
-	HASH_FIND(hh, o->endpoints, id, strlen(id), ep);
-	return ep;
 }
 
 static bool has_same_place(const struct overlay_endpoint *a, const struct overlay_endpoint *b)
@@ -424,6 +426,7 @@ void port_forget(struct overlay *o, struct port *p)
 {
 	struct network *n = p->n;
 
+	bug_if(!n || port_find(o, p->spec.id) != p);
 	DL_DELETE(n->ports, p);
 	HASH_DEL(o->ports, p);
 	free(p);
@@ -455,6 +458,7 @@ struct task_ns *taskns_get(struct overlay *o, const char *name)
 
 void taskns_forget(struct overlay *o, struct task_ns *t)
 {
+	bug_if(taskns_find(o, t->name) != t);
 	HASH_DEL(o->tasks, t);
 	free(t);
 }

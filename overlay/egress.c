@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
 #include "overlay/kernel/links.h"
@@ -61,9 +62,11 @@ static void turned_on_format(const struct egress *g, char ret_alias[ALIAS_MAX])
 {
 	size_t len = (size_t)snprintf(ret_alias, ALIAS_MAX, "%s", ALIAS_FORWARDING);
 
-	for (size_t i = 0; i < g->n_turned_on; i++)
+	for (size_t i = 0; i < g->n_turned_on; i++) {
 		len += (size_t)snprintf(ret_alias + len, ALIAS_MAX - len, "%s%s", i ? "," : "",
 					g->turned_on[i]);
+		bug_if(len >= ALIAS_MAX); /* TURNED_ON_MAX is chosen so */
+	}
 }
 
 static void turned_on_parse(struct egress *g, const char *alias)
@@ -378,6 +381,7 @@ static struct leg *leg_add(struct overlay *o, const struct leg_alias *mark)
 
 static void leg_forget(struct overlay *o, struct leg *leg)
 {
+	bug_if(leg_find(o, leg->mark.id) != leg);
 	HASH_DEL(o->legs, leg);
 	free(leg);
 }
@@ -428,6 +432,7 @@ static int lowest_free(struct overlay *o, struct overlay_ip *ret, struct err *e)
 	struct overlay_ip ip;
 	char text[48];
 
+	bug_if(o->egress.subnet.len != 4);
 	for (unsigned n = 2; ip_nth(&o->egress.subnet, n, &ip); n++) {
 		if (is_used(o, &ip))
 			continue;
@@ -452,6 +457,7 @@ static int make_leg(struct overlay *o, const struct leg_alias *mark, struct ns *
 	struct nl_batch b = {0};
 	struct nl_msg *m;
 
+	bug_if(mark->ip.len != 4 || o->egress.index == 0);
 	name_leg(mark->id, name);
 	leg_alias_format(mark, alias);
 	link_add_veth(&b, &spec);

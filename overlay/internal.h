@@ -92,7 +92,7 @@ struct nft_child {
 	pid_t pid;
 };
 
-#define TURNED_ON_MAX 16
+#define TURNED_ON_MAX 14 /* their names fit into one alias */
 struct egress {
 	struct work work;         /* gswarm0 and forwarding */
 	int index;                /* of gswarm0; 0: not there */
@@ -145,11 +145,13 @@ static inline void err_forgive(struct err *e)
 		err_clear(e);
 }
 
+/* CLOCK_BOOTTIME, which back-off and looks go by. */
 int64_t overlay_now_ms(void);
 
 /* ---- overlay/kernel/ns.c ---- */
 /* Enter / return to the host's namespace; a thread that cannot return must not go on: abort. */
 int ns_enter(int fd, struct err *e);
+/* Aborts when there is no way back. */
 void ns_leave(struct overlay *o);
 /* E_NOT_FOUND when there is no such namespace. One whose mount was lost, and which we still hold, is mounted
  * again. Borrowed until the next ns_* call that drops it. */
@@ -161,12 +163,17 @@ int ns_create(struct overlay *o, const char *name, const char *mark, pid_t pid, 
 int ns_remove(struct overlay *o, const char *name, const char *mark_prefix, struct err *e);
 /* The mark, "" when it has none of ours. */
 int ns_mark(struct overlay *o, struct ns *ns, char ret_mark[ALIAS_MAX], struct err *e);
+/* Close its sockets and forget it; frees ns. */
 void ns_drop(struct overlay *o, struct ns *ns);
+/* o->host, of the calling thread's namespace. */
 int ns_open_host(struct overlay *o, struct err *e);
+/* All of them and the host's; the kernel is not touched. */
 void ns_close_all(struct overlay *o);
 /* Names in netns_dir, NULL-terminated; caller frees with ns_names_free. */
 char **ns_names(struct overlay *o);
+/* The list and its strings. */
 void ns_names_free(char **names);
+/* "<netns_dir>/<name>" */
 void ns_path(const struct overlay *o, const char *name, char ret_path[512]);
 /* Remove what a crash between creating the file and mounting on it left. */
 void ns_sweep_half_made(struct overlay *o);
@@ -174,29 +181,38 @@ void ns_sweep_half_made(struct overlay *o);
 /* ---- desired.c: what is declared ---- */
 /* Never NULL: made when it is not there. */
 struct network *network_get(struct overlay *o, const char *id);
+/* NULL: unknown. */
 struct network *network_find(struct overlay *o, const char *id);
 /* Whether the kernel should have it. */
 bool network_is_wanted(const struct network *n);
 /* To be called when a port came or went: what the network is to become. Frees it when nothing is left. */
 void network_review(struct overlay *o, struct network *n);
+/* NULL: unknown. */
 struct port *port_find(struct overlay *o, const char *id);
 /* Declared (again), pending. */
 struct port *port_declare(struct overlay *o, const struct overlay_port *spec);
+/* Frees it, and reviews its network, which may go with it. The kernel is not touched. */
 void port_forget(struct overlay *o, struct port *p);
+/* NULL: unknown. */
 struct task_ns *taskns_find(struct overlay *o, const char *name);
+/* Never NULL: made, not declared, when it is not there. */
 struct task_ns *taskns_get(struct overlay *o, const char *name);
+/* Frees it; the kernel is not touched. */
 void taskns_forget(struct overlay *o, struct task_ns *t);
 /* Whether this endpoint is in the kernel's tables of its network. */
 bool endpoint_counts(const struct overlay *o, const struct overlay_endpoint *ep);
 /* Take what was declared since the last time. */
 void inbox_take(struct overlay *o);
+/* Forget what was declared since the last time. */
 void inbox_drop(struct overlay *o);
+/* Networks, endpoints, ports, namespaces and the inbox; the kernel is not touched. */
 void desired_forget_all(struct overlay *o);
 
 /* ---- vxlan.c ---- */
 /* Namespace, bridge, vxlan device and the entries of all known endpoints. Adopts what fits, replaces what
  * does not. Nothing to do when it is not pending. */
 int network_ensure(struct overlay *o, struct network *n, struct err *e);
+/* By the name of its namespace, if that has our mark; a missing one is fine. */
 int network_destroy(struct overlay *o, const char *ns_name, struct err *e);
 /* A network's namespace whose name somebody gave to another one, while our sockets still hold it: free its
  * VNI and the tasks' interface names at once. */
@@ -213,15 +229,21 @@ int network_flush(struct overlay *o, struct network *n, struct err *e);
 int egress_load(struct overlay *o, struct err *e);
 /* gswarm0 as it should be. Nothing to do when it is settled. */
 int egress_ensure(struct overlay *o, struct err *e);
+/* gswarm0 and forwarding, when they are due; legs that went with gswarm0 become suspect. */
 int egress_check(struct overlay *o, unsigned *repairs, struct err *e);
+/* Every leg and gswarm0, and forwarding as it was. */
 int egress_remove_all(struct overlay *o, struct err *e);
+/* NULL: unknown. */
 struct leg *leg_find(struct overlay *o, const char *id);
 /* Declared (again), pending. */
 struct leg *leg_declare(struct overlay *o, const char *netns, const char *id);
+/* Both ends as they should be: made, or adopted and repaired. E_EXHAUSTED: no address, or no room. */
 int leg_ensure(struct overlay *o, struct leg *leg, struct err *e);
+/* Whatever cannot be asked for counts as wrong. */
 bool leg_is_right(struct overlay *o, const struct leg_alias *mark);
 /* Frees it on success. */
 int leg_delete(struct overlay *o, struct leg *leg, struct err *e);
+/* The legs; the kernel is not touched. */
 void egress_forget_all(struct overlay *o);
 
 /* ---- underlay.c ---- */
@@ -240,8 +262,10 @@ int underlay_subnet_of(struct overlay *o, int index, struct overlay_ip *ret, str
 int port_ensure(struct overlay *o, struct network *n, const struct overlay_port *p, struct err *e);
 /* The network's end, from a dump of the network's namespace (NULL: ask). */
 struct links;
+/* links may be NULL. */
 bool port_net_end_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p,
 			   const struct links *links);
+/* Both ends and the address. Whatever cannot be asked for counts as wrong. */
 bool port_is_right(struct overlay *o, const struct network *n, const struct overlay_port *p);
 
 /* ---- repair.c ---- */
@@ -256,20 +280,24 @@ int adopt_sweep(struct overlay *o, struct err *e);
 
 /* ---- rules.c: our table in the host's namespace ---- */
 void rules_init(struct overlay *o);
+/* Also what was remembered of peers; the kernel is not touched. May be called twice. */
 void rules_fini(struct overlay *o);
 /* The table with all known peers, and what changed since. */
 int rules_ensure(struct overlay *o, struct err *e);
 /* A peer behind which a task of this network is; counted. */
 void rules_admit(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep);
+/* One endpoint less behind it. */
 void rules_refuse(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep);
 /* Write again what somebody changed; *repairs grows. */
 int rules_check(struct overlay *o, unsigned *repairs, struct err *e);
 /* Adoption is over: the next write throws away what is not declared. */
 void rules_exact(struct overlay *o);
+/* The table, and what was remembered of peers. */
 int rules_remove(struct overlay *o, struct err *e);
 
 /* ---- nft.c ---- */
 void nft_init(struct overlay *o);
+/* Ends the child. */
 void nft_fini(struct overlay *o);
 /* A child that ended by itself leaves a zombie until somebody asks. */
 void nft_reap(struct overlay *o);
@@ -282,6 +310,7 @@ uint32_t nft_generation(struct overlay *o);
 
 /* ---- events.c ---- */
 int events_init(struct overlay *o, struct err *e);
+/* All sources have left. */
 void events_fini(struct overlay *o);
 /* In the calling thread's namespace, whose name in netns_dir is `name` ("": the host's). `own`: the socket
  * whose changes are our own. */
@@ -290,6 +319,7 @@ struct event_source *events_join(struct overlay *o, const char *name, enum event
 				 uint32_t own_port);
 /* Whether a notification can mean that an object of ours was changed by somebody else. */
 bool events_concern_us(const struct nlmsghdr *h, enum event_scope scope, uint32_t own_port);
+/* Frees s. */
 void events_leave(struct overlay *o, struct event_source *s);
 struct event_note {
 	enum event_scope scope;

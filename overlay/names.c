@@ -119,7 +119,7 @@ int ip_family(const struct overlay_ip *ip)
 const char *ip_format(const struct overlay_ip *ip, char ret_text[48])
 {
 	if (ip->len == 0 || !inet_ntop(ip_family(ip), ip->bytes, ret_text, 48))
-		strcpy(ret_text, "-");
+		snprintf(ret_text, 48, "-");
 	return ret_text;
 }
 

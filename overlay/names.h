@@ -24,8 +24,11 @@
 #define ALIAS_EGRESS "gswarm:egress:"
 #define ALIAS_FORWARDING ALIAS_EGRESS "forwarding="
 
+/* "gsn-" and the first eight characters of the id. */
 void name_network_ns(const char *network_id, char ret_name[NAME_MAX_LEN]);
+/* "p" and a hash: the network's end of a port. */
 void name_port(const char *endpoint_id, char ret_name[NAME_MAX_LEN]);
+/* "ge" and a hash: the host's end of an egress leg. */
 void name_leg(const char *id, char ret_name[NAME_MAX_LEN]);
 /* A namespace name that is one path component of harmless characters. */
 bool name_is_valid_netns(const char *name);
@@ -35,7 +38,9 @@ struct leg_alias {
 	char netns[128];
 	char id[56];
 };
+/* The mark of a leg's host end. */
 void leg_alias_format(const struct leg_alias *a, char ret_text[ALIAS_MAX]);
+/* false, and *ret untouched: not a mark of ours. */
 bool leg_alias_parse(const char *text, struct leg_alias *ret);
 
 bool ip_is_equal(const struct overlay_ip *a, const struct overlay_ip *b); /* the prefix does not count */

@@ -78,6 +78,7 @@ void overlay_free(struct overlay *o)
 	if (!o)
 		return;
 	reap_fini(o);
+	bug_if(o->reaper);
 	desired_forget_all(o);
 	egress_forget_all(o);
 	adopt_keep(o, NULL, 0);

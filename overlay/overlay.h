@@ -66,6 +66,7 @@ struct overlay_endpoint { /* a remote (or local) address of a network */
 /* One whose VTEP is of another address family than ours is remembered, but cannot be reached from here and is
  * left out of the kernel's tables. */
 int overlay_endpoint_set(struct overlay *o, const struct overlay_endpoint *ep, struct err *e);
+/* An unknown one is fine. */
 void overlay_endpoint_remove(struct overlay *o, const char *id);
 
 /* ---- a task's own objects ----
@@ -74,8 +75,7 @@ void overlay_endpoint_remove(struct overlay *o, const char *id);
  * the service's and pass on to the next task, so what is another owner's by now is left alone. */
 
 /* Named namespaces, bind-mounted under netns_dir so that `ip netns` lists them. lo is up. Idempotent.
- * pid: of a process known to live in it (0: none), whose namespace is mounted again when the mount was lost.
- */
+ * pid: of a process known to live in it (0: none), whose namespace is mounted again when it was lost. */
 int overlay_netns_create(struct overlay *o, const char *name, const char *owner, pid_t pid, struct err *e);
 /* Takes the ports and legs in it along. */
 int overlay_netns_remove(struct overlay *o, const char *name, const char *owner, struct err *e);
@@ -91,10 +91,12 @@ struct overlay_port { /* one leg of a task */
 };
 /* E_NOT_FOUND: its network is not declared (yet). */
 int overlay_attach(struct overlay *o, const struct overlay_port *p, struct err *e);
+/* An unknown port, or another owner's, is fine. What fails is tried again; the declaration is gone at once. */
 int overlay_detach(struct overlay *o, const char *id, const char *owner, struct err *e);
 /* Egress leg gw0 with an address of the host's own pool (lowest free; remembered by the kernel), default
  * route. One per owner. */
 int overlay_egress_attach(struct overlay *o, const char *netns, const char *owner, struct err *e);
+/* As overlay_detach. */
 int overlay_egress_detach(struct overlay *o, const char *owner, struct err *e);
 /* Where the subnet of gswarm0 is cut from when it is made: the swarm's own address pool, so that it is none
  * that somebody else counts on. What the host's routes or addresses touch is passed over; when nothing is
@@ -121,6 +123,7 @@ int overlay_adopt_done(struct overlay *o, const char *const *keep_netns, size_t 
 /* One epoll fd that becomes readable when something of ours may have changed (netlink groups per namespace);
  * overlay_events_drain empties it and says whether a pass should look. Neither waits for the lock. */
 int overlay_events_fd(struct overlay *o);
+/* On the thread that polls the fd. */
 bool overlay_events_drain(struct overlay *o);
 /* Remove every kernel object of ours on this host (leave). */
 int overlay_remove_all(struct overlay *o, struct err *e);

@@ -8,6 +8,7 @@
 #include <linux/if_link.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "overlay/internal.h"
 #include "overlay/kernel/links.h"
 #include "overlay/reap.h"
@@ -31,6 +32,7 @@ static int make_pair(struct pair *pr, struct err *e)
 				       .peer_mac = pr->p->mac};
 	struct nl_batch b = {0};
 
+	bug_if(pr->n->br_index == 0 || pr->task->fd < 0);
 	link_add_veth(&b, &spec);
 	return nl_batch_run(&pr->net->nl, &b, e);
 }
@@ -89,6 +91,7 @@ static int pair_of(struct overlay *o, struct network *n, const struct overlay_po
 {
 	int rc;
 
+	bug_if(n->spec.vni == 0 || strcmp(n->spec.id, p->network_id) != 0);
 	*ret = (struct pair){.n = n, .p = p, .ip = p->ip};
 	if (ret->ip.prefix == 0)
 		ret->ip.prefix = n->spec.subnet.prefix;

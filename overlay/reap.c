@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/kernel/links.h"
 
@@ -110,6 +111,7 @@ void reap_group(struct overlay *o, struct ns *ns)
 	struct reaper *r = o->reaper;
 	int fd;
 
+	bug_if(ns->fd < 0);
 	pthread_mutex_lock(&r->lock);
 	if (!is_waiting(r, ns) && start_thread(r) && (fd = fcntl(ns->fd, F_DUPFD_CLOEXEC, 3)) >= 0) {
 		if (r->n == r->cap) {
@@ -160,6 +162,7 @@ int reap_link(struct overlay *o, struct ns *ns, const char *name, struct err *e)
 	struct link l;
 	int rc = link_get(&ns->nl, name, &l, e);
 
+	bug_if(!*name);
 	if (rc < 0)
 		return rc == -ENODEV ? 0 : rc;
 	snprintf(doomed, sizeof(doomed), "gx%d", l.index);

@@ -10,6 +10,7 @@
 
 #define REAP_GROUP 0x67735744
 
+/* The thread starts with the first link. */
 void reap_init(struct overlay *o);
 /* Deletes what is waiting, then ends the thread. */
 void reap_fini(struct overlay *o);
@@ -19,6 +20,7 @@ int reap_link(struct overlay *o, struct ns *ns, const char *name, struct err *e)
 void reap_group(struct overlay *o, struct ns *ns);
 /* Whether this link's other half was given up in `ns` a moment ago; then that half is *ret_other. */
 struct link;
+/* *ret_other is untouched when it was not. */
 bool reap_is_given_up(struct ns *ns, const struct link *link, struct link *ret_other);
 /* Until nothing waits. */
 void reap_wait(struct overlay *o);

@@ -7,8 +7,7 @@
  * when it is new, when an event of its own namespace came, when a write of it failed, or when its time has
  * come; only its namespace is dumped then. What can fail is one object: it is put off by a back-off of its
  * own, the others are worked on all the same, and the first error is returned. Nothing is reaped from a
- * network while anything of it is not settled: what looks like nobody's may be what could not be adopted yet.
- */
+ * network while anything of it is not settled: what looks like nobody's may be what is not adopted yet. */
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -103,8 +102,10 @@ static void taskns_step(struct run *r, struct task_ns *t)
 
 int network_leave(struct overlay *o, struct network *n, struct err *e)
 {
-	int rc = network_destroy(o, n->ns_name, e);
+	int rc;
 
+	bug_if(network_is_wanted(n) || !work_is(&n->work, WORK_LEAVING));
+	rc = network_destroy(o, n->ns_name, e);
 	if (rc < 0) {
 		work_failed(&n->work, overlay_now_ms());
 		return err_wrap(e, "remove network %s", n->spec.id);
@@ -117,8 +118,10 @@ int network_leave(struct overlay *o, struct network *n, struct err *e)
 
 int port_bring(struct overlay *o, struct port *p, struct err *e)
 {
-	int rc = port_ensure(o, p->n, &p->spec, e);
+	int rc;
 
+	bug_if(!p->n || work_is(&p->n->work, WORK_ABSENT));
+	rc = port_ensure(o, p->n, &p->spec, e);
 	if (rc < 0)
 		work_failed(&p->work, overlay_now_ms());
 	else
@@ -218,8 +221,10 @@ static void leg_step(struct run *r, struct leg *leg)
 
 int leg_bring(struct overlay *o, struct leg *leg, struct err *e)
 {
-	int rc = leg_ensure(o, leg, e);
+	int rc;
 
+	bug_if(!leg->declared);
+	rc = leg_ensure(o, leg, e);
 	if (rc < 0)
 		work_failed(&leg->work, overlay_now_ms());
 	else
@@ -365,6 +370,7 @@ static void count_all(struct overlay *o, struct overlay_pass *ret)
 
 static int finish(const struct err *first, struct err *e)
 {
+	bug_if(first->code > 0);
 	if (e)
 		*e = *first; /* cleared when nothing failed */
 	return first->code;

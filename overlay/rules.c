@@ -152,6 +152,7 @@ static int write_changes(struct overlay *o, struct err *e)
 
 	if (r->changes.len == 0)
 		return 0;
+	bug_if(!work_is(&r->work, WORK_SETTLED) && !work_is(&r->work, WORK_SUSPECT));
 	drop_listing(r);
 	rc = nft_run(o, NULL, buf_text(&r->changes), NULL, e);
 	forget_changes(r);
@@ -179,6 +180,7 @@ static struct admit *admit_find(struct overlay *o, uint32_t vni, const struct ov
 	uint32_t wire = htonl(vni);
 	struct admit *a;
 
+	bug_if(ip->len > sizeof(ip->bytes));
 	memset(key, 0, 21);
 	memcpy(key, &wire, 4);
 	key[4] = ip->len;

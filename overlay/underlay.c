@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
 #include "overlay/kernel/routes.h"
@@ -40,6 +41,7 @@ static struct prefix prefix_of(uint32_t address, unsigned len)
 {
 	uint32_t host = len >= 32 ? 0 : UINT32_MAX >> len;
 
+	bug_if(len > 32);
 	return (struct prefix){address & ~host, address | host};
 }
 
@@ -143,6 +145,7 @@ static bool pick_from(const struct prefixes *used, struct prefix range, struct o
 {
 	const uint32_t size = 1u << (32 - EGRESS_PREFIX);
 
+	bug_if(range.first > range.last);
 	for (uint64_t at = range.first; at + size - 1 <= range.last; at += size) {
 		uint32_t wire = htonl((uint32_t)at);
 

@@ -53,6 +53,7 @@ static int create_vxlan(struct overlay *o, struct network *n, struct ns *ns, str
 					.master_index = n->br_index};
 	int rc = -EEXIST;
 
+	bug_if(n->spec.vni == 0 || n->br_index == 0);
 	for (int try = 0; try < 3 && rc == -EEXIST; try++) {
 		struct nl_batch b = {0};
 
@@ -117,6 +118,7 @@ static int finish_links(struct network *n, struct ns *ns, struct err *e)
 	struct nl_batch b = {0};
 	struct nl_msg *m;
 
+	bug_if(n->br_index == 0 || n->vx_index == 0);
 	link_put_addrgen_none(link_change(&b, n->br_index, NULL, false));
 	b.tolerate[b.n - 1] = EAFNOSUPPORT; /* a kernel without IPv6 */
 	link_put_addrgen_none(link_change(&b, n->vx_index, NULL, false));
@@ -175,6 +177,7 @@ int network_flush(struct overlay *o, struct network *n, struct err *e)
 
 	if (n->writes.n == 0 && n->deletes.n == 0)
 		return 0;
+	bug_if(!work_is_there(&n->work) || n->vx_index == 0);
 	rc = ns_get(o, n->ns_name, &ns, e);
 	if (rc == 0 && n->deletes.n)
 		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &n->deletes, false, e);
@@ -288,8 +291,10 @@ int network_reap(struct overlay *o, struct network *n, unsigned *repairs, struct
 {
 	struct links links;
 	struct ns *ns;
-	int rc = ns_get(o, n->ns_name, &ns, e);
+	int rc;
 
+	bug_if(!o->adopted || !work_is(&n->work, WORK_SETTLED));
+	rc = ns_get(o, n->ns_name, &ns, e);
 	if (rc == 0)
 		rc = links_dump(&ns->nl, &links, e);
 	if (rc < 0)

@@ -55,6 +55,7 @@ void events_fini(struct overlay *o)
 {
 	if (!o->events)
 		return;
+	bug_if(o->events->sources);
 	close(o->events->epoll_fd);
 	pthread_mutex_destroy(&o->events->lock);
 	free(o->events);
@@ -106,6 +107,7 @@ void events_leave(struct overlay *o, struct event_source *s)
 {
 	bug_if(s->fd < 0);
 	pthread_mutex_lock(&o->events->lock);
+	bug_if(!dl_is_linked(s));
 	epoll_ctl(o->events->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
 	DL_DELETE(o->events->sources, s);
 	close(s->fd);

@@ -19,6 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "overlay/internal.h"
@@ -39,6 +40,7 @@ int ns_enter(int fd, struct err *e)
 
 void ns_leave(struct overlay *o)
 {
+	bug_if(o->host.fd < 0);
 	if (setns(o->host.fd, CLONE_NEWNET) != 0)
 		abort();
 }
@@ -96,6 +98,7 @@ int ns_open_host(struct overlay *o, struct err *e)
 
 void ns_drop(struct overlay *o, struct ns *ns)
 {
+	bug_if(ns == &o->host || ns->fd < 0);
 	HASH_DEL(o->namespaces, ns);
 	ns_close(o, ns);
 	free(ns);
@@ -139,6 +142,7 @@ static int ns_open(struct overlay *o, const char *name, const char *path, struct
 	struct ns *ns = ns_new(name);
 	int rc;
 
+	bug_if(ns_cached(o, name));
 	ns->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (ns->fd < 0) {
 		rc = errno == ENOENT ? err_set(e, E_NOT_FOUND, "no namespace %s", name)
@@ -223,6 +227,7 @@ static bool mount_again(struct overlay *o, struct ns *ns, const char *path)
 {
 	char from[64], mark[ALIAS_MAX];
 
+	bug_if(ns->fd < 0);
 	snprintf(from, sizeof(from), "/proc/thread-self/fd/%d", ns->fd);
 	return ns_mark(o, ns, mark, NULL) == 0 && *mark && make_file(path, NULL) == 0 &&
 	       mount(from, path, "none", MS_BIND, NULL) == 0;
