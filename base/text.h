@@ -18,6 +18,5 @@ bool text_is_hostname(const char *s);
 /* An absolute path without a '..': it cannot leave the folder that it is looked up in. At most 4,000 bytes,
  * plain. */
 bool text_is_path(const char *s);
-/* In place: "//" and "/./" become "/", a '/' at the end goes. Two names of one folder become the same text.
- */
+/* In place: "//" and "/./" become "/", a '/' at the end goes. Two names of a folder become the same text. */
 void text_clean_path(char *s);

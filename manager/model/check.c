@@ -31,6 +31,7 @@ int check_name(const char *what, const char *name, struct err *e)
 {
 	size_t n = strlen(name);
 
+	bug_if(!what || !*what);
 	if (n == 0)
 		return err_set(e, E_INVALID, "%s has no name", what);
 	if (n > NAME_MAX_LEN)
@@ -189,6 +190,7 @@ int check_labels(Gs__Label *const *labels, size_t n, const char *what, struct er
 {
 	size_t bytes = 0;
 
+	bug_if(n && !labels);
 	if (n > LIST_MAX)
 		return err_set(e, E_LIMIT, "%s: more than %u labels", what, LIST_MAX);
 	for (size_t i = 0; i < n; i++) {
@@ -213,6 +215,7 @@ const char *env_find(char *const *env, size_t n, const char *key)
 {
 	size_t len = strlen(key);
 
+	bug_if(!len || strchr(key, '='));
 	for (size_t i = 0; i < n; i++)
 		if (strncmp(env[i], key, len) == 0 && env[i][len] == '=')
 			return env[i] + len + 1;
@@ -399,6 +402,7 @@ static int check_service_body(const struct store *s, Gs__ServiceSpec *spec, stru
 
 int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e)
 {
+	bug_if(!s || !e);
 	if (*spec->name && check_service_name(spec->name, e))
 		return e->code;
 	if (!check_service_body(s, spec, e))
@@ -436,6 +440,7 @@ int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint3
 	const Gs__Node *n;
 	uint32_t ready = 0;
 
+	bug_if(spec->topology != TOPO_GALERA);
 	for (size_t i = 0; (n = store_at(s, OBJ_NODE, i)); i++) {
 		if (!why_not(s, spec, n, now_ms, one, sizeof(one)))
 			ready++;
@@ -528,6 +533,7 @@ int check_network(const struct store *s, const Gs__NetworkSpec *spec, struct err
 {
 	const Gs__Network *net;
 
+	bug_if(!s || !e);
 	if (check_name("network", spec->name, e))
 		return e->code;
 	for (size_t i = 0; (net = store_at(s, OBJ_NETWORK, i)); i++)

@@ -7,7 +7,7 @@
 /* [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63; what: for the message. All checks answer 0, or E_INVALID, E_LIMIT,
  * E_EXISTS, E_IN_USE with one line for people. */
 int check_name(const char *what, const char *name, struct err *e);
-/* A host's name as RFC 1123 and Linux have it. */
+/* A node's host name, by the rule of names. What a task may be called is check_task's (RFC 1123). */
 int check_hostname(const char *name, struct err *e);
 /* What init was given; 0 in a field means its default. */
 int check_cluster_spec(const Gs__ClusterSpec *spec, struct err *e);

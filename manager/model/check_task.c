@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "manager/model/check.h"
@@ -215,6 +216,7 @@ static int check_resources(const Gs__TaskSpec *t, struct err *e)
 
 int check_task(Gs__TaskSpec *t, struct err *e)
 {
+	bug_if(!t || !e);
 	if (check_process(t, e) || check_mounts(t, e) || check_resources(t, e))
 		return e->code;
 	return 0;

@@ -43,6 +43,7 @@ struct conmon_join {
 void conmon_join_feed(struct conmon_join *j, const char *data, size_t n, conmon_line_cb on_line, void *arg);
 /* There is no more: lines that have no end (yet) are given as they are. */
 void conmon_join_end(struct conmon_join *j, conmon_line_cb on_line, void *arg);
+/* Frees; a line without its end is lost. */
 void conmon_join_fini(struct conmon_join *j);
 
 /* ---- files; all of it blocks on the disk ---- */
@@ -56,6 +57,7 @@ int conmon_log_open(const char *path, int64_t tail, bool follow, struct conmon_l
 int conmon_log_read(struct conmon_log *l, size_t limit, conmon_line_cb on_line, void *arg, struct err *e);
 /* The unfinished line at the end of a log that is not followed. */
 void conmon_log_end(struct conmon_log *l, conmon_line_cb on_line, void *arg);
+/* Closes and frees; NULL is fine. */
 void conmon_log_free(struct conmon_log *l);
 
 /* The lines in the last `max` bytes of log.1 and log, each as one record with tag F and a line break.
