@@ -311,7 +311,8 @@ static void on_lag(void *arg)
 
 static int make_server(struct manager *m, struct err *e)
 {
-	struct rpc_server_config config = {.authorise = ca_authorise, .arg = m, .gid_group = "gswarm"};
+	struct rpc_server_config config = {
+		.authorise = ca_authorise, .node_conns_max = RPC_NODE_CONNS, .arg = m, .gid_group = "gswarm"};
 	cleanup_free char *path = xasprintf("%s/manager.sock", m->run_dir);
 	int rc = rpc_server_new(m->loop, &config, &m->server);
 

@@ -405,6 +405,7 @@ static void endpoint_fill(Gs__Endpoint *ep, const Gs__Slot *slot, const Gs__Slot
 	str_replace(&ep->task_id, t->meta->id);
 	str_replace(&ep->node_id, t->node_id);
 	str_replace(&ep->name, t->name);
+	str_replace(&ep->galera_cluster_id, t->galera_cluster_id);
 	obj_set(&ep->addr, sa->addr);
 	obj_bytes_set(&ep->mac, sa->mac.data, sa->mac.len);
 	obj_bytes_set(&ep->vtep_ip, d ? d->vtep_ip.data : NULL, d ? d->vtep_ip.len : 0);
@@ -417,9 +418,9 @@ static bool endpoint_is_right(const Gs__Endpoint *ep, const Gs__Slot *slot, cons
 	ProtobufCBinaryData none = {0};
 
 	return strcmp(ep->task_id, t->meta->id) == 0 && strcmp(ep->node_id, t->node_id) == 0 &&
-	       strcmp(ep->name, t->name) == 0 && ep->generation == slot->holder->generation &&
-	       obj_bytes_equal(&ep->mac, &sa->mac) && ep->addr &&
-	       obj_bytes_equal(&ep->addr->ip, &sa->addr->ip) &&
+	       strcmp(ep->name, t->name) == 0 && strcmp(ep->galera_cluster_id, t->galera_cluster_id) == 0 &&
+	       ep->generation == slot->holder->generation && obj_bytes_equal(&ep->mac, &sa->mac) &&
+	       ep->addr && obj_bytes_equal(&ep->addr->ip, &sa->addr->ip) &&
 	       obj_bytes_equal(&ep->vtep_ip, node->description ? &node->description->vtep_ip : &none);
 }
 

@@ -53,6 +53,9 @@ struct conn_ops {
 	void (*on_open)(struct rpc_conn *c);
 	/* The last callback; c->err says why. */
 	void (*on_closed)(struct rpc_conn *c);
+	/* A server's: may this remote, whose certificate and Hello are good, open the connection? 0, or it is
+	 * told *e and closed. NULL: everybody may. */
+	int (*may_open)(struct rpc_conn *c, struct err *e);
 };
 
 #define CONN_MAGIC MAGIC('c', 'o', 'n', 'n')

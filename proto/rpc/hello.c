@@ -66,9 +66,12 @@ void hello_receive(struct rpc_conn *c, const struct frame *f)
 		conn_fail(c, &e);
 		return;
 	}
+	err_clear(&e);
 	rc = hello_check(c, hello, &e);
 	c->peer.protocol = hello->protocol_max < RPC_PROTOCOL_MAX ? hello->protocol_max : RPC_PROTOCOL_MAX;
 	gs__hello__free_unpacked(hello, NULL);
+	if (rc == 0 && c->is_server && c->ops->may_open)
+		rc = c->ops->may_open(c, &e);
 	if (rc < 0 && c->is_server) {
 		conn_refuse(c, &e);
 	} else if (rc < 0) {

@@ -352,7 +352,9 @@ void req_abort_all(struct rpc_conn *c)
 	while (c->reqs && c->reqs->id < end) {
 		struct err e = c->reqs->over;
 
-		if (!sm_is(&c->reqs->sm, REQ_ENDING))
+		if (!sm_is(&c->reqs->sm, REQ_ENDING) && !c->was_open)
+			e = c->err; /* it never was one: the other side's own words */
+		else if (!sm_is(&c->reqs->sm, REQ_ENDING))
 			err_set(&e, E_CLOSED, "connection lost: %.200s", c->err.msg);
 		req_finish(c->reqs, NULL, &e);
 	}

@@ -56,13 +56,16 @@ struct rpc_conn;
 struct rpc_call;
 typedef void (*rpc_handler)(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 
+#define RPC_NODE_CONNS 16 /* a node needs two; one that was cut off leaves some behind */
 struct rpc_server;
 struct rpc_server_config {
-	/* Asked before each handler, except for methods with role none and for peers without a certificate
+	/* Asked before a connection with a certificate opens, and before each handler, except for methods with role none and for peers without a certificate
 	 * (those may call only such methods). Returns the caller's role bits (one of enum rpc_role), or 0 to
 	 * refuse with *e. For a local peer the server itself has checked uid 0 or group gswarm at accept.
 	 * NULL: local peers have ROLE_BIT_LOCAL, all others nothing. */
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
+	/* Connections that one node's certificates may hold; for one more its oldest goes. 0: any number. */
+	unsigned node_conns_max;
 	/* May be NULL. After Hello, and when such a connection has gone. */
 	void (*on_conn)(struct rpc_conn *c, bool open, void *arg);
 	void *arg;

@@ -183,7 +183,35 @@ static void on_closed(struct rpc_conn *c)
 	server_free_if_done(s);
 }
 
-static const struct conn_ops server_ops = {on_open, on_closed};
+/* A certificate that opens no call opens no connection either; and one node has no use for many: the oldest
+ * goes, which may be one that died with its host. */
+static int may_open(struct rpc_conn *c, struct err *e)
+{
+	struct rpc_server *s = c->owner;
+	struct rpc_conn *other, *oldest = NULL;
+	struct err over = {0};
+	unsigned n = 1;
+
+	if (!c->peer.is_authenticated)
+		return 0;
+	if (s->config.authorise && s->config.authorise(&c->peer, s->config.arg, e) == 0)
+		return e->code ? e->code : err_set(e, E_FORBIDDEN, "this node may not connect");
+	DL_FOREACH (s->conns, other) {
+		if (other == c || conn_is_closing(other) || !other->was_open ||
+		    strcmp(other->peer.node_id, c->peer.node_id) != 0)
+			continue;
+		n++;
+		if (!oldest)
+			oldest = other;
+	}
+	if (s->config.node_conns_max && n > s->config.node_conns_max) {
+		err_set(&over, E_LIMIT, "more than %u connections of this node", s->config.node_conns_max);
+		conn_fail(oldest, &over);
+	}
+	return 0;
+}
+
+static const struct conn_ops server_ops = {on_open, on_closed, may_open};
 
 /* ---- accepting ---- */
 

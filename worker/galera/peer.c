@@ -13,6 +13,7 @@
 
 #define MAX_TARGETS 64
 #define MAX_VIEWS 256
+#define VIEW_BYTES (16u << 10) /* as the managers take in a report */
 #define VIEW_FORGET_MS 60000
 #define PUSH_DEADLINE_MS 1000
 
@@ -38,6 +39,8 @@ struct peer {
 	char *node_id, *boot_id, *blob_dir, *cluster_id;
 	struct tls_identity *identity;
 	struct target *targets;
+	peer_guard may_tell;
+	void *guard_arg;
 	struct pushed views[MAX_VIEWS];
 	size_t n_views;
 };
@@ -90,6 +93,12 @@ void peer_set_identity(struct peer *p, struct tls_identity *identity, const char
 		tls_identity_unref(p->identity);
 	p->identity = identity ? tls_identity_ref(identity) : NULL;
 	str_replace(&p->cluster_id, cluster_id);
+}
+
+void peer_set_guard(struct peer *p, peer_guard may_tell, void *arg)
+{
+	p->may_tell = may_tell;
+	p->guard_arg = arg;
 }
 
 /* ---- Ping ---- */
@@ -148,11 +157,29 @@ static void view_keep(struct peer *p, const char *cluster, const char *slot, con
 	v->at_ms = clock_mono_ms(&clock_real);
 }
 
+/* A node tells of the members that the managers have put on it and of no other: a forged view could keep a
+ * healthy member out of its cluster. */
+static int check_push(const struct peer *p, const char *node_id, const Gs__ViewPush *r, struct err *e)
+{
+	if (!p->may_tell || !p->may_tell(p->guard_arg, node_id, r->galera_cluster_id, r->slot_id))
+		return err_set(e, E_FORBIDDEN, "node %s has no member %.40s of cluster %.40s", node_id,
+			       r->slot_id, r->galera_cluster_id);
+	if (r->view &&
+	    gs__galera_view__get_packed_size(r->view) + r->view->n_members * sizeof(char *) > VIEW_BYTES)
+		return err_set(e, E_LIMIT, "a view of more than %u bytes", VIEW_BYTES);
+	return 0;
+}
+
 static void handle_push_view(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
 	const Gs__ViewPush *r = (const Gs__ViewPush *)req;
 	Gs__Empty empty = GS__EMPTY__INIT;
+	struct err e = {0};
 
+	if (check_push(arg, rpc_call_peer(call)->node_id, r, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
 	view_keep(arg, r->galera_cluster_id, r->slot_id, r->view);
 	rpc_reply(call, &empty.base);
 }

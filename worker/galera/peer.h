@@ -20,6 +20,11 @@ void peer_set_identity(struct peer *p, struct tls_identity *identity, const char
 /* "ip:port" of the other workers' peer listeners; copied. At most 64 are used. */
 void peer_set_targets(struct peer *p, const char *const *addresses, size_t n);
 
+/* Who may tell of which member: asked for every view that comes in. Without it nobody may. */
+typedef bool (*peer_guard)(void *arg, const char *node_id, const char *galera_cluster_id,
+			   const char *slot_id);
+void peer_set_guard(struct peer *p, peer_guard may_tell, void *arg);
+
 /* Tell the others, and remember as our own. */
 void peer_push(struct peer *p, const char *galera_cluster_id, const char *slot_id, uint64_t epoch,
 	       const Gs__GaleraView *view);

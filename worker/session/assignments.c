@@ -20,6 +20,12 @@ static bool key_is(const Gs__AssignmentItem *item, const char *prefix, const cha
 	return true;
 }
 
+static void endpoint_removed(struct worker *w, const char *id)
+{
+	netglue_endpoint_remove(w->net, id);
+	peers_endpoint_remove(w->peers, id);
+}
+
 static void apply_removed(struct worker *w, const Gs__AssignmentItem *item)
 {
 	const char *id;
@@ -29,7 +35,7 @@ static void apply_removed(struct worker *w, const Gs__AssignmentItem *item)
 	else if (key_is(item, "net/", &id))
 		netglue_network_remove(w->net, id);
 	else if (key_is(item, "ep/", &id))
-		netglue_endpoint_remove(w->net, id);
+		endpoint_removed(w, id);
 	else if (key_is(item, "secret/", &id))
 		tasks_secret_remove(w->tasks, id);
 	else if (key_is(item, "peer/", &id))
@@ -46,6 +52,7 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 		break;
 	case ITEM_ENDPOINT:
 		netglue_endpoint_set(w->net, item->endpoint);
+		peers_endpoint_set(w->peers, item->endpoint);
 		break;
 	case ITEM_SECRET:
 		tasks_secret_set(w->tasks, item->secret);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is a listener on the advertised address and a list of the others' addresses. What can fail
- * is the port. Any node with a certificate of the swarm's root may ask: what is served is by hash or by
- * cluster id. */
+ * is the port. Only nodes that the managers have named may ask, that is those with which we share a cluster:
+ * a certificate alone opens nothing, since it outlives its node's removal. Which of them may tell of which
+ * member is known from the endpoints. */
 #include "worker/session/peers.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdio.h>
 #include <string.h>
+#include <uthash.h>
 
 #include "base/log.h"
 #include "base/loop.h"
@@ -22,6 +25,14 @@ struct entry {
 	bool marked;
 };
 
+/* A member of a Galera cluster and the node that it is on. */
+struct place {
+	UT_hash_handle hh;
+	char endpoint_id[2 * ID_LEN + 2];
+	char slot_id[ID_LEN + 1], node_id[ID_LEN + 1], galera_id[ID_LEN + 1];
+	bool marked;
+};
+
 struct peers {
 	struct worker *w;
 	struct peer *service;
@@ -32,17 +43,41 @@ struct peers {
 	unsigned handles; /* servers and timer that are not closed yet */
 	bool closing;
 	struct entry *list;
+	struct place *places;
 	bool in_set;
 };
+
+static bool is_listed(const struct peers *p, const char *node_id)
+{
+	for (const struct entry *i = p->list; i; i = i->next)
+		if (strcmp(i->id, node_id) == 0)
+			return true;
+	return false;
+}
 
 static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 {
 	const struct peers *p = arg;
 
-	if (peer->is_authenticated && strcmp(peer->cluster_id, p->w->state.cluster_id) == 0)
+	if (!peer->is_authenticated || strcmp(peer->cluster_id, p->w->state.cluster_id) != 0)
+		err_set(e, E_FORBIDDEN, "node %s is not of this cluster", peer->node_id);
+	else if (!is_listed(p, peer->node_id))
+		err_set(e, E_FORBIDDEN, "the managers know of nothing that node %s shares with this one",
+			peer->node_id);
+	else
 		return ROLE_BIT_WORKER;
-	err_set(e, E_FORBIDDEN, "node %s is not of this cluster", peer->node_id);
 	return 0;
+}
+
+static bool may_tell(void *arg, const char *node_id, const char *galera_cluster_id, const char *slot_id)
+{
+	const struct peers *p = arg;
+
+	for (const struct place *pl = p->places; pl; pl = pl->hh.next)
+		if (strcmp(pl->slot_id, slot_id) == 0 && strcmp(pl->node_id, node_id) == 0 &&
+		    strcmp(pl->galera_id, galera_cluster_id) == 0)
+			return true;
+	return false;
 }
 
 static void on_again(void *arg)
@@ -59,6 +94,7 @@ struct peers *peers_new(struct worker *w)
 	p->handles = 1;
 	p->service = peer_new(w->loop, w->state.node_id, w->boot_id, w->blob_dir);
 	peer_set_identity(p->service, w->identity, w->state.cluster_id);
+	peer_set_guard(p->service, may_tell, p);
 	return p;
 }
 
@@ -73,7 +109,8 @@ static void server_close(struct peers *p)
 
 static int server_open(struct peers *p, struct err *e)
 {
-	struct rpc_server_config config = {.authorise = authorise, .arg = p};
+	struct rpc_server_config config = {
+		.authorise = authorise, .node_conns_max = RPC_NODE_CONNS, .arg = p};
 
 	memcpy(config.cluster_id, p->w->state.cluster_id, sizeof(config.cluster_id));
 	memcpy(config.node_id, p->w->state.node_id, sizeof(config.node_id));
@@ -171,8 +208,51 @@ void peers_remove(struct peers *p, const char *node_id)
 		rpc_server_drop_node(p->server, node_id);
 }
 
+/* ---- places ---- */
+
+static void place_drop(struct peers *p, struct place *pl)
+{
+	HASH_DEL(p->places, pl);
+	free(pl);
+}
+
+void peers_endpoint_remove(struct peers *p, const char *endpoint_id)
+{
+	struct place *pl;
+
+	HASH_FIND_STR(p->places, endpoint_id, pl);
+	if (pl)
+		place_drop(p, pl);
+}
+
+void peers_endpoint_set(struct peers *p, const Gs__Endpoint *row)
+{
+	struct place *pl;
+
+	if (!row->meta)
+		return;
+	if (!*row->galera_cluster_id || strlen(row->meta->id) >= sizeof(pl->endpoint_id)) {
+		peers_endpoint_remove(p, row->meta->id);
+		return;
+	}
+	HASH_FIND_STR(p->places, row->meta->id, pl);
+	if (!pl) {
+		pl = xcalloc(1, sizeof(*pl));
+		snprintf(pl->endpoint_id, sizeof(pl->endpoint_id), "%s", row->meta->id);
+		HASH_ADD_STR(p->places, endpoint_id, pl);
+	}
+	snprintf(pl->slot_id, sizeof(pl->slot_id), "%s", row->slot_id);
+	snprintf(pl->node_id, sizeof(pl->node_id), "%s", row->node_id);
+	snprintf(pl->galera_id, sizeof(pl->galera_id), "%s", row->galera_cluster_id);
+	pl->marked = true;
+}
+
+/* ---- complete sets ---- */
+
 void peers_set_begin(struct peers *p)
 {
+	for (struct place *pl = p->places; pl; pl = pl->hh.next)
+		pl->marked = false;
 	for (struct entry *i = p->list; i; i = i->next)
 		i->marked = false;
 	p->in_set = true;
@@ -180,12 +260,20 @@ void peers_set_begin(struct peers *p)
 
 void peers_set_end(struct peers *p)
 {
+	struct place *pl, *tmp;
+
 	for (struct entry **at = &p->list; p->in_set && *at;) {
-		if ((*at)->marked)
+		if ((*at)->marked) {
 			at = &(*at)->next;
-		else
-			drop(p, at);
+			continue;
+		}
+		if (p->server)
+			rpc_server_drop_node(p->server, (*at)->id);
+		drop(p, at);
 	}
+	HASH_ITER (hh, p->places, pl, tmp)
+		if (p->in_set && !pl->marked)
+			place_drop(p, pl);
 	p->in_set = false;
 	retarget(p);
 }
@@ -208,6 +296,8 @@ static void on_closed(void *arg)
 
 	if (--p->handles > 0 || !p->closing)
 		return;
+	while (p->places)
+		place_drop(p, p->places);
 	peer_free(p->service);
 	while (p->list)
 		drop(p, &p->list);

@@ -14,6 +14,9 @@ const char *peers_trouble(const struct peers *p);
 void peers_free(struct peers *p);
 void peers_set(struct peers *p, const Gs__Node *row);
 void peers_remove(struct peers *p, const char *node_id);
+/* Where each member of a Galera cluster is, from the endpoints: only that node may tell of it. */
+void peers_endpoint_set(struct peers *p, const Gs__Endpoint *row);
+void peers_endpoint_remove(struct peers *p, const char *endpoint_id);
 void peers_set_begin(struct peers *p);
 void peers_set_end(struct peers *p);
 void peers_identity_changed(struct peers *p);

@@ -431,7 +431,7 @@ static void test_strangers_are_limited(void **state)
 	rig_dial(r, identity, &c);
 	for (int i = 0; i < 500; i++) {
 		resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
-		allowed += resp ? 1 : 0;
+		allowed += !!resp;
 		obj_free(resp);
 	}
 	assert_in_range(allowed, 1, 100);
@@ -452,25 +452,34 @@ static struct tls_identity *identity_of(struct rig *r, const Gs__IssueResponse *
 	return identity;
 }
 
-/* A certificate, also one that was removed, opens no more of what strangers may call. */
+static unsigned get_roots(struct rig *r, struct rpc_client *c, int tries, struct err *e)
+{
+	Gs__Empty empty = GS__EMPTY__INIT;
+	unsigned allowed = 0;
+
+	for (int i = 0; i < tries; i++) {
+		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, e);
+
+		allowed += !!resp;
+		obj_free(resp);
+	}
+	return allowed;
+}
+
+/* A certificate opens no more of what strangers may call; that of a removed node opens nothing at all. */
 static void test_M3a_certificate_and_issue(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL, *csr = NULL;
 	Gs__IssueRequest issue = GS__ISSUE_REQUEST__INIT;
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
-	Gs__Empty empty = GS__EMPTY__INIT;
 	struct tls_identity *identity;
 	Gs__IssueResponse *joined;
 	struct rpc_client *c;
 	struct err e = {0};
-	int allowed = 0;
 
 	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	identity = identity_of(r, joined, key);
-	ref.ref = joined->node_id;
-	ref.force = true;
-	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
 	issue.token = token;
 	issue.request_id = REQUEST_B;
 	issue.description = rig_description("docker2.local", 112);
@@ -479,14 +488,16 @@ static void test_M3a_certificate_and_issue(void **state)
 	rig_dial(r, identity, &c);
 	assert_null(rig_call_on(r, c, RPC_CA, CA_ISSUE, &issue, &e));
 	assert_int_equal(e.code, E_FORBIDDEN);
-	for (int i = 0; i < 500; i++) {
-		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
-
-		allowed += resp ? 1 : 0;
-		obj_free(resp);
-	}
-	assert_in_range(allowed, 1, 100);
+	assert_in_range(get_roots(r, c, 500, &e), 1, 100);
 	assert_int_equal(e.code, E_LIMIT);
+	ref.ref = joined->node_id;
+	ref.force = true;
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
+	rig_hang_up(r, &c);
+	rig_dial(r, identity, &c);
+	assert_int_equal(get_roots(r, c, 1, &e), 0);
+	assert_int_equal(e.code, E_UNAUTHENTICATED);
+	assert_non_null(strstr(e.msg, "was removed"));
 	rig_hang_up(r, &c);
 	obj_free(issue.description);
 	tls_identity_unref(identity);
@@ -509,6 +520,30 @@ static void test_O3_data_path_of_another_family(void **state)
 	obj_bytes_set(&d->vtep_ip, six, sizeof(six));
 	assert_int_equal(ca_check_family(r->m.store, "new", d, &e), E_INVALID);
 	assert_non_null(strstr(e.msg, "--data-path-addr"));
+	rig_free(r);
+}
+
+/* One node may not fill the manager with connections: the oldest of its own go. */
+static void test_M3d_connections_of_a_node_are_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct rpc_client *c[40];
+	struct tls_identity *identity;
+	size_t open = 0;
+	struct err e = {0};
+
+	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &identity, NULL), 0);
+	for (size_t i = 0; i < array_size(c); i++) {
+		rig_dial(r, identity, &c[i]);
+		get_roots(r, c[i], 1, &e);
+	}
+	for (size_t i = 0; i < array_size(c); i++)
+		open += !!c[i];
+	assert_in_range(open, 2, 17);
+	assert_non_null(c[array_size(c) - 1]); /* the newest stays */
+	for (size_t i = 0; i < array_size(c); i++)
+		rig_hang_up(r, &c[i]);
+	tls_identity_unref(identity);
 	rig_free(r);
 }
 
@@ -664,6 +699,7 @@ int main(void)
 		cmocka_unit_test(test_strangers_are_limited),
 		cmocka_unit_test(test_M3a_certificate_and_issue),
 		cmocka_unit_test(test_O3_data_path_of_another_family),
+		cmocka_unit_test(test_M3d_connections_of_a_node_are_bounded),
 		cmocka_unit_test(test_M3a_repeated_issue_is_bounded),
 		cmocka_unit_test(test_M3a_nodes_that_never_come_are_bounded),
 		cmocka_unit_test(test_M3a_node_with_many_certificates_is_removed),

@@ -16,6 +16,7 @@
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/schema/peer.pb-c.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/blob.h"
 #include "worker/galera/peer.h"
@@ -38,6 +39,15 @@ struct fix {
 static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 {
 	return ROLE_BIT_WORKER;
+}
+
+/* The members of cluster g are here. */
+static bool may_tell(void *arg, const char *node_id, const char *galera_cluster_id, const char *slot_id)
+{
+	const struct fix *f = arg;
+
+	return strcmp(node_id, f->node) == 0 && strcmp(galera_cluster_id, "g") == 0 &&
+	       strncmp(slot_id, "slot", 4) == 0;
 }
 
 static void make_identity(struct fix *f)
@@ -85,6 +95,7 @@ static int set_up(void **state)
 	if (rpc_server_new(&f->loop, &config, &f->server))
 		return -1;
 	f->peer = peer_new(&f->loop, f->node, "boot", f->from);
+	peer_set_guard(f->peer, may_tell, f);
 	peer_register(f->server, f->peer);
 	if (rpc_server_listen_tcp(f->server, "127.0.0.1", PORT, f->identity, &e))
 		fail_msg("%s", e.msg);
@@ -337,6 +348,93 @@ static void a_fresher_view_without_us_counts_when_seen_twice(void **state)
 	obj_free(theirs);
 }
 
+struct pushed_view {
+	bool done;
+	struct err err;
+};
+
+static void on_pushed(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct pushed_view *v = arg;
+
+	v->done = true;
+	if (e)
+		v->err = *e;
+}
+
+static void on_push_state(struct rpc_client *c, enum rpc_client_state now, const struct err *e, void *arg)
+{
+	if (now == RPC_CLOSED)
+		*(struct rpc_client **)arg = NULL;
+}
+
+static struct rpc_client *pusher_open(struct fix *f, struct rpc_client **ret)
+{
+	struct rpc_client_config config = {.ip = "127.0.0.1",
+					   .port = PORT,
+					   .identity = f->identity,
+					   .on_state = on_push_state,
+					   .arg = ret};
+
+	return *ret = rpc_client_new(&f->loop, &config);
+}
+
+static void pusher_close(struct fix *f, struct rpc_client **c)
+{
+	if (*c)
+		rpc_client_close(*c);
+	while (*c)
+		uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+static int push_forged(struct fix *f, struct rpc_client *c, const char *cluster, const char *slot,
+		       Gs__GaleraView *view)
+{
+	Gs__ViewPush push = GS__VIEW_PUSH__INIT;
+	struct pushed_view v = {0};
+	struct rpc_call_spec spec = {.service = RPC_PEER,
+				     .method = PEER_PUSH_VIEW,
+				     .req = &push.base,
+				     .deadline_ms = 5000,
+				     .done = on_pushed,
+				     .arg = &v};
+
+	push.galera_cluster_id = (char *)(uintptr_t)cluster;
+	push.slot_id = (char *)(uintptr_t)slot;
+	push.view = view;
+	rpc_call_start(c, &spec);
+	while (!v.done)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	return v.err.code;
+}
+
+/* FINDINGS M3e: a node tells of its own members only, in bounds; it cannot keep others out or fill the table. */
+static void M3e_a_forged_view_changes_nothing(void **state)
+{
+	struct fix *f = *state;
+	Gs__GaleraView *mine = view_make(3, "10.0.0.1:3306"), *forged = view_make(999, "10.0.0.2:3306");
+	struct rpc_client *c;
+	char name[32];
+
+	pusher_open(f, &c);
+	assert_int_equal(push_forged(f, c, "g", "elsewhere", forged), E_FORBIDDEN);
+	assert_int_equal(push_forged(f, c, "h", "slot2", forged), E_FORBIDDEN);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(peer_doubt(f->peer, "g", "slot1", "10.0.0.1:3306", mine, 60000),
+				 VIEW_TRUSTED);
+	for (int i = 0; i < 5000; i++)
+		obj_add_str(&forged->n_members, &forged->members, "");
+	assert_int_equal(push_forged(f, c, "g", "slot2", forged), E_LIMIT);
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "none%d", i);
+		assert_int_equal(push_forged(f, c, "g", name, mine), E_FORBIDDEN);
+	}
+	assert_int_equal(push_forged(f, c, "g", "slot2", mine), 0); /* there is room for the real one */
+	pusher_close(f, &c);
+	obj_free(mine);
+	obj_free(forged);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 int main(void)
 {
@@ -348,6 +446,7 @@ int main(void)
 		T(p4_a_silent_peer_is_left),
 		T(p4_gives_up_when_nobody_adds_anything),
 		T(a_fresher_view_without_us_counts_when_seen_twice),
+		T(M3e_a_forged_view_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
