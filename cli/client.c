@@ -12,6 +12,7 @@
 
 #include "base/bug.h"
 #include "cli/json.h"
+#include "cli/pages.h"
 
 /* A manager answers what it can at once; joining and leaving wait for a start of the manager. */
 #define CALL_DEADLINE_MS 60000
@@ -79,6 +80,29 @@ static int connect_manager(struct cmd *c, struct err *e)
 	return e->code;
 }
 
+/* One call, or as many as its answer has pages. */
+static int call_pages(struct rpc_sync *s, unsigned service, unsigned method, const ProtobufCMessage *req,
+		      ProtobufCMessage **ret, struct err *e)
+{
+	const ProtobufCMessageDescriptor *type = rpc_service_descriptor(service)->methods[method].input;
+	int rc = rpc_sync_call(s, service, method, req, CALL_DEADLINE_MS, ret, e);
+
+	while (rc == 0 && *ret && *page_next(*ret)) {
+		cleanup(message_free_p) ProtobufCMessage *again = page_request(type, req, page_next(*ret));
+		cleanup(message_free_p) ProtobufCMessage *more = NULL;
+
+		rc = again ? rpc_sync_call(s, service, method, again, CALL_DEADLINE_MS, &more, e)
+			   : err_set(e, E_PROTOCOL, "the manager answers in pages that cannot be asked for");
+		if (rc == 0)
+			page_append(*ret, more);
+	}
+	if (rc < 0 && *ret) {
+		protobuf_c_message_free_unpacked(*ret, NULL);
+		*ret = NULL;
+	}
+	return rc;
+}
+
 int client_call(struct cmd *c, enum daemon d, unsigned method, const void *req, void *ret_resp, struct err *e)
 {
 	bug_if(!req);
@@ -87,9 +111,8 @@ int client_call(struct cmd *c, enum daemon d, unsigned method, const void *req, 
 
 	if (r < 0)
 		return r;
-	r = rpc_sync_call(d == DAEMON_WORKER ? c->worker : c->manager,
-			  d == DAEMON_WORKER ? RPC_NODE_LOCAL : RPC_CONTROL, method, req, CALL_DEADLINE_MS,
-			  &resp, e);
+	r = call_pages(d == DAEMON_WORKER ? c->worker : c->manager,
+		       d == DAEMON_WORKER ? RPC_NODE_LOCAL : RPC_CONTROL, method, req, &resp, e);
 	if (r < 0)
 		return r;
 	if (ret_resp)

@@ -47,7 +47,7 @@ static void offer_words(FILE *out, const char *words, const char *typed)
 
 static void offer_services(FILE *out, struct cmd *c, const char *typed)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListServicesResponse *r = NULL;
 	struct err e = {0};
 
@@ -59,7 +59,7 @@ static void offer_services(FILE *out, struct cmd *c, const char *typed)
 
 static void offer_nodes(FILE *out, struct cmd *c, const char *typed)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListNodesResponse *r = NULL;
 	struct err e = {0};
 
@@ -72,7 +72,7 @@ static void offer_nodes(FILE *out, struct cmd *c, const char *typed)
 
 static void offer_networks(FILE *out, struct cmd *c, const char *typed)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListNetworksResponse *r = NULL;
 	struct err e = {0};
 

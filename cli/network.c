@@ -97,7 +97,7 @@ static int by_name(const void *a, const void *b)
 
 static int ls_run(struct cmd *c, struct err *e)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListNetworksResponse *r = NULL;
 	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0, quiet = opt_is_set(c, "quiet");
 	struct table *t;

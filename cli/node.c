@@ -101,7 +101,7 @@ static void ls_row(struct table *t, const Gs__Node *n, const Gs__ListNodesRespon
 
 static int ls_run(struct cmd *c, struct err *e)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListNodesResponse *r = NULL;
 	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0;
 	struct table *t;
@@ -162,7 +162,7 @@ static void print_pretty(const void *node)
 /* "self" is this node, as with Docker. */
 static int resolve_self(struct cmd *c, const char *ref, char **ret, struct err *e)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListNodesResponse *r = NULL;
 
 	if (strcmp(ref, "self")) {

@@ -116,7 +116,7 @@ static void ls_row(struct table *t, const Gs__Service *s, const char *replicas)
 
 static int ls_run(struct cmd *c, struct err *e)
 {
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__ListServicesResponse *r = NULL;
 	bool json = strcmp(opt_text(c, "format", "table"), "json") == 0, quiet = opt_is_set(c, "quiet");
 	struct table *t;

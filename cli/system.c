@@ -46,6 +46,7 @@ static int check_run(struct cmd *c, struct err *e)
 static int dump_run(struct cmd *c, struct err *e)
 {
 	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest list = GS__LIST_REQUEST__INIT;
 	cleanup_message Gs__NodeDump *w = NULL;
 	cleanup_message Gs__DumpResponse *m = NULL;
 	struct err local = {0};
@@ -54,7 +55,7 @@ static int dump_run(struct cmd *c, struct err *e)
 		printf("== worker: %s\n", local.msg);
 	else
 		printf("== worker\n%s\n", w->text);
-	if (client_call(c, DAEMON_MANAGER, CONTROL_DUMP, &req, &m, e) < 0)
+	if (client_call(c, DAEMON_MANAGER, CONTROL_DUMP, &list, &m, e) < 0)
 		printf("== manager: %s\n", e->msg);
 	else
 		printf("== manager\n%s\n", m->text);

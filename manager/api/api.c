@@ -5,6 +5,7 @@
  * fail is said by manager/model/check.c or by the commit (somebody else changed the row meanwhile). */
 #include "manager/api/api.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,24 @@
 #include "manager/model/rows.h"
 
 #define TOKEN_TTL_MS (24ll * 3600 * 1000)
+
+void audit_add(struct manager *m, struct tx *tx, struct rpc_call *call, const char *kind,
+	       const char *object_id, const char *fmt, ...)
+{
+	const struct rpc_peer *peer = rpc_call_peer(call);
+	cleanup_free char *what = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	what = xvasprintf(fmt, ap);
+	va_end(ap);
+	if (peer->is_local)
+		event_add(tx, &m->env, kind, object_id, "%s by uid %u (pid %d)", what, (unsigned)peer->uid,
+			  (int)peer->pid);
+	else
+		event_add(tx, &m->env, kind, object_id, "%s by node %s (%s)", what, peer->node_id,
+			  peer->addr);
+}
 
 static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
@@ -97,6 +116,12 @@ static void on_join_tokens(struct rpc_call *call, const ProtobufCMessage *msg, v
 	}
 	tx = tx_new(m->store);
 	tx_update(tx, copy); /* without a change it is left out */
+	if (req->rotate_worker || req->rotate_manager)
+		audit_add(m, tx, call, "audit.token.rotate", store_cluster(m->store)->meta->id,
+			  "join token for %s rotated",
+			  !req->rotate_manager  ? "workers"
+			  : !req->rotate_worker ? "managers"
+						: "workers and managers");
 	manager_commit(m, call, tx, resp, on_join_tokens, msg);
 }
 
@@ -127,7 +152,7 @@ static void on_list_nodes(struct rpc_call *call, const ProtobufCMessage *msg, vo
 		rows[i] = (Gs__Node *)store_at(m->store, OBJ_NODE, i);
 	resp.nodes = rows;
 	resp.self_id = resp.leader_id = m->node_id;
-	rpc_reply(call, &resp.base);
+	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
 }
 
 static void on_inspect_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -178,6 +203,7 @@ static void on_update_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	resp = obj_dup(changed);
 	tx = tx_new(m->store);
 	tx_update_spec(tx, changed);
+	audit_add(m, tx, call, "audit.node.update", node->meta->id, "node %s updated", node_display(node));
 	manager_commit(m, call, tx, resp, on_update_node, msg);
 }
 
@@ -228,6 +254,8 @@ static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 		tx); /* however many certificates it has; the node goes last, so that a cut can be repeated */
 	revoke_certs(m, tx, node->meta->id);
 	tx_remove(tx, node);
+	audit_add(m, tx, call, "audit.node.remove", node->meta->id, "node %s removed%s", node_display(node),
+		  req->force ? " (--force)" : "");
 	manager_commit(m, call, tx, NULL, on_remove_node, msg); /* the dispatcher ends what it has open */
 }
 

@@ -152,6 +152,7 @@ static void add_rows(struct init *in)
 	node->manager_addr = xasprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 	tx_create(in->tx, obj_dup(in->cluster));
 	tx_create(in->tx, node);
+	audit_add(in->m, in->tx, in->call, "audit.cluster.init", in->cluster->meta->id, "cluster made");
 }
 
 static void on_linger(void *arg)

@@ -5,6 +5,7 @@
  * line that says so when it would not fit a frame. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -12,7 +13,7 @@
 #include "base/mem.h"
 #include "manager/api/internal.h"
 
-#define DUMP_MAX (3u << 20)
+#define DUMP_PAGE (2u << 20)
 #define EVENTS_MAX 500u
 
 static bool is_confidential(const char *message, const char *field)
@@ -144,27 +145,52 @@ static void dump_message(struct buf *b, const ProtobufCMessage *m, int depth)
 		buf_printf(b, " }");
 }
 
+/* Rows of one kind after this id, as far as a page goes; *ret_last is the last one's id. false: it is full. */
+static bool dump_rows(const struct store *s, enum obj_kind kind, const char *after, struct buf *b,
+		      const char **ret_last)
+{
+	const void *row;
+
+	*ret_last = "";
+	if (b->len + 64 >= DUMP_PAGE) /* not even the heading */
+		return false;
+	if (!*after)
+		buf_printf(b, "\n[%s] %zu\n", obj_kind_name(kind), store_count(s, kind));
+	for (size_t i = 0; (row = store_at(s, kind, i)); i++) {
+		if (*after && strcmp(obj_meta(row)->id, after) <= 0)
+			continue;
+		if (b->len >= DUMP_PAGE)
+			return false;
+		dump_message(b, row, 0);
+		buf_printf(b, "\n");
+		*ret_last = obj_meta(row)->id;
+	}
+	return true;
+}
+
 void on_dump(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
+	const char *after = ((const Gs__ListRequest *)msg)->after, *slash = strchr(after, '/');
 	struct manager *m = arg;
 	Gs__DumpResponse resp = GS__DUMP_RESPONSE__INIT;
+	const char *id = slash ? slash + 1 : "", *last = "";
+	cleanup_free char *next = NULL;
 	struct buf b = {0};
-	const void *row;
 
 	if (manager_refuses(m, call))
 		return;
-	buf_printf(&b, "index=%" PRIu64 " term=%" PRIu64 " leader=%d\n", store_index(m->store),
-		   m->engine->ops->term(m->engine), m->is_leader);
-	gap_dump(&b);
-	for (int kind = OBJ_NONE + 1; kind < OBJ_KINDS; kind++) {
-		buf_printf(&b, "\n[%s] %zu\n", obj_kind_name(kind), store_count(m->store, kind));
-		for (size_t i = 0; (row = store_at(m->store, kind, i)) && b.len < DUMP_MAX; i++) {
-			dump_message(&b, row, 0);
-			buf_printf(&b, "\n");
-		}
+	if (!*after) {
+		buf_printf(&b, "index=%" PRIu64 " term=%" PRIu64 " leader=%d\n", store_index(m->store),
+			   m->engine->ops->term(m->engine), m->is_leader);
+		gap_dump(&b);
 	}
-	if (b.len >= DUMP_MAX)
-		buf_printf(&b, "(the rest does not fit)\n");
+	for (int kind = *after ? atoi(after) : OBJ_NONE + 1; kind > OBJ_NONE && kind < OBJ_KINDS; kind++) {
+		if (!dump_rows(m->store, kind, id, &b, &last)) {
+			resp.next = next = xasprintf("%d/%s", kind, last);
+			break;
+		}
+		id = "";
+	}
 	resp.text = buf_text(&b);
 	rpc_reply(call, &resp.base);
 	buf_fini(&b);

@@ -23,7 +23,8 @@ static void add_secret(struct tx *tx, const char *cluster_id, const char *name, 
 	tx_create(tx, row);
 }
 
-void galera_create_rows(struct tx *tx, Gs__Service *service, const char *root_password)
+void galera_create_rows(struct tx *tx, const struct clock *clock, Gs__Service *service,
+			const char *root_password)
 {
 	static const char *const own[] = {"gs_health", "gs_sst", "gs_admin"};
 	Gs__GaleraCluster *row;
@@ -33,6 +34,7 @@ void galera_create_rows(struct tx *tx, Gs__Service *service, const char *root_pa
 	row = obj_new_row(OBJ_GALERA, id);
 	str_replace(&row->name, *service->spec->galera->cluster_name ? service->spec->galera->cluster_name
 								     : service->spec->name);
+	row->phase_since_ms = clock_wall_ms(clock);
 	obj_add_str(&row->n_service_ids, &row->service_ids, service->meta->id);
 	tx_create(tx, row);
 	str_replace(&service->galera_cluster_id, id);
@@ -109,5 +111,7 @@ void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	str_replace(&changed->force_slot, slot->meta->id);
 	tx = tx_new(m->store);
 	tx_update(tx, changed);
+	audit_add(m, tx, call, "audit.galera.recover", svc->meta->id,
+		  "recovery of %s from slot %s without the others consented to", svc->spec->name, req->slot);
 	manager_commit(m, call, tx, NULL, on_galera_recover, msg);
 }

@@ -59,6 +59,7 @@ void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	}
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
+	audit_add(m, tx, call, "audit.network.create", id, "network %s created", req->spec->name);
 	manager_commit(m, call, tx, resp, on_create_network, msg);
 }
 
@@ -90,7 +91,7 @@ void on_list_networks(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	resp.networks = rows;
 	resp.n_endpoints = endpoints_of(m->store, NULL, &eps);
 	resp.endpoints = eps;
-	rpc_reply(call, &resp.base);
+	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
 }
 
 static const Gs__Network *find_network(struct manager *m, struct rpc_call *call, const char *ref)
@@ -115,7 +116,7 @@ void on_inspect_network(struct rpc_call *call, const ProtobufCMessage *msg, void
 	resp.network = (Gs__Network *)net;
 	resp.n_endpoints = endpoints_of(m->store, net->meta->id, &eps);
 	resp.endpoints = eps;
-	rpc_reply(call, &resp.base);
+	page_reply(call, &resp, &resp.next, ((const Gs__RefRequest *)msg)->after);
 }
 
 static bool is_attached(const Gs__Service *svc, const char *network_id)
@@ -172,5 +173,6 @@ void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	tx = tx_new(m->store);
 	tx_remove(tx, net);
 	/* The allocator releases what it had; its VNI rests, as a node that is cut off may still carry it. */
+	audit_add(m, tx, call, "audit.network.remove", net->meta->id, "network %s removed", net->spec->name);
 	manager_commit(m, call, tx, NULL, on_remove_network, msg);
 }

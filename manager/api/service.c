@@ -182,7 +182,7 @@ static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const
 	row = obj_new_row(OBJ_SERVICE, id);
 	row->spec = obj_dup(spec);
 	if (password) {
-		galera_create_rows(tx, row, password);
+		galera_create_rows(tx, m->clock, row, password);
 		/* no other Galera cluster has the name: of two creations at once the second looks again */
 		tx_rely(tx, store_cluster(m->store));
 	}
@@ -211,6 +211,7 @@ void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 		rpc_fail(call, &e);
 		return;
 	}
+	audit_add(m, tx, call, "audit.service.create", id, "service %s created", spec->name);
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
 	if (spec->n_ports)
@@ -271,6 +272,7 @@ void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	tx = tx_new(m->store);
 	tx_update_spec(tx, changed);
 	use_networks(m->store, tx, spec);
+	audit_add(m, tx, call, "audit.service.update", svc->meta->id, "service %s updated", svc->spec->name);
 	manager_commit(m, call, tx, NULL, on_update_service, msg);
 }
 
@@ -315,6 +317,8 @@ void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *
 			    "an even number of members survives no more failures than one less");
 	tx = tx_new(m->store);
 	tx_update(tx, changed); /* not the spec that tasks are made from: no task is replaced */
+	audit_add(m, tx, call, "audit.service.scale", svc->meta->id, "service %s scaled from %u to %u",
+		  svc->spec->name, svc->spec->replicas, req->replicas);
 	manager_commit(m, call, tx, resp, on_scale_service, msg);
 }
 
@@ -332,6 +336,7 @@ void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	changed->at_once = svc->at_once || ((const Gs__RefRequest *)msg)->force;
 	tx = tx_new(m->store);
 	tx_update(tx, changed);
+	audit_add(m, tx, call, "audit.service.remove", svc->meta->id, "service %s removed", svc->spec->name);
 	manager_commit(m, call, tx, NULL, on_remove_service, msg);
 }
 
@@ -356,7 +361,7 @@ void on_list_services(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	for (size_t i = 0; i < resp.n_tasks; i++)
 		tasks[i] = (Gs__Task *)store_at(m->store, OBJ_TASK, i);
 	resp.tasks = tasks;
-	rpc_reply(call, &resp.base);
+	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
 }
 
 static void **all_rows(const struct store *s, enum obj_kind kind, size_t *ret_n)
@@ -376,6 +381,7 @@ void detail_of_service(const struct store *s, const Gs__Service *service, struct
 	const Gs__Slot *const *slots;
 	Gs__ServiceDetail *d = &ret->msg;
 
+	*ret = (struct detail){0};
 	gs__service_detail__init(d);
 	d->service = (Gs__Service *)service;
 	d->n_tasks = store_tasks_of_service(s, service->meta->id, &tasks);
@@ -388,18 +394,64 @@ void detail_of_service(const struct store *s, const Gs__Service *service, struct
 	d->networks = (Gs__Network **)all_rows(s, OBJ_NETWORK, &d->n_networks);
 }
 
+static bool detail_fits(const struct detail *d)
+{
+	return protobuf_c_message_get_packed_size(&d->msg.base) <= PAGE_BYTES;
+}
+
+static void detail_drop_history(struct detail *d)
+{
+	Gs__Task **all = d->msg.tasks;
+	size_t n = d->msg.n_tasks;
+
+	d->tasks = xcalloc(n + 1, sizeof(*d->tasks));
+	d->msg.tasks = d->tasks;
+	d->msg.n_tasks = 0;
+	for (size_t i = 0; i < n; i++)
+		if (all[i]->desired == TASK_RUNNING ||
+		    !task_state_is_final(all[i]->status ? all[i]->status->state : 0))
+			d->tasks[d->msg.n_tasks++] = all[i];
+}
+
+static void detail_drop_specs(struct detail *d)
+{
+	d->slim = xcalloc(d->msg.n_tasks + 1, sizeof(*d->slim));
+	for (size_t i = 0; i < d->msg.n_tasks; i++) {
+		d->slim[i] = *d->tasks[i];
+		d->slim[i].spec = NULL;
+		d->tasks[i] = &d->slim[i];
+	}
+}
+
+int detail_fit(struct detail *d, struct err *e)
+{
+	if (detail_fits(d))
+		return 0;
+	detail_drop_history(d);
+	if (detail_fits(d))
+		return 0;
+	detail_drop_specs(d);
+	if (detail_fits(d))
+		return 0;
+	return err_set(e, E_LIMIT,
+		       "service %s has %zu tasks: too many to be watched; 'gswarm service ps' lists them",
+		       d->msg.service->spec->name, d->msg.n_tasks);
+}
+
 void detail_fini(struct detail *d)
 {
+	free(d->tasks);
+	free(d->slim);
 	free(d->msg.nodes);
 	free(d->msg.networks);
 }
 
-static void reply_detail(struct manager *m, struct rpc_call *call, const Gs__Service *svc)
+static void reply_detail(struct manager *m, struct rpc_call *call, const Gs__Service *svc, const char *after)
 {
 	struct detail d;
 
 	detail_of_service(m->store, svc, &d);
-	rpc_reply(call, &d.msg.base);
+	page_reply(call, &d.msg, &d.msg.next, after);
 	detail_fini(&d);
 }
 
@@ -410,7 +462,7 @@ void on_inspect_service(struct rpc_call *call, const ProtobufCMessage *msg, void
 
 	if (manager_refuses(m, call) || !(svc = find_service(m, call, ((const Gs__RefRequest *)msg)->ref)))
 		return;
-	reply_detail(m, call, svc);
+	reply_detail(m, call, svc, ((const Gs__RefRequest *)msg)->after);
 }
 
 void on_galera_status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -424,7 +476,7 @@ void on_galera_status(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	if (svc->spec->topology != TOPO_GALERA)
 		manager_fail(call, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
 	else
-		reply_detail(m, call, svc);
+		reply_detail(m, call, svc, ((const Gs__GaleraStatusRequest *)msg)->after);
 }
 
 static bool task_fits(const Gs__Task *t, const Gs__Service *svc, const Gs__Node *node)
@@ -461,5 +513,5 @@ void on_list_tasks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
 	resp.tasks = tasks;
 	resp.nodes = (Gs__Node **)nodes;
 	resp.service = (Gs__Service *)svc;
-	rpc_reply(call, &resp.base);
+	page_reply(call, &resp, &resp.next, req->after);
 }

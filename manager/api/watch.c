@@ -3,7 +3,8 @@
  *
  * The happy path is: a change in the store arms one timer; when it fires each watcher whose detail differs
  * from the last one it got is sent a new one. What can fail is: a slow reader (its window is full): it gets
- * the newest detail when there is room; a removed service ends the stream. */
+ * the newest detail when there is room; a detail that does not fit into a message (detail_fit); a removed service
+ * ends the stream. */
 #include <stdio.h>
 #include <string.h>
 
@@ -42,7 +43,9 @@ static bool watcher_send(struct watcher *w)
 {
 	const Gs__Service *svc = store_service(w->all->m->store, w->service_id);
 	struct rpc_call *call = w->call;
+	struct err e = {0};
 	struct detail d;
+	int rc;
 
 	if (!svc) {
 		watcher_free(w);
@@ -50,12 +53,17 @@ static bool watcher_send(struct watcher *w)
 		return false;
 	}
 	detail_of_service(w->all->m->store, svc, &d);
-	if (!obj_equal(&d.msg, w->last) && rpc_event(call, &d.msg.base) == 0) {
+	rc = detail_fit(&d, &e);
+	if (rc == 0 && !obj_equal(&d.msg, w->last) && rpc_event(call, &d.msg.base) == 0) {
 		obj_free(w->last);
 		w->last = obj_dup(&d.msg);
 	}
 	detail_fini(&d);
-	return true;
+	if (rc == 0)
+		return true;
+	watcher_free(w);
+	rpc_fail(call, &e);
+	return false;
 }
 
 static void on_timer(void *arg)

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/model/check.h"
+#include "manager/model/rows.h"
 
 #define STRANGERS_PER_S 20.0
 #define STRANGERS_BURST 60.0
@@ -359,6 +360,8 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 		if (check_nodes(m->store, e) || ca_check_family(m->store, id, is->req->description, e))
 			return e->code;
 		add_node(m, tx, id, is->req);
+		event_add(tx, &m->env, "audit.node.join", id, "node %s joined with a token from %s",
+			  is->req->description->hostname, rpc_call_peer(is->call)->addr);
 	}
 	if (check_certs(m, id, e))
 		return e->code;

@@ -15,7 +15,7 @@
 static void test_before_init(void **state)
 {
 	struct rig *r = rig_new();
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	struct err e = {0};
 
 	assert_null(rig_call(r, CONTROL_LIST_NODES, &req, &e));
@@ -28,7 +28,7 @@ static void test_init_and_restart(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	Gs__ListNodesResponse *nodes;
-	Gs__Empty req = GS__EMPTY__INIT;
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	struct tls_cert_info info;
 	char cluster_id[ID_LEN + 1];
 
@@ -284,7 +284,7 @@ static void test_roles(void **state)
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL, *cert = NULL;
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
-	Gs__Empty empty = GS__EMPTY__INIT;
+	Gs__ListRequest empty = GS__LIST_REQUEST__INIT;
 	Gs__SessionRequest session = GS__SESSION_REQUEST__INIT;
 	struct tls_identity *identity;
 	Gs__IssueResponse *a;

@@ -263,8 +263,8 @@ static void test_m8_service_meets_network_removal(void **state)
 		rig_call_both(r, methods, reqs, e);
 		assert_int_equal(e[0].code, 0);
 		assert_int_equal(e[1].code, create_first ? E_IN_USE : E_NOT_FOUND);
-		assert_int_equal(store_find(r->m.store, OBJ_NETWORK, net, &e[0]) ? 1 : 0, create_first);
-		assert_int_equal(store_find(r->m.store, OBJ_SERVICE, name, &e[0]) ? 1 : 0, create_first);
+		assert_int_equal(!!store_find(r->m.store, OBJ_NETWORK, net, &e[0]), create_first);
+		assert_int_equal(!!store_find(r->m.store, OBJ_SERVICE, name, &e[0]), create_first);
 		obj_free(create.spec);
 	}
 	rig_free(r);
@@ -423,7 +423,7 @@ static void test_galera_create(void **state)
 	struct worker *w = worker_new(r);
 	Gs__ScaleRequest scale = GS__SCALE_REQUEST__INIT;
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
-	Gs__Empty empty = GS__EMPTY__INIT;
+	Gs__ListRequest empty = GS__LIST_REQUEST__INIT;
 	Gs__ServiceDetail *d;
 	Gs__DumpResponse *dump;
 	struct err e = {0};
@@ -435,6 +435,7 @@ static void test_galera_create(void **state)
 	d = rig_call_ok(r, CONTROL_INSPECT_SERVICE, &ref);
 	assert_non_null(d->galera);
 	assert_string_equal(d->galera->service_ids[0], d->service->meta->id);
+	assert_true(d->galera->phase_since_ms > 0); /* U11: it is not UNBORN for 56 years */
 	assert_int_equal(d->service->meta->version,
 			 d->galera->meta->created_ms ? d->service->meta->version : 0);
 	assert_null(
@@ -515,6 +516,72 @@ static void test_get_cluster_hides_keys(void **state)
 	rig_free(r);
 }
 
+static const Gs__Event *audit_of(const struct rig *r, const char *kind)
+{
+	const Gs__Event *ev, *found = NULL;
+
+	for (size_t i = 0; (ev = store_at(r->m.store, OBJ_EVENT, i)); i++)
+		if (strcmp(ev->kind, kind) == 0)
+			found = ev;
+	return found;
+}
+
+static void audited(const struct rig *r, const char *kind, const char *object_id, const char *what)
+{
+	cleanup_free char *text = xasprintf("%s by uid %u (pid %d)", what, (unsigned)getuid(), (int)getpid());
+	const Gs__Event *ev = audit_of(r, kind);
+
+	if (!ev)
+		fail_msg("no event %s", kind);
+	assert_string_equal(ev->text, text);
+	if (object_id)
+		assert_string_equal(ev->object_id, object_id);
+}
+
+/* FINDINGS I: every change says who made it. */
+static void test_I_changes_are_audited(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__ServiceUpdateRequest update = GS__SERVICE_UPDATE_REQUEST__INIT;
+	Gs__NodeUpdateRequest node = GS__NODE_UPDATE_REQUEST__INIT;
+	Gs__JoinTokensRequest tokens = GS__JOIN_TOKENS_REQUEST__INIT;
+	Gs__ScaleRequest scale = GS__SCALE_REQUEST__INIT;
+	Gs__NodeSpec spec = GS__NODE_SPEC__INIT;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	struct err e = {0};
+	cleanup_free char *net = create_network(r, "n1", NULL, &e);
+
+	(void)state;
+	audited(r, "audit.cluster.init", r->m.cluster_id, "cluster made");
+	audited(r, "audit.network.create", net, "network n1 created");
+	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
+	audited(r, "audit.service.create", NULL, "service web created");
+	scale.ref = update.ref = ref.ref = "web";
+	scale.replicas = 0;
+	obj_free(rig_call_ok(r, CONTROL_SCALE_SERVICE, &scale));
+	audited(r, "audit.service.scale", NULL, "service web scaled from 1 to 0");
+	obj_free(rig_call_ok(r, CONTROL_UPDATE_SERVICE, &update));
+	audited(r, "audit.service.update", NULL, "service web updated");
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_SERVICE, &ref));
+	audited(r, "audit.service.remove", NULL, "service web removed");
+	ref.ref = "n1";
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NETWORK, &ref));
+	audited(r, "audit.network.remove", net, "network n1 removed");
+	spec.role = ROLE_MANAGER;
+	node.ref = "self";
+	node.spec = &spec;
+	obj_free(rig_call_ok(r, CONTROL_UPDATE_NODE, &node));
+	audited(r, "audit.node.update", r->node_id, "node docker1.local updated");
+	obj_free(rig_call_ok(r, CONTROL_JOIN_TOKENS, &tokens));
+	assert_null(audit_of(r, "audit.token.rotate")); /* asked for, not changed */
+	tokens.rotate_worker = true;
+	obj_free(rig_call_ok(r, CONTROL_JOIN_TOKENS, &tokens));
+	audited(r, "audit.token.rotate", NULL, "join token for workers rotated");
+	ref.ref = "web";
+	assert_null(rig_call(r, CONTROL_INSPECT_NETWORK, &ref, &e)); /* a refusal leaves none */
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -528,6 +595,7 @@ int main(void)
 		cmocka_unit_test(test_m8_two_clusters_with_one_name),
 		cmocka_unit_test(test_m8_networks_at_once),
 		cmocka_unit_test(test_m12_vni_rests),
+		cmocka_unit_test(test_I_changes_are_audited),
 		cmocka_unit_test(test_session_streams_assignments),
 		cmocka_unit_test(test_second_session_replaces),
 		cmocka_unit_test(test_galera_create),
