@@ -5,45 +5,25 @@
  * fail is said by manager/model/check.c or by the commit (somebody else changed the row meanwhile). */
 #include "manager/api/api.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/bug.h"
 #include "base/mem.h"
 #include "manager/ca/ca.h"
 #include "manager/api/internal.h"
-#include "manager/session/logs.h"
 #include "manager/model/rows.h"
 
 #define TOKEN_TTL_MS (24ll * 3600 * 1000)
 
-void audit_add(struct manager *m, struct tx *tx, struct rpc_call *call, const char *kind,
-	       const char *object_id, const char *fmt, ...)
-{
-	const struct rpc_peer *peer = rpc_call_peer(call);
-	cleanup_free char *what = NULL;
-	va_list ap;
-
-	va_start(ap, fmt);
-	what = xvasprintf(fmt, ap);
-	va_end(ap);
-	if (peer->is_local)
-		event_add(tx, &m->env, kind, object_id, "%s by uid %u (pid %d)", what, (unsigned)peer->uid,
-			  (int)peer->pid);
-	else
-		event_add(tx, &m->env, kind, object_id, "%s by node %s (%s)", what, peer->node_id,
-			  peer->addr);
-}
-
 static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__Cluster *copy;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	copy = obj_dup(store_cluster(m->store));
+	copy = obj_dup(store_cluster(ctx->store));
 	obj_bytes_set(&copy->ca_key_pem, NULL, 0);
 	obj_set(&copy->worker_token, NULL);
 	obj_set(&copy->manager_token, NULL);
@@ -68,10 +48,10 @@ static int64_t token_until(const Gs__JoinToken *t)
 	return t->ttl_ms ? t->issued_ms + t->ttl_ms : 0;
 }
 
-static Gs__JoinTokensResponse *tokens_response(struct manager *m, const Gs__Cluster *cluster, struct err *e)
+static Gs__JoinTokensResponse *tokens_response(struct context *ctx, const Gs__Cluster *cluster, struct err *e)
 {
 	Gs__JoinTokensResponse *resp = obj_new(&gs__join_tokens_response__descriptor);
-	const Gs__Node *self = store_node(m->store, m->node_id);
+	const Gs__Node *self = store_node(ctx->store, ctx->node_id);
 	char text[96];
 
 	if (ca_token_text(cluster, ROLE_WORKER, text, e)) {
@@ -89,49 +69,49 @@ static Gs__JoinTokensResponse *tokens_response(struct manager *m, const Gs__Clus
 
 static void on_join_tokens(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__JoinTokensRequest *req = (const Gs__JoinTokensRequest *)msg;
-	int64_t now_ms = clock_wall_ms(m->clock);
+	int64_t now_ms = clock_wall_ms(ctx->clock);
 	Gs__JoinTokensResponse *resp;
 	struct err e = {0};
 	Gs__Cluster *copy;
 	struct tx *tx;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
 	if (req->ttl_ms < 0) {
-		manager_fail(call, E_INVALID, "a token's life must not be negative");
+		answer_fail(call, E_INVALID, "a token's life must not be negative");
 		return;
 	}
-	copy = obj_dup(store_cluster(m->store));
+	copy = obj_dup(store_cluster(ctx->store));
 	if (req->rotate_worker)
 		rotate(copy->worker_token, now_ms, req->ttl_ms);
 	if (req->rotate_manager)
 		rotate(copy->manager_token, now_ms, req->ttl_ms ? req->ttl_ms : TOKEN_TTL_MS);
-	resp = tokens_response(m, copy, &e);
+	resp = tokens_response(ctx, copy, &e);
 	if (!resp) {
 		obj_free(copy);
 		rpc_fail(call, &e);
 		return;
 	}
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_update(tx, copy); /* without a change it is left out */
 	if (req->rotate_worker || req->rotate_manager)
-		audit_add(m, tx, call, "audit.token.rotate", store_cluster(m->store)->meta->id,
+		audit_add(ctx, tx, call, "audit.token.rotate", store_cluster(ctx->store)->meta->id,
 			  "join token for %s rotated",
 			  !req->rotate_manager  ? "workers"
 			  : !req->rotate_worker ? "managers"
 						: "workers and managers");
-	manager_commit(m, call, tx, resp, on_join_tokens, msg);
+	answer_commit(ctx, call, tx, resp, on_join_tokens, arg, msg);
 }
 
 /* ---- nodes ---- */
 
-static const Gs__Node *find_node(struct manager *m, struct rpc_call *call, const char *ref)
+static const Gs__Node *find_node(struct context *ctx, struct rpc_call *call, const char *ref)
 {
 	struct err e = {0};
 	const Gs__Node *node =
-		store_find(m->store, OBJ_NODE, strcmp(ref, "self") == 0 ? m->node_id : ref, &e);
+		store_find(ctx->store, OBJ_NODE, strcmp(ref, "self") == 0 ? ctx->node_id : ref, &e);
 
 	if (!node)
 		rpc_fail(call, &e);
@@ -140,29 +120,29 @@ static const Gs__Node *find_node(struct manager *m, struct rpc_call *call, const
 
 static void on_list_nodes(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__ListNodesResponse resp = GS__LIST_NODES_RESPONSE__INIT;
 	cleanup_free Gs__Node **rows = NULL;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	resp.n_nodes = store_count(m->store, OBJ_NODE);
+	resp.n_nodes = store_count(ctx->store, OBJ_NODE);
 	rows = xcalloc(resp.n_nodes + 1, sizeof(*rows));
 	for (size_t i = 0; i < resp.n_nodes; i++)
-		rows[i] = (Gs__Node *)store_at(m->store, OBJ_NODE, i);
+		rows[i] = (Gs__Node *)store_at(ctx->store, OBJ_NODE, i);
 	resp.nodes = rows;
-	resp.self_id = resp.leader_id = m->node_id;
+	resp.self_id = resp.leader_id = ctx->node_id;
 	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
 }
 
 static void on_inspect_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__Node *node;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	node = find_node(m, call, ((const Gs__RefRequest *)msg)->ref);
+	node = find_node(ctx, call, ((const Gs__RefRequest *)msg)->ref);
 	if (node)
 		rpc_reply(call, &node->base);
 }
@@ -185,14 +165,14 @@ static int check_node_update(const Gs__Node *node, const Gs__NodeUpdateRequest *
 
 static void on_update_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__NodeUpdateRequest *req = (const Gs__NodeUpdateRequest *)msg;
 	const Gs__Node *node;
 	Gs__Node *changed, *resp;
 	struct err e = {0};
 	struct tx *tx;
 
-	if (manager_refuses(m, call) || !(node = find_node(m, call, req->ref)))
+	if (answer_unless_serving(ctx, call) || !(node = find_node(ctx, call, req->ref)))
 		return;
 	if (check_node_update(node, req, &e)) {
 		rpc_fail(call, &e);
@@ -201,17 +181,17 @@ static void on_update_node(struct rpc_call *call, const ProtobufCMessage *msg, v
 	changed = obj_dup(node);
 	obj_set(&changed->spec, req->spec);
 	resp = obj_dup(changed);
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_update_spec(tx, changed);
-	audit_add(m, tx, call, "audit.node.update", node->meta->id, "node %s updated", node_display(node));
-	manager_commit(m, call, tx, resp, on_update_node, msg);
+	audit_add(ctx, tx, call, "audit.node.update", node->meta->id, "node %s updated", node_display(node));
+	answer_commit(ctx, call, tx, resp, on_update_node, arg, msg);
 }
 
-static void revoke_certs(struct manager *m, struct tx *tx, const char *node_id)
+static void revoke_certs(struct context *ctx, struct tx *tx, const char *node_id)
 {
 	const Gs__NodeCert *cert;
 
-	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++) {
+	for (size_t i = 0; (cert = store_at(ctx->store, OBJ_NODE_CERT, i)); i++) {
 		Gs__NodeCert *copy;
 
 		if (cert->revoked || strcmp(cert->node_id, node_id) != 0)
@@ -222,7 +202,7 @@ static void revoke_certs(struct manager *m, struct tx *tx, const char *node_id)
 	}
 }
 
-static int check_removal(struct manager *m, const Gs__Node *node, bool force, struct err *e)
+static int check_removal(struct context *ctx, const Gs__Node *node, bool force, struct err *e)
 {
 	if (node->spec->role == ROLE_MANAGER)
 		return err_set(e, E_IN_USE,
@@ -237,58 +217,104 @@ static int check_removal(struct manager *m, const Gs__Node *node, bool force, st
 
 static void on_remove_node(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__RefRequest *req = (const Gs__RefRequest *)msg;
 	const Gs__Node *node;
 	struct err e = {0};
 	struct tx *tx;
 
-	if (manager_refuses(m, call) || !(node = find_node(m, call, req->ref)))
+	if (answer_unless_serving(ctx, call) || !(node = find_node(ctx, call, req->ref)))
 		return;
-	if (check_removal(m, node, req->force, &e)) {
+	if (check_removal(ctx, node, req->force, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_allow_split(
 		tx); /* however many certificates it has; the node goes last, so that a cut can be repeated */
-	revoke_certs(m, tx, node->meta->id);
+	revoke_certs(ctx, tx, node->meta->id);
 	tx_remove(tx, node);
-	audit_add(m, tx, call, "audit.node.remove", node->meta->id, "node %s removed%s", node_display(node),
+	audit_add(ctx, tx, call, "audit.node.remove", node->meta->id, "node %s removed%s", node_display(node),
 		  req->force ? " (--force)" : "");
-	manager_commit(m, call, tx, NULL, on_remove_node, msg); /* the dispatcher ends what it has open */
+	answer_commit(ctx, call, tx, NULL, on_remove_node, arg,
+		      msg); /* the dispatcher ends what it has open */
 }
 
 /* ---- methods ---- */
 
-void control_register(struct manager *m)
+static void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	static const rpc_handler handlers[] = {
-		[CONTROL_INIT_CLUSTER] = on_init_cluster,
-		[CONTROL_GET_CLUSTER] = on_get_cluster,
-		[CONTROL_JOIN_TOKENS] = on_join_tokens,
-		[CONTROL_LIST_NODES] = on_list_nodes,
-		[CONTROL_INSPECT_NODE] = on_inspect_node,
-		[CONTROL_UPDATE_NODE] = on_update_node,
-		[CONTROL_REMOVE_NODE] = on_remove_node,
-		[CONTROL_CREATE_NETWORK] = on_create_network,
-		[CONTROL_LIST_NETWORKS] = on_list_networks,
-		[CONTROL_INSPECT_NETWORK] = on_inspect_network,
-		[CONTROL_REMOVE_NETWORK] = on_remove_network,
-		[CONTROL_CREATE_SERVICE] = on_create_service,
-		[CONTROL_LIST_SERVICES] = on_list_services,
-		[CONTROL_INSPECT_SERVICE] = on_inspect_service,
-		[CONTROL_UPDATE_SERVICE] = on_update_service,
-		[CONTROL_SCALE_SERVICE] = on_scale_service,
-		[CONTROL_REMOVE_SERVICE] = on_remove_service,
-		[CONTROL_LIST_TASKS] = on_list_tasks,
-		[CONTROL_WATCH_SERVICE] = on_watch_service,
-		[CONTROL_GALERA_STATUS] = on_galera_status,
-		[CONTROL_GALERA_RECOVER] = on_galera_recover,
-		[CONTROL_LOGS] = log_broker_on_logs,
-		[CONTROL_DUMP] = on_dump,
-		[CONTROL_LIST_EVENTS] = on_list_events,
-	};
+	const struct api *api = magic_of(struct api, API_MAGIC, arg);
 
-	rpc_server_add(m->server, RPC_CONTROL, handlers, array_size(handlers), m);
+	api->hooks.init_cluster(call, msg, api->hooks.init_arg);
+}
+
+static void on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const struct api *api = magic_of(struct api, API_MAGIC, arg);
+
+	api->hooks.logs(call, msg, api->hooks.logs_arg);
+}
+
+static void own_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_INIT_CLUSTER] = on_init_cluster;
+	table[CONTROL_GET_CLUSTER] = on_get_cluster;
+	table[CONTROL_JOIN_TOKENS] = on_join_tokens;
+	table[CONTROL_LIST_NODES] = on_list_nodes;
+	table[CONTROL_INSPECT_NODE] = on_inspect_node;
+	table[CONTROL_UPDATE_NODE] = on_update_node;
+	table[CONTROL_REMOVE_NODE] = on_remove_node;
+	table[CONTROL_LOGS] = on_logs;
+}
+
+void api_register(struct api *api)
+{
+	own_methods(api->table);
+	network_methods(api->table);
+	service_methods(api->table);
+	watch_methods(api->table);
+	galera_methods(api->table);
+	dump_methods(api->table);
+	for (size_t i = 0; i < array_size(api->table); i++)
+		bug_if(!api->table[i]);
+	rpc_server_add(api->ctx->server, RPC_CONTROL, api->table, array_size(api->table), api);
+}
+
+/* ---- life ---- */
+
+struct api *api_new(struct context *ctx, const struct api_hooks *hooks)
+{
+	struct api *api = xcalloc(1, sizeof(*api));
+
+	bug_if(!hooks->init_cluster || !hooks->logs);
+	magic_set(api, API_MAGIC);
+	api->ctx = ctx;
+	api->hooks = *hooks;
+	api->watches = watches_new(ctx);
+	return api;
+}
+
+struct context *api_context(void *arg)
+{
+	return magic_of(struct api, API_MAGIC, arg)->ctx;
+}
+
+void api_changed(struct api *api)
+{
+	watches_changed(api->watches);
+}
+
+void api_close(struct api *api)
+{
+	watches_close(api->watches);
+}
+
+void api_free(struct api *api)
+{
+	if (!api)
+		return;
+	watches_free(api->watches);
+	magic_end(api);
+	free(api);
 }

@@ -168,24 +168,24 @@ static bool dump_rows(const struct store *s, enum obj_kind kind, const char *aft
 	return true;
 }
 
-void on_dump(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_dump(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const char *after = ((const Gs__ListRequest *)msg)->after, *slash = strchr(after, '/');
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__DumpResponse resp = GS__DUMP_RESPONSE__INIT;
 	const char *id = slash ? slash + 1 : "", *last = "";
 	cleanup_free char *next = NULL;
 	struct buf b = {0};
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
 	if (!*after) {
-		buf_printf(&b, "index=%" PRIu64 " term=%" PRIu64 " leader=%d\n", store_index(m->store),
-			   m->engine->ops->term(m->engine), m->is_leader);
+		buf_printf(&b, "index=%" PRIu64 " term=%" PRIu64 " leader=%d\n", store_index(ctx->store),
+			   ctx->engine->ops->term(ctx->engine), context_is_serving(ctx));
 		gap_dump(&b);
 	}
 	for (int kind = *after ? atoi(after) : OBJ_NONE + 1; kind > OBJ_NONE && kind < OBJ_KINDS; kind++) {
-		if (!dump_rows(m->store, kind, id, &b, &last)) {
+		if (!dump_rows(ctx->store, kind, id, &b, &last)) {
 			resp.next = next = xasprintf("%d/%s", kind, last);
 			break;
 		}
@@ -203,20 +203,26 @@ static int newest_first(const void *a, const void *b)
 	return x->meta->version < y->meta->version ? 1 : x->meta->version > y->meta->version ? -1 : 0;
 }
 
-void on_list_events(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_list_events(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__ListEventsResponse resp = GS__LIST_EVENTS_RESPONSE__INIT;
 	cleanup_free Gs__Event **rows = NULL;
-	size_t n = store_count(m->store, OBJ_EVENT);
+	size_t n = store_count(ctx->store, OBJ_EVENT);
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
 	rows = xcalloc(n + 1, sizeof(*rows));
 	for (size_t i = 0; i < n; i++)
-		rows[i] = (Gs__Event *)store_at(m->store, OBJ_EVENT, i);
+		rows[i] = (Gs__Event *)store_at(ctx->store, OBJ_EVENT, i);
 	qsort(rows, n, sizeof(*rows), newest_first);
 	resp.events = rows;
 	resp.n_events = n < EVENTS_MAX ? n : EVENTS_MAX;
 	rpc_reply(call, &resp.base);
+}
+
+void dump_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_DUMP] = on_dump;
+	table[CONTROL_LIST_EVENTS] = on_list_events;
 }

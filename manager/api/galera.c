@@ -30,6 +30,7 @@ void galera_create_rows(struct tx *tx, const struct clock *clock, Gs__Service *s
 	Gs__GaleraCluster *row;
 	char id[ID_LEN + 1], password[ID_LEN + 1];
 
+	bug_if(!service->spec || !service->spec->galera || *service->galera_cluster_id);
 	id_new(id);
 	row = obj_new_row(OBJ_GALERA, id);
 	str_replace(&row->name, *service->spec->galera->cluster_name ? service->spec->galera->cluster_name
@@ -62,10 +63,10 @@ static const Gs__Slot *find_slot(const struct store *s, const Gs__Service *svc, 
 	return NULL;
 }
 
-static int check_recover(struct manager *m, const Gs__Service *svc, const Gs__GaleraRecoverRequest *req,
+static int check_recover(struct context *ctx, const Gs__Service *svc, const Gs__GaleraRecoverRequest *req,
 			 const Gs__Slot **ret_slot, struct err *e)
 {
-	const Gs__GaleraCluster *c = store_galera(m->store, svc->galera_cluster_id);
+	const Gs__GaleraCluster *c = store_galera(ctx->store, svc->galera_cluster_id);
 
 	if (svc->spec->topology != TOPO_GALERA || !c)
 		return err_set(e, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
@@ -78,15 +79,15 @@ static int check_recover(struct manager *m, const Gs__Service *svc, const Gs__Ga
 	if (!*req->slot)
 		return err_set(e, E_INVALID, "service %s: say with --slot which member's data is to be kept",
 			       svc->spec->name);
-	*ret_slot = find_slot(m->store, svc, req->slot);
+	*ret_slot = find_slot(ctx->store, svc, req->slot);
 	if (!*ret_slot)
 		return err_set(e, E_NOT_FOUND, "service %s has no slot '%.40s'", svc->spec->name, req->slot);
 	return 0;
 }
 
-void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__GaleraRecoverRequest *req = (const Gs__GaleraRecoverRequest *)msg;
 	const Gs__Service *svc;
 	const Gs__Slot *slot = NULL;
@@ -95,10 +96,10 @@ void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	struct err e = {0};
 	struct tx *tx;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	svc = store_find(m->store, OBJ_SERVICE, req->ref, &e);
-	if (!svc || check_recover(m, svc, req, &slot, &e)) {
+	svc = store_find(ctx->store, OBJ_SERVICE, req->ref, &e);
+	if (!svc || check_recover(ctx, svc, req, &slot, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
@@ -106,12 +107,17 @@ void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg, void 
 		rpc_reply(call, &empty.base);
 		return;
 	}
-	changed = obj_dup(store_galera(m->store, svc->galera_cluster_id));
+	changed = obj_dup(store_galera(ctx->store, svc->galera_cluster_id));
 	changed->force_bootstrap = true;
 	str_replace(&changed->force_slot, slot->meta->id);
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_update(tx, changed);
-	audit_add(m, tx, call, "audit.galera.recover", svc->meta->id,
+	audit_add(ctx, tx, call, "audit.galera.recover", svc->meta->id,
 		  "recovery of %s from slot %s without the others consented to", svc->spec->name, req->slot);
-	manager_commit(m, call, tx, NULL, on_galera_recover, msg);
+	answer_commit(ctx, call, tx, NULL, on_galera_recover, arg, msg);
+}
+
+void galera_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_GALERA_RECOVER] = on_galera_recover;
 }

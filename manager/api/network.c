@@ -8,22 +8,22 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "manager/reconcile/allocate_internal.h"
+#include "manager/model/pool.h"
 #include "manager/api/internal.h"
 
 #define USERS_NAMED 6u
 
 /* A network has its subnet from its first moment on. Of two creations at once the second looks again: each
  * relies on the cluster's row, so neither gets what the other one got (FINDINGS U7, M8). */
-static int create(struct manager *m, struct tx *tx, const Gs__NetworkSpec *spec, const char *id,
+static int create(struct context *ctx, struct tx *tx, const Gs__NetworkSpec *spec, const char *id,
 		  struct err *e)
 {
 	Gs__Network *row;
 	Gs__Addr *subnet;
 
-	if (check_network(m->store, spec, e))
+	if (check_network(ctx->store, spec, e))
 		return e->code;
-	subnet = spec->subnet ? obj_dup(spec->subnet) : subnet_from_pool(m->store, tx, e);
+	subnet = spec->subnet ? obj_dup(spec->subnet) : subnet_from_pool(ctx->store, tx, e);
 	if (!subnet)
 		return err_wrap(e, "network %s", spec->name);
 	row = obj_new_row(OBJ_NETWORK, id);
@@ -31,36 +31,36 @@ static int create(struct manager *m, struct tx *tx, const Gs__NetworkSpec *spec,
 	row->subnet = subnet;
 	str_replace(&row->spec->driver, "overlay");
 	tx_create(tx, row);
-	tx_rely(tx, store_cluster(m->store));
+	tx_rely(tx, store_cluster(ctx->store));
 	return 0;
 }
 
-void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_create_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__NetworkCreateRequest *req = (const Gs__NetworkCreateRequest *)msg;
 	Gs__CreatedResponse *resp;
 	struct err e = {0};
 	struct tx *tx;
 	char id[ID_LEN + 1];
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
 	if (!req->spec) {
-		manager_fail(call, E_INVALID, "network without a name");
+		answer_fail(call, E_INVALID, "network without a name");
 		return;
 	}
 	id_new(id);
-	tx = tx_new(m->store);
-	if (create(m, tx, req->spec, id, &e)) {
+	tx = tx_new(ctx->store);
+	if (create(ctx, tx, req->spec, id, &e)) {
 		tx_free(tx);
 		rpc_fail(call, &e);
 		return;
 	}
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
-	audit_add(m, tx, call, "audit.network.create", id, "network %s created", req->spec->name);
-	manager_commit(m, call, tx, resp, on_create_network, msg);
+	audit_add(ctx, tx, call, "audit.network.create", id, "network %s created", req->spec->name);
+	answer_commit(ctx, call, tx, resp, on_create_network, arg, msg);
 }
 
 static size_t endpoints_of(const struct store *s, const char *network_id, Gs__Endpoint ***ret)
@@ -75,46 +75,47 @@ static size_t endpoints_of(const struct store *s, const char *network_id, Gs__En
 	return n;
 }
 
-void on_list_networks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_list_networks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__ListNetworksResponse resp = GS__LIST_NETWORKS_RESPONSE__INIT;
 	cleanup_free Gs__Network **rows = NULL;
 	cleanup_free Gs__Endpoint **eps = NULL;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	resp.n_networks = store_count(m->store, OBJ_NETWORK);
+	resp.n_networks = store_count(ctx->store, OBJ_NETWORK);
 	rows = xcalloc(resp.n_networks + 1, sizeof(*rows));
 	for (size_t i = 0; i < resp.n_networks; i++)
-		rows[i] = (Gs__Network *)store_at(m->store, OBJ_NETWORK, i);
+		rows[i] = (Gs__Network *)store_at(ctx->store, OBJ_NETWORK, i);
 	resp.networks = rows;
-	resp.n_endpoints = endpoints_of(m->store, NULL, &eps);
+	resp.n_endpoints = endpoints_of(ctx->store, NULL, &eps);
 	resp.endpoints = eps;
 	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
 }
 
-static const Gs__Network *find_network(struct manager *m, struct rpc_call *call, const char *ref)
+static const Gs__Network *find_network(struct context *ctx, struct rpc_call *call, const char *ref)
 {
 	struct err e = {0};
-	const Gs__Network *net = store_find(m->store, OBJ_NETWORK, ref, &e);
+	const Gs__Network *net = store_find(ctx->store, OBJ_NETWORK, ref, &e);
 
 	if (!net)
 		rpc_fail(call, &e);
 	return net;
 }
 
-void on_inspect_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_inspect_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__InspectNetworkResponse resp = GS__INSPECT_NETWORK_RESPONSE__INIT;
 	cleanup_free Gs__Endpoint **eps = NULL;
 	const Gs__Network *net;
 
-	if (manager_refuses(m, call) || !(net = find_network(m, call, ((const Gs__RefRequest *)msg)->ref)))
+	if (answer_unless_serving(ctx, call) ||
+	    !(net = find_network(ctx, call, ((const Gs__RefRequest *)msg)->ref)))
 		return;
 	resp.network = (Gs__Network *)net;
-	resp.n_endpoints = endpoints_of(m->store, net->meta->id, &eps);
+	resp.n_endpoints = endpoints_of(ctx->store, net->meta->id, &eps);
 	resp.endpoints = eps;
 	page_reply(call, &resp, &resp.next, ((const Gs__RefRequest *)msg)->after);
 }
@@ -155,24 +156,34 @@ static char *network_users(const struct store *s, const char *network_id)
 	return n ? buf_text(&b) : NULL;
 }
 
-void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_remove_network(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__Network *net;
 	cleanup_free char *users = NULL;
 	struct tx *tx;
 
-	if (manager_refuses(m, call) || !(net = find_network(m, call, ((const Gs__RefRequest *)msg)->ref)))
+	if (answer_unless_serving(ctx, call) ||
+	    !(net = find_network(ctx, call, ((const Gs__RefRequest *)msg)->ref)))
 		return;
-	users = network_users(m->store, net->meta->id);
+	users = network_users(ctx->store, net->meta->id);
 	if (users) {
-		manager_fail(call, E_IN_USE, "network %s is used by %s: remove that first", net->spec->name,
-			     users);
+		answer_fail(call, E_IN_USE, "network %s is used by %s: remove that first", net->spec->name,
+			    users);
 		return;
 	}
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_remove(tx, net);
 	/* The allocator releases what it had; its VNI rests, as a node that is cut off may still carry it. */
-	audit_add(m, tx, call, "audit.network.remove", net->meta->id, "network %s removed", net->spec->name);
-	manager_commit(m, call, tx, NULL, on_remove_network, msg);
+	audit_add(ctx, tx, call, "audit.network.remove", net->meta->id, "network %s removed",
+		  net->spec->name);
+	answer_commit(ctx, call, tx, NULL, on_remove_network, arg, msg);
+}
+
+void network_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_CREATE_NETWORK] = on_create_network;
+	table[CONTROL_LIST_NETWORKS] = on_list_networks;
+	table[CONTROL_INSPECT_NETWORK] = on_inspect_network;
+	table[CONTROL_REMOVE_NETWORK] = on_remove_network;
 }

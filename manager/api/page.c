@@ -92,6 +92,7 @@ static size_t take_lists(ProtobufCMessage *resp, struct list lists[LISTS_MAX])
 		if (f->label == PROTOBUF_C_LABEL_REPEATED && f->type == PROTOBUF_C_TYPE_MESSAGE)
 			list_take(&lists[n++], resp, f);
 	}
+	bug_if(n == LISTS_MAX); /* there may be one more */
 	return n;
 }
 
@@ -116,6 +117,8 @@ static void reply_page(struct rpc_call *call, ProtobufCMessage *resp, char **nex
 
 void page_reply(struct rpc_call *call, void *resp, char **next, const char *after)
 {
+	bug_if_off_loop();
+	bug_if((char *)next < (char *)resp); /* a field of resp's */
 	*next = "";
 	if (!*after && protobuf_c_message_get_packed_size(resp) <= PAGE_BYTES)
 		rpc_reply(call, resp);

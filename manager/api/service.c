@@ -14,10 +14,10 @@
 #define STOP_GRACE_MS 10000
 #define GALERA_STOP_GRACE_MS 600000
 
-static const Gs__Service *find_service(struct manager *m, struct rpc_call *call, const char *ref)
+static const Gs__Service *find_service(struct context *ctx, struct rpc_call *call, const char *ref)
 {
 	struct err e = {0};
-	const Gs__Service *svc = store_find(m->store, OBJ_SERVICE, ref, &e);
+	const Gs__Service *svc = store_find(ctx->store, OBJ_SERVICE, ref, &e);
 
 	if (!svc)
 		rpc_fail(call, &e);
@@ -49,6 +49,7 @@ static void defaults(Gs__ServiceSpec *spec)
 	bool is_galera = spec->topology == TOPO_GALERA;
 	Gs__TaskSpec *t = spec->task;
 
+	bug_if(!t); /* check_service has seen to it */
 	if (t->stop_grace_ms == 0)
 		t->stop_grace_ms = is_galera ? GALERA_STOP_GRACE_MS : STOP_GRACE_MS;
 	if (!*t->stop_signal)
@@ -109,7 +110,7 @@ static bool galera_name_taken(const struct store *s, const char *name)
 	return false;
 }
 
-static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, const char *password,
+static int check_galera_create(struct context *ctx, const Gs__ServiceSpec *spec, const char *password,
 			       struct err *e)
 {
 	uint32_t nodes = spec->mode == MODE_GLOBAL ? 1 : spec->replicas;
@@ -122,12 +123,12 @@ static int check_galera_create(struct manager *m, const Gs__ServiceSpec *spec, c
 		return err_set(
 			e, E_INVALID,
 			"MYSQL_ROOT_PASSWORD is too long, has a line break or another control character");
-	if (galera_name_taken(m->store, name))
+	if (galera_name_taken(ctx->store, name))
 		return err_set(
 			e, E_EXISTS,
 			"cluster %s exists already; several services in one cluster are not possible yet",
 			name);
-	return check_galera_nodes(m->store, spec, nodes, clock_wall_ms(m->clock), e);
+	return check_galera_nodes(ctx->store, spec, nodes, clock_wall_ms(ctx->clock), e);
 }
 
 /* For a service that was given no name, as Docker does: "calm_heron42". */
@@ -149,16 +150,16 @@ static void invent_name(const struct store *s, Gs__ServiceSpec *spec)
 	} while (check_new_name(s, spec->name, NULL));
 }
 
-static int check_create(struct manager *m, Gs__ServiceSpec *spec, char **ret_password, struct err *e)
+static int check_create(struct context *ctx, Gs__ServiceSpec *spec, char **ret_password, struct err *e)
 {
-	int rc = check_service(m->store, spec, e);
+	int rc = check_service(ctx->store, spec, e);
 
 	if (rc == 0)
-		rc = check_new_name(m->store, spec->name, e);
+		rc = check_new_name(ctx->store, spec->name, e);
 	if (rc || spec->topology != TOPO_GALERA)
 		return rc;
 	*ret_password = root_password(spec->task);
-	rc = check_galera_create(m, spec, *ret_password, e);
+	rc = check_galera_create(ctx, spec, *ret_password, e);
 	return rc && *spec->name ? err_wrap(e, "service %s", spec->name) : rc;
 }
 
@@ -169,31 +170,31 @@ static void use_networks(const struct store *s, struct tx *tx, const Gs__Service
 		tx_use(tx, store_network(s, spec->task->networks[i]->network_id));
 }
 
-static int create(struct manager *m, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
+static int create(struct context *ctx, Gs__ServiceSpec *spec, struct tx *tx, const char *id, struct err *e)
 {
 	cleanup_free char *password = NULL;
 	Gs__Service *row;
 
-	if (check_create(m, spec, &password, e))
+	if (check_create(ctx, spec, &password, e))
 		return e->code;
 	if (!*spec->name) /* only now: a refusal must not speak of a name that nobody gave */
-		invent_name(m->store, spec);
+		invent_name(ctx->store, spec);
 	defaults(spec);
 	row = obj_new_row(OBJ_SERVICE, id);
 	row->spec = obj_dup(spec);
 	if (password) {
-		galera_create_rows(tx, m->clock, row, password);
+		galera_create_rows(tx, ctx->clock, row, password);
 		/* no other Galera cluster has the name: of two creations at once the second looks again */
-		tx_rely(tx, store_cluster(m->store));
+		tx_rely(tx, store_cluster(ctx->store));
 	}
-	use_networks(m->store, tx, spec);
+	use_networks(ctx->store, tx, spec);
 	tx_create(tx, row);
 	return 0;
 }
 
-void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__ServiceCreateRequest *req = (const Gs__ServiceCreateRequest *)msg;
 	cleanup(obj_free_p) Gs__ServiceSpec *spec = NULL;
 	Gs__CreatedResponse *resp;
@@ -201,30 +202,30 @@ void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	char id[ID_LEN + 1];
 	struct tx *tx;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
 	spec = req->spec ? obj_dup(req->spec) : obj_new(&gs__service_spec__descriptor);
 	id_new(id);
-	tx = tx_new(m->store);
-	if (create(m, spec, tx, id, &e)) {
+	tx = tx_new(ctx->store);
+	if (create(ctx, spec, tx, id, &e)) {
 		tx_free(tx);
 		rpc_fail(call, &e);
 		return;
 	}
-	audit_add(m, tx, call, "audit.service.create", id, "service %s created", spec->name);
+	audit_add(ctx, tx, call, "audit.service.create", id, "service %s created", spec->name);
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
 	if (spec->n_ports)
 		str_replace(&resp->warning,
 			    "published ports are reserved only: no node answers on them in this version");
-	manager_commit(m, call, tx, resp, on_create_service, msg);
+	answer_commit(ctx, call, tx, resp, on_create_service, arg, msg);
 }
 
 /* ---- update, scale, remove ---- */
 
-static int check_update(struct manager *m, const Gs__Service *svc, Gs__ServiceSpec *spec, struct err *e)
+static int check_update(struct context *ctx, const Gs__Service *svc, Gs__ServiceSpec *spec, struct err *e)
 {
-	int rc = check_service(m->store, spec, e);
+	int rc = check_service(ctx->store, spec, e);
 
 	if (rc)
 		return rc;
@@ -239,14 +240,14 @@ static int check_update(struct manager *m, const Gs__Service *svc, Gs__ServiceSp
 			       svc->spec->name);
 	if (spec->mode == MODE_GLOBAL || spec->replicas <= svc->spec->replicas)
 		return 0;
-	return check_galera_nodes(m->store, spec, spec->replicas, clock_wall_ms(m->clock), e)
+	return check_galera_nodes(ctx->store, spec, spec->replicas, clock_wall_ms(ctx->clock), e)
 		       ? err_wrap(e, "service %s", spec->name)
 		       : 0;
 }
 
-void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__ServiceUpdateRequest *req = (const Gs__ServiceUpdateRequest *)msg;
 	cleanup(obj_free_p) Gs__ServiceSpec *spec = NULL;
 	const Gs__Service *svc;
@@ -254,29 +255,30 @@ void on_update_service(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	struct err e = {0};
 	struct tx *tx;
 
-	if (manager_refuses(m, call) || !(svc = find_service(m, call, req->ref)))
+	if (answer_unless_serving(ctx, call) || !(svc = find_service(ctx, call, req->ref)))
 		return;
 	if (svc->meta->deleting || (req->version && req->version != svc->meta->version)) {
-		manager_fail(call, E_STALE_VERSION, "service %s was %s meanwhile", svc->spec->name,
-			     svc->meta->deleting ? "removed" : "changed");
+		answer_fail(call, E_STALE_VERSION, "service %s was %s meanwhile", svc->spec->name,
+			    svc->meta->deleting ? "removed" : "changed");
 		return;
 	}
 	spec = req->spec ? obj_dup(req->spec) : obj_dup(svc->spec);
-	if (check_update(m, svc, spec, &e)) {
+	if (check_update(ctx, svc, spec, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
 	defaults(spec);
 	changed = obj_dup(svc);
 	obj_set(&changed->spec, spec);
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_update_spec(tx, changed);
-	use_networks(m->store, tx, spec);
-	audit_add(m, tx, call, "audit.service.update", svc->meta->id, "service %s updated", svc->spec->name);
-	manager_commit(m, call, tx, NULL, on_update_service, msg);
+	use_networks(ctx->store, tx, spec);
+	audit_add(ctx, tx, call, "audit.service.update", svc->meta->id, "service %s updated",
+		  svc->spec->name);
+	answer_commit(ctx, call, tx, NULL, on_update_service, arg, msg);
 }
 
-static int check_scale(struct manager *m, const Gs__Service *svc, uint32_t replicas, struct err *e)
+static int check_scale(struct context *ctx, const Gs__Service *svc, uint32_t replicas, struct err *e)
 {
 	if (svc->meta->deleting)
 		return err_set(e, E_NOT_FOUND, "service %s is being removed", svc->spec->name);
@@ -287,14 +289,14 @@ static int check_scale(struct manager *m, const Gs__Service *svc, uint32_t repli
 		return err_set(e, E_LIMIT, "service %s: %u replicas; the limit is 1000", svc->spec->name,
 			       replicas);
 	if (svc->spec->topology == TOPO_GALERA && replicas > svc->spec->replicas &&
-	    check_galera_nodes(m->store, svc->spec, replicas, clock_wall_ms(m->clock), e))
+	    check_galera_nodes(ctx->store, svc->spec, replicas, clock_wall_ms(ctx->clock), e))
 		return err_wrap(e, "service %s", svc->spec->name);
 	return 0;
 }
 
-void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__ScaleRequest *req = (const Gs__ScaleRequest *)msg;
 	Gs__CreatedResponse *resp;
 	const Gs__Service *svc;
@@ -302,9 +304,9 @@ void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	struct err e = {0};
 	struct tx *tx;
 
-	if (manager_refuses(m, call) || !(svc = find_service(m, call, req->ref)))
+	if (answer_unless_serving(ctx, call) || !(svc = find_service(ctx, call, req->ref)))
 		return;
-	if (check_scale(m, svc, req->replicas, &e)) {
+	if (check_scale(ctx, svc, req->replicas, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
@@ -315,51 +317,53 @@ void on_scale_service(struct rpc_call *call, const ProtobufCMessage *msg, void *
 	if (svc->spec->topology == TOPO_GALERA && req->replicas && req->replicas % 2 == 0)
 		str_replace(&resp->warning,
 			    "an even number of members survives no more failures than one less");
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_update(tx, changed); /* not the spec that tasks are made from: no task is replaced */
-	audit_add(m, tx, call, "audit.service.scale", svc->meta->id, "service %s scaled from %u to %u",
+	audit_add(ctx, tx, call, "audit.service.scale", svc->meta->id, "service %s scaled from %u to %u",
 		  svc->spec->name, svc->spec->replicas, req->replicas);
-	manager_commit(m, call, tx, resp, on_scale_service, msg);
+	answer_commit(ctx, call, tx, resp, on_scale_service, arg, msg);
 }
 
-void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__Service *svc;
 	Gs__Service *changed;
 	struct tx *tx;
 
-	if (manager_refuses(m, call) || !(svc = find_service(m, call, ((const Gs__RefRequest *)msg)->ref)))
+	if (answer_unless_serving(ctx, call) ||
+	    !(svc = find_service(ctx, call, ((const Gs__RefRequest *)msg)->ref)))
 		return;
 	changed = obj_dup(svc);
 	changed->meta->deleting = true;
 	changed->at_once = svc->at_once || ((const Gs__RefRequest *)msg)->force;
-	tx = tx_new(m->store);
+	tx = tx_new(ctx->store);
 	tx_update(tx, changed);
-	audit_add(m, tx, call, "audit.service.remove", svc->meta->id, "service %s removed", svc->spec->name);
-	manager_commit(m, call, tx, NULL, on_remove_service, msg);
+	audit_add(ctx, tx, call, "audit.service.remove", svc->meta->id, "service %s removed",
+		  svc->spec->name);
+	answer_commit(ctx, call, tx, NULL, on_remove_service, arg, msg);
 }
 
 /* ---- read ---- */
 
-void on_list_services(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_list_services(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	Gs__ListServicesResponse resp = GS__LIST_SERVICES_RESPONSE__INIT;
 	cleanup_free Gs__Service **services = NULL;
 	cleanup_free Gs__Task **tasks = NULL;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	resp.n_services = store_count(m->store, OBJ_SERVICE);
+	resp.n_services = store_count(ctx->store, OBJ_SERVICE);
 	services = xcalloc(resp.n_services + 1, sizeof(*services));
 	for (size_t i = 0; i < resp.n_services; i++)
-		services[i] = (Gs__Service *)store_at(m->store, OBJ_SERVICE, i);
+		services[i] = (Gs__Service *)store_at(ctx->store, OBJ_SERVICE, i);
 	resp.services = services;
-	resp.n_tasks = store_count(m->store, OBJ_TASK);
+	resp.n_tasks = store_count(ctx->store, OBJ_TASK);
 	tasks = xcalloc(resp.n_tasks + 1, sizeof(*tasks));
 	for (size_t i = 0; i < resp.n_tasks; i++)
-		tasks[i] = (Gs__Task *)store_at(m->store, OBJ_TASK, i);
+		tasks[i] = (Gs__Task *)store_at(ctx->store, OBJ_TASK, i);
 	resp.tasks = tasks;
 	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
 }
@@ -415,6 +419,7 @@ static void detail_drop_history(struct detail *d)
 
 static void detail_drop_specs(struct detail *d)
 {
+	bug_if(!d->tasks);
 	d->slim = xcalloc(d->msg.n_tasks + 1, sizeof(*d->slim));
 	for (size_t i = 0; i < d->msg.n_tasks; i++) {
 		d->slim[i] = *d->tasks[i];
@@ -425,6 +430,7 @@ static void detail_drop_specs(struct detail *d)
 
 int detail_fit(struct detail *d, struct err *e)
 {
+	bug_if(d->tasks || d->slim); /* once */
 	if (detail_fits(d))
 		return 0;
 	detail_drop_history(d);
@@ -446,37 +452,39 @@ void detail_fini(struct detail *d)
 	free(d->msg.networks);
 }
 
-static void reply_detail(struct manager *m, struct rpc_call *call, const Gs__Service *svc, const char *after)
+static void reply_detail(struct context *ctx, struct rpc_call *call, const Gs__Service *svc,
+			 const char *after)
 {
 	struct detail d;
 
-	detail_of_service(m->store, svc, &d);
+	detail_of_service(ctx->store, svc, &d);
 	page_reply(call, &d.msg, &d.msg.next, after);
 	detail_fini(&d);
 }
 
-void on_inspect_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_inspect_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__Service *svc;
 
-	if (manager_refuses(m, call) || !(svc = find_service(m, call, ((const Gs__RefRequest *)msg)->ref)))
+	if (answer_unless_serving(ctx, call) ||
+	    !(svc = find_service(ctx, call, ((const Gs__RefRequest *)msg)->ref)))
 		return;
-	reply_detail(m, call, svc, ((const Gs__RefRequest *)msg)->after);
+	reply_detail(ctx, call, svc, ((const Gs__RefRequest *)msg)->after);
 }
 
-void on_galera_status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_galera_status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__Service *svc;
 
-	if (manager_refuses(m, call) ||
-	    !(svc = find_service(m, call, ((const Gs__GaleraStatusRequest *)msg)->ref)))
+	if (answer_unless_serving(ctx, call) ||
+	    !(svc = find_service(ctx, call, ((const Gs__GaleraStatusRequest *)msg)->ref)))
 		return;
 	if (svc->spec->topology != TOPO_GALERA)
-		manager_fail(call, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
+		answer_fail(call, E_INVALID, "service %s is no Galera cluster", svc->spec->name);
 	else
-		reply_detail(m, call, svc, ((const Gs__GaleraStatusRequest *)msg)->after);
+		reply_detail(ctx, call, svc, ((const Gs__GaleraStatusRequest *)msg)->after);
 }
 
 static bool task_fits(const Gs__Task *t, const Gs__Service *svc, const Gs__Node *node)
@@ -485,33 +493,45 @@ static bool task_fits(const Gs__Task *t, const Gs__Service *svc, const Gs__Node 
 	       (!node || strcmp(t->node_id, node->meta->id) == 0);
 }
 
-void on_list_tasks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_list_tasks(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct context *ctx = api_context(arg);
 	const Gs__ListTasksRequest *req = (const Gs__ListTasksRequest *)msg;
 	Gs__ServiceDetail resp = GS__SERVICE_DETAIL__INIT;
 	cleanup_free Gs__Task **tasks = NULL;
 	cleanup_free void **nodes = NULL;
 	const Gs__Service *svc = NULL;
 	const Gs__Node *node = NULL;
-	const char *node_ref = strcmp(req->node_ref, "self") == 0 ? m->node_id : req->node_ref;
+	const char *node_ref = strcmp(req->node_ref, "self") == 0 ? ctx->node_id : req->node_ref;
 	const Gs__Task *t;
 	struct err e = {0};
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ctx, call))
 		return;
-	if ((*req->service_ref && !(svc = store_find(m->store, OBJ_SERVICE, req->service_ref, &e))) ||
-	    (*node_ref && !(node = store_find(m->store, OBJ_NODE, node_ref, &e)))) {
+	if ((*req->service_ref && !(svc = store_find(ctx->store, OBJ_SERVICE, req->service_ref, &e))) ||
+	    (*node_ref && !(node = store_find(ctx->store, OBJ_NODE, node_ref, &e)))) {
 		rpc_fail(call, &e);
 		return;
 	}
-	tasks = xcalloc(store_count(m->store, OBJ_TASK) + 1, sizeof(*tasks));
-	for (size_t i = 0; (t = store_at(m->store, OBJ_TASK, i)); i++)
+	tasks = xcalloc(store_count(ctx->store, OBJ_TASK) + 1, sizeof(*tasks));
+	for (size_t i = 0; (t = store_at(ctx->store, OBJ_TASK, i)); i++)
 		if (task_fits(t, svc, node))
 			tasks[resp.n_tasks++] = (Gs__Task *)t;
-	nodes = all_rows(m->store, OBJ_NODE, &resp.n_nodes);
+	nodes = all_rows(ctx->store, OBJ_NODE, &resp.n_nodes);
 	resp.tasks = tasks;
 	resp.nodes = (Gs__Node **)nodes;
 	resp.service = (Gs__Service *)svc;
 	page_reply(call, &resp, &resp.next, req->after);
+}
+
+void service_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_CREATE_SERVICE] = on_create_service;
+	table[CONTROL_UPDATE_SERVICE] = on_update_service;
+	table[CONTROL_SCALE_SERVICE] = on_scale_service;
+	table[CONTROL_REMOVE_SERVICE] = on_remove_service;
+	table[CONTROL_LIST_SERVICES] = on_list_services;
+	table[CONTROL_INSPECT_SERVICE] = on_inspect_service;
+	table[CONTROL_LIST_TASKS] = on_list_tasks;
+	table[CONTROL_GALERA_STATUS] = on_galera_status;
 }

@@ -21,7 +21,7 @@ struct watcher {
 	Gs__ServiceDetail *last;
 };
 struct watches {
-	struct manager *m;
+	struct context *ctx;
 	struct watcher *first;
 	struct loop_timer timer;
 	bool armed, closed;
@@ -31,8 +31,10 @@ static void watcher_free(struct watcher *w)
 {
 	struct watcher **p = &w->all->first;
 
-	while (*p != w)
+	bug_if_off_loop();
+	while (*p && *p != w)
 		p = &(*p)->next;
+	bug_if(!*p); /* it was watching */
 	*p = w->next;
 	obj_free(w->last);
 	free(w);
@@ -41,7 +43,7 @@ static void watcher_free(struct watcher *w)
 /* false: the stream has ended and w is gone. */
 static bool watcher_send(struct watcher *w)
 {
-	const Gs__Service *svc = store_service(w->all->m->store, w->service_id);
+	const Gs__Service *svc = store_service(w->all->ctx->store, w->service_id);
 	struct rpc_call *call = w->call;
 	struct err e = {0};
 	struct detail d;
@@ -52,7 +54,7 @@ static bool watcher_send(struct watcher *w)
 		rpc_end(call);
 		return false;
 	}
-	detail_of_service(w->all->m->store, svc, &d);
+	detail_of_service(w->all->ctx->store, svc, &d);
 	rc = detail_fit(&d, &e);
 	if (rc == 0 && !obj_equal(&d.msg, w->last) && rpc_event(call, &d.msg.base) == 0) {
 		obj_free(w->last);
@@ -71,6 +73,7 @@ static void on_timer(void *arg)
 	struct watches *all = arg;
 	struct watcher *next;
 
+	bug_if(!all->armed || all->closed);
 	all->armed = false;
 	for (struct watcher *w = all->first; w; w = next) {
 		next = w->next;
@@ -78,7 +81,7 @@ static void on_timer(void *arg)
 	}
 }
 
-void control_changed(struct watches *all)
+void watches_changed(struct watches *all)
 {
 	if (all->armed || all->closed || !all->first)
 		return;
@@ -96,41 +99,41 @@ static void on_drain(struct rpc_call *call, void *arg)
 	watcher_send(arg);
 }
 
-void on_watch_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void on_watch_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct api *api = magic_of(struct api, API_MAGIC, arg);
 	const Gs__Service *svc;
 	struct watcher *w;
 	struct err e = {0};
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(api->ctx, call))
 		return;
-	svc = store_find(m->store, OBJ_SERVICE, ((const Gs__WatchServiceRequest *)msg)->ref, &e);
+	svc = store_find(api->ctx->store, OBJ_SERVICE, ((const Gs__WatchServiceRequest *)msg)->ref, &e);
 	if (!svc) {
 		rpc_fail(call, &e);
 		return;
 	}
 	w = xcalloc(1, sizeof(*w));
-	w->all = m->watches;
+	w->all = api->watches;
 	w->call = call;
 	snprintf(w->service_id, sizeof(w->service_id), "%s", svc->meta->id);
-	w->next = m->watches->first;
-	m->watches->first = w;
+	w->next = api->watches->first;
+	api->watches->first = w;
 	rpc_call_on_cancel(call, on_cancel, w);
 	rpc_call_on_drain(call, on_drain, w);
 	watcher_send(w);
 }
 
-struct watches *control_watches_new(struct manager *m)
+struct watches *watches_new(struct context *ctx)
 {
 	struct watches *all = xcalloc(1, sizeof(*all));
 
-	all->m = m;
-	loop_timer_init(&all->timer, m->loop, on_timer, all);
+	all->ctx = ctx;
+	loop_timer_init(&all->timer, ctx->loop, on_timer, all);
 	return all;
 }
 
-void control_watches_close(struct watches *all)
+void watches_close(struct watches *all)
 {
 	if (all->closed)
 		return;
@@ -138,9 +141,14 @@ void control_watches_close(struct watches *all)
 	loop_timer_close(&all->timer, NULL);
 }
 
-void control_watches_free(struct watches *all)
+void watches_free(struct watches *all)
 {
 	while (all->first)
 		watcher_free(all->first);
 	free(all);
+}
+
+void watch_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_WATCH_SERVICE] = on_watch_service;
 }

@@ -13,9 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bucket.h"
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
+#include "manager/context/answer.h"
 #include "manager/model/check.h"
 #include "manager/model/rows.h"
 
@@ -30,9 +34,16 @@
 #define NODES_MAX 5000
 /* Nodes that have joined and never had a session: many are a fault of whoever joins, or an attack. */
 #define NODES_UNHEARD_MAX 100
-/* What an overlay network needs at least (1280, as every IPv6 link) and what VXLAN adds. */
-#define VTEP_MTU_MIN_V4 1330
-#define VTEP_MTU_MIN_V6 1350
+
+#define CA_MAGIC MAGIC('c', 'a', ' ', ' ')
+
+struct ca {
+	uint32_t magic;
+	struct context *ctx;
+	struct ca_hooks hooks;
+	struct bucket strangers; /* calls that need no certificate */
+	struct loop_timer renew;
+};
 
 /* ---- tokens ---- */
 
@@ -134,22 +145,22 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 /* Refuse a call that needs no certificate when there were too many: true, and the call has been answered.
  * The bucket is one for all: each call may cost a signature and a write to the log. A certificate buys nothing
  * here, else a removed node's would open what strangers are kept from. */
-static bool stranger_refused(struct manager *m, struct rpc_call *call)
+static bool stranger_refused(struct ca *ca, struct rpc_call *call)
 {
-	if (bucket_take(&m->strangers, clock_mono_ms(m->clock), 1, STRANGERS_PER_S, STRANGERS_BURST))
+	if (bucket_take(&ca->strangers, clock_mono_ms(ca->ctx->clock), 1, STRANGERS_PER_S, STRANGERS_BURST))
 		return false;
-	manager_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
+	answer_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
 	return true;
 }
 
 unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 {
-	struct manager *m = arg;
+	const struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
 
 	if (peer->is_local)
 		return ROLE_BIT_LOCAL;
 	if (peer->is_authenticated)
-		return ca_role(m->store, peer, e);
+		return ca_role(ca->ctx->store, peer, e);
 	return ROLE_BIT_NONE;
 }
 
@@ -174,6 +185,7 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 	Gs__NodeCert *row;
 	int rc;
 
+	bug_if(!id_is_valid(node_id) || !cluster->spec);
 	rc = tls_issue(&in, ret_cert_pem, serial, &not_after_ms, e);
 	OPENSSL_cleanse(key, strlen(key));
 	if (rc)
@@ -182,51 +194,6 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 	str_replace(&row->node_id, node_id);
 	row->not_after_ms = not_after_ms;
 	tx_create(tx, row);
-	return 0;
-}
-
-int ca_check_description(const Gs__NodeDescription *d, struct err *e)
-{
-	uint32_t mtu_min;
-
-	if (!d)
-		return err_set(e, E_INVALID, "the request has no node description");
-	if (check_hostname(d->hostname, e))
-		return err_wrap(e, "node's host name");
-	if (d->advertise_ip.len != 4 && d->advertise_ip.len != 16)
-		return err_set(e, E_INVALID, "node %s gives no address where it can be reached", d->hostname);
-	if (d->vtep_ip.len != 0 && d->vtep_ip.len != 4 && d->vtep_ip.len != 16)
-		return err_set(e, E_INVALID, "node %s: bad data path address", d->hostname);
-	mtu_min = d->vtep_ip.len == 16 ? VTEP_MTU_MIN_V6 : VTEP_MTU_MIN_V4;
-	if (d->vtep_mtu != 0 && d->vtep_mtu < mtu_min)
-		return err_set(e, E_INVALID,
-			       "node %s: the link of its data path carries packets of %u bytes; overlay "
-			       "networks need %u or more: raise the link's MTU or choose another "
-			       "--data-path-addr",
-			       d->hostname, d->vtep_mtu, mtu_min);
-	if (d->vtep_mtu > 65535 || d->peer_port > 65535 || strlen(d->boot_id) > 64 ||
-	    strlen(d->software_version) > 64 || strlen(d->platform_os) > 64 || strlen(d->platform_arch) > 64)
-		return err_set(e, E_INVALID, "node %s: description out of bounds", d->hostname);
-	return 0;
-}
-
-int ca_check_family(const struct store *s, const char *node_id, const Gs__NodeDescription *d, struct err *e)
-{
-	const Gs__Node *node;
-
-	for (size_t i = 0; (node = store_at(s, OBJ_NODE, i)); i++) {
-		const Gs__NodeDescription *other = node->description;
-
-		if (!other || other->vtep_ip.len == 0 || d->vtep_ip.len == 0 ||
-		    other->vtep_ip.len == d->vtep_ip.len || strcmp(node->meta->id, node_id) == 0)
-			continue;
-		return err_set(e, E_INVALID,
-			       "node %s: its data path is IPv%d, but the swarm's is IPv%d (node %s): give an "
-			       "address "
-			       "of that family with --data-path-addr",
-			       d->hostname, d->vtep_ip.len == 4 ? 4 : 6, other->vtep_ip.len == 4 ? 4 : 6,
-			       other->hostname);
-	}
 	return 0;
 }
 
@@ -261,9 +228,9 @@ static size_t certs_alive(const struct store *s, const char *node_id, int64_t no
 	return n;
 }
 
-static int check_certs(const struct manager *m, const char *node_id, struct err *e)
+static int check_certs(const struct context *ctx, const char *node_id, struct err *e)
 {
-	if (certs_alive(m->store, node_id, clock_wall_ms(m->clock)) < NODE_CERTS_MAX)
+	if (certs_alive(ctx->store, node_id, clock_wall_ms(ctx->clock)) < NODE_CERTS_MAX)
 		return 0;
 	return err_set(e, E_LIMIT,
 		       "node %s has %d valid certificates already; if it did not ask for them, remove it "
@@ -291,7 +258,7 @@ static int check_nodes(const struct store *s, struct err *e)
 }
 
 struct issue {
-	struct manager *m;
+	struct ca *ca;
 	struct rpc_call *call;
 	Gs__IssueRequest *req;
 };
@@ -307,10 +274,10 @@ static int check_issue(const Gs__IssueRequest *req, struct err *e)
 		return err_set(e, E_INVALID, "the request has no certificate request");
 	if (req->availability > AVAIL_DRAIN)
 		return err_set(e, E_INVALID, "unknown availability %d", (int)req->availability);
-	return ca_check_description(req->description, e);
+	return check_description(req->description, e);
 }
 
-static void add_node(struct manager *m, struct tx *tx, const char *id, const Gs__IssueRequest *req)
+static void add_node(struct context *ctx, struct tx *tx, const char *id, const Gs__IssueRequest *req)
 {
 	Gs__Node *node = obj_new_row(OBJ_NODE, id);
 
@@ -319,11 +286,12 @@ static void add_node(struct manager *m, struct tx *tx, const char *id, const Gs_
 	node->spec->availability = req->availability;
 	node->description = obj_dup(req->description);
 	node->status = obj_new(&gs__node_status__descriptor);
-	node->status->since_ms = clock_wall_ms(m->clock);
+	node->status->since_ms = clock_wall_ms(ctx->clock);
 	tx_create(tx, node);
 }
 
-static Gs__IssueResponse *issue_response(struct manager *m, const Gs__Cluster *cluster, const char *node_id,
+/* Only of what is committed with it. */
+static Gs__IssueResponse *issue_response(struct context *ctx, const Gs__Cluster *cluster, const char *node_id,
 					 const char *cert_pem)
 {
 	Gs__IssueResponse *resp = obj_new(&gs__issue_response__descriptor);
@@ -332,19 +300,19 @@ static Gs__IssueResponse *issue_response(struct manager *m, const Gs__Cluster *c
 	str_replace(&resp->node_id, node_id);
 	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
 	obj_bytes_set(&resp->worker_cert_pem, cert_pem, strlen(cert_pem));
-	resp->n_managers = manager_addresses(m, &resp->managers);
+	resp->n_managers = context_managers(ctx, &resp->managers);
 	resp->data_path_port = cluster->spec->data_path_port;
 	return resp;
 }
 
 static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e)
 {
-	struct manager *m = is->m;
-	const Gs__Cluster *cluster = store_cluster(m->store);
+	struct context *ctx = is->ca->ctx;
+	const Gs__Cluster *cluster = store_cluster(ctx->store);
 	cleanup_free char *cert = NULL;
 	char id[ID_LEN + 1];
 	Gs__Role role;
-	int rc = ca_token_check(cluster, is->req->token, clock_wall_ms(m->clock), &role, e);
+	int rc = ca_token_check(cluster, is->req->token, clock_wall_ms(ctx->clock), &role, e);
 
 	if (rc)
 		return rc;
@@ -354,20 +322,20 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 			"this version runs one manager; several come later: join with the worker token "
 			"('gswarm join-token worker')");
 	derive_node_id(cluster, is->req, id);
-	if (!store_node(m->store, id)) {
-		if (was_removed(m->store, id))
+	if (!store_node(ctx->store, id)) {
+		if (was_removed(ctx->store, id))
 			return err_set(e, E_TOKEN, "node %s was removed from the cluster; join anew", id);
-		if (check_nodes(m->store, e) || ca_check_family(m->store, id, is->req->description, e))
+		if (check_nodes(ctx->store, e) || check_family(ctx->store, id, is->req->description, e))
 			return e->code;
-		add_node(m, tx, id, is->req);
-		event_add(tx, &m->env, "audit.node.join", id, "node %s joined with a token from %s",
+		add_node(ctx, tx, id, is->req);
+		event_add(tx, &ctx->env, "audit.node.join", id, "node %s joined with a token from %s",
 			  is->req->description->hostname, rpc_call_peer(is->call)->addr);
 	}
-	if (check_certs(m, id, e))
+	if (check_certs(ctx, id, e))
 		return e->code;
-	rc = ca_issue(tx, cluster, id, false, &is->req->worker_csr_pem, clock_wall_ms(m->clock), &cert, e);
+	rc = ca_issue(tx, cluster, id, false, &is->req->worker_csr_pem, clock_wall_ms(ctx->clock), &cert, e);
 	if (rc == 0)
-		*ret_resp = issue_response(m, cluster, id, cert);
+		*ret_resp = issue_response(ctx, cluster, id, cert);
 	return rc;
 }
 
@@ -378,10 +346,11 @@ static void on_issue_barrier(void *arg, const struct err *barrier)
 	struct tx *tx;
 	void *resp = NULL;
 
+	bug_if(!is->call);
 	if (e.code == 0) {
-		tx = tx_new(is->m->store);
+		tx = tx_new(is->ca->ctx->store);
 		if (issue(is, tx, &resp, &e) == 0)
-			manager_commit(is->m, is->call, tx, resp, NULL, NULL);
+			answer_commit(is->ca->ctx, is->call, tx, resp, NULL, NULL, NULL);
 		else
 			tx_free(tx);
 	}
@@ -393,11 +362,11 @@ static void on_issue_barrier(void *arg, const struct err *barrier)
 
 static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
 	Gs__RootResponse resp = GS__ROOT_RESPONSE__INIT;
-	const Gs__Cluster *cluster = store_cluster(m->store);
+	const Gs__Cluster *cluster = store_cluster(ca->ctx->store);
 
-	if (manager_refuses(m, call) || stranger_refused(m, call))
+	if (answer_unless_serving(ca->ctx, call) || stranger_refused(ca, call))
 		return;
 	resp.ca_pem = cluster->ca_cert_pem;
 	resp.cluster_id = cluster->meta->id;
@@ -408,37 +377,37 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void
  * entry, so a wrong token does not get that far. */
 static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
 	const Gs__IssueRequest *req = (const Gs__IssueRequest *)msg;
 	struct err e = {0};
 	struct issue *is;
 	Gs__Role role;
 
-	if (manager_refuses(m, call) || stranger_refused(m, call))
+	if (answer_unless_serving(ca->ctx, call) || stranger_refused(ca, call))
 		return;
 	if (rpc_call_peer(call)->is_authenticated) {
-		manager_fail(call, E_FORBIDDEN,
-			     "node %s has a certificate already: it must leave before it joins",
-			     rpc_call_peer(call)->node_id);
+		answer_fail(call, E_FORBIDDEN,
+			    "node %s has a certificate already: it must leave before it joins",
+			    rpc_call_peer(call)->node_id);
 		return;
 	}
-	if (check_issue(req, &e) ||
-	    ca_token_check(store_cluster(m->store), req->token, clock_wall_ms(m->clock), &role, &e)) {
+	if (check_issue(req, &e) || ca_token_check(store_cluster(ca->ctx->store), req->token,
+						   clock_wall_ms(ca->ctx->clock), &role, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
 	is = xcalloc(1, sizeof(*is));
-	*is = (struct issue){m, call, obj_dup(msg)};
-	if (m->engine->ops->barrier(m->engine, on_issue_barrier, is) == 0)
+	*is = (struct issue){ca, call, obj_dup(msg)};
+	if (ca->ctx->engine->ops->barrier(ca->ctx->engine, on_issue_barrier, is) == 0)
 		return;
 	obj_free(is->req);
 	free(is);
-	manager_fail(call, E_UNAVAILABLE, "the manager is busy; try again");
+	answer_fail(call, E_UNAVAILABLE, "the manager is busy; try again");
 }
 
 static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
 	const Gs__RenewRequest *req = (const Gs__RenewRequest *)msg;
 	const char *node_id = rpc_call_peer(call)->node_id;
 	cleanup_free char *cert = NULL;
@@ -447,12 +416,13 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	struct err e = {0};
 	struct tx *tx;
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(ca->ctx, call))
 		return;
-	cluster = store_cluster(m->store);
-	tx = tx_new(m->store);
-	if (check_certs(m, node_id, &e) == 0)
-		ca_issue(tx, cluster, node_id, false, &req->csr_pem, clock_wall_ms(m->clock), &cert, &e);
+	cluster = store_cluster(ca->ctx->store);
+	tx = tx_new(ca->ctx->store);
+	if (check_certs(ca->ctx, node_id, &e) == 0)
+		ca_issue(tx, cluster, node_id, false, &req->csr_pem, clock_wall_ms(ca->ctx->clock), &cert,
+			 &e);
 	if (e.code) {
 		tx_free(tx);
 		rpc_fail(call, &e);
@@ -461,32 +431,32 @@ static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	resp = obj_new(&gs__renew_response__descriptor);
 	obj_bytes_set(&resp->cert_pem, cert, strlen(cert));
 	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
-	manager_commit(m, call, tx, resp, NULL, NULL);
+	answer_commit(ca->ctx, call, tx, resp, NULL, NULL, NULL);
 }
 
-void ca_register(struct manager *m)
+void ca_register(struct ca *ca)
 {
 	static const rpc_handler handlers[] = {
 		[CA_GET_ROOT] = on_get_root, [CA_ISSUE] = on_issue, [CA_RENEW] = on_renew};
 
-	rpc_server_add(m->server, RPC_CA, handlers, array_size(handlers), m);
+	rpc_server_add(ca->ctx->server, RPC_CA, handlers, array_size(handlers), ca);
 }
 
 /* ---- the manager's own certificate ---- */
 
 struct renewal {
-	struct manager *m;
+	struct ca *ca;
 	char *cert_pem;
 };
 
 static void on_renewed(void *arg, const struct err *committed)
 {
 	struct renewal *r = arg;
-	cleanup_free char *path = manager_path(r->m, "manager.crt");
+	cleanup_free char *path = context_path(r->ca->ctx, "manager.crt");
 	struct err e = *committed;
 
 	if (e.code == 0 && fs_write(path, r->cert_pem, strlen(r->cert_pem), 0600, &e) == 0)
-		manager_load_identity(r->m, &e);
+		r->ca->hooks.own_renewed(r->ca->hooks.arg, &e);
 	if (e.code)
 		log_warn("renewing the manager's certificate: %s; trying again in an hour", e.msg);
 	else
@@ -503,10 +473,11 @@ static bool past_half_life(const char *cert_pem, int64_t now_ms)
 	       now_ms > info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2;
 }
 
-static int renew_own(struct manager *m, struct err *e)
+static int renew_own(struct ca *ca, struct err *e)
 {
-	cleanup_free char *crt_path = manager_path(m, "manager.crt"),
-			  *key_path = manager_path(m, "manager.key");
+	struct context *ctx = ca->ctx;
+	cleanup_free char *crt_path = context_path(ctx, "manager.crt"),
+			  *key_path = context_path(ctx, "manager.key");
 	cleanup_free char *crt = NULL, *key = NULL, *csr = NULL;
 	ProtobufCBinaryData csr_bytes;
 	struct renewal *r;
@@ -514,21 +485,21 @@ static int renew_own(struct manager *m, struct err *e)
 	size_t len;
 	int rc = fs_read(crt_path, 65536, &crt, &len, e);
 
-	if (rc || !past_half_life(crt, clock_wall_ms(m->clock)))
+	if (rc || !past_half_life(crt, clock_wall_ms(ctx->clock)))
 		return rc;
 	rc = fs_read(key_path, 65536, &key, &len, e);
 	if (rc == 0)
-		rc = tls_csr_new(key, m->node_id, &csr, e);
+		rc = tls_csr_new(key, ctx->node_id, &csr, e);
 	if (rc)
 		return rc;
 	csr_bytes = (ProtobufCBinaryData){.data = (uint8_t *)csr, .len = strlen(csr)};
 	r = xcalloc(1, sizeof(*r));
-	r->m = m;
-	tx = tx_new(m->store);
-	rc = ca_issue(tx, store_cluster(m->store), m->node_id, true, &csr_bytes, clock_wall_ms(m->clock),
-		      &r->cert_pem, e);
+	r->ca = ca;
+	tx = tx_new(ctx->store);
+	rc = ca_issue(tx, store_cluster(ctx->store), ctx->node_id, true, &csr_bytes,
+		      clock_wall_ms(ctx->clock), &r->cert_pem, e);
 	if (rc == 0) {
-		store_commit(m->store, tx, on_renewed, r);
+		store_commit(ctx->store, tx, on_renewed, r);
 		return 0;
 	}
 	tx_free(tx);
@@ -540,43 +511,68 @@ static int renew_own(struct manager *m, struct err *e)
 
 static void on_swept(void *arg, const struct err *e)
 {
+	bug_if_off_loop();
 	if (e->code)
 		log_warn("removing expired certificates: %s; trying again in an hour", e->msg);
 }
 
-static void sweep(struct manager *m)
+static void sweep(struct context *ctx)
 {
-	int64_t now_ms = clock_wall_ms(m->clock);
-	struct tx *tx = tx_new(m->store);
+	int64_t now_ms = clock_wall_ms(ctx->clock);
+	struct tx *tx = tx_new(ctx->store);
 	const Gs__NodeCert *cert;
 
 	tx_allow_split(tx);
-	for (size_t i = 0; (cert = store_at(m->store, OBJ_NODE_CERT, i)); i++)
+	for (size_t i = 0; (cert = store_at(ctx->store, OBJ_NODE_CERT, i)); i++)
 		if (cert->not_after_ms < now_ms)
 			tx_remove(tx, cert);
 	if (tx_len(tx) > 0)
-		store_commit(m->store, tx, on_swept, NULL);
+		store_commit(ctx->store, tx, on_swept, NULL);
 	else
 		tx_free(tx);
 }
 
 static void on_renew_look(void *arg)
 {
-	struct manager *m = arg;
-
-	ca_renew_own(m);
+	ca_renew_own(magic_of(struct ca, CA_MAGIC, arg));
 }
 
-void ca_renew_own(struct manager *m)
+void ca_renew_own(struct ca *ca)
 {
 	struct err e = {0};
 
-	if (!m->renew.fire)
-		loop_timer_init(&m->renew, m->loop, on_renew_look, m);
-	loop_timer_set(&m->renew, RENEW_LOOK_MS);
-	if (m->state != MANAGER_SERVING || !m->is_leader)
+	loop_timer_set(&ca->renew, RENEW_LOOK_MS);
+	if (!context_is_serving(ca->ctx))
 		return;
-	sweep(m);
-	if (renew_own(m, &e))
+	sweep(ca->ctx);
+	if (renew_own(ca, &e))
 		log_warn("the manager's certificate: %s", e.msg);
+}
+
+/* ---- life ---- */
+
+struct ca *ca_new(struct context *ctx, const struct ca_hooks *hooks)
+{
+	struct ca *ca = xcalloc(1, sizeof(*ca));
+
+	bug_if(!hooks->own_renewed);
+	magic_set(ca, CA_MAGIC);
+	ca->ctx = ctx;
+	ca->hooks = *hooks;
+	loop_timer_init(&ca->renew, ctx->loop, on_renew_look, ca);
+	return ca;
+}
+
+void ca_close(struct ca *ca)
+{
+	bug_if(!magic_is(ca, CA_MAGIC));
+	loop_timer_close(&ca->renew, NULL);
+}
+
+void ca_free(struct ca *ca)
+{
+	if (!ca)
+		return;
+	magic_end(ca);
+	free(ca);
 }

@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Certificates and who may call (docs/manager.md, "Certificates"). */
 #pragma once
-#include "manager/daemon/manager.h"
+#include "manager/context/context.h"
 #include "proto/schema/ca.pb-c.h"
 
-void ca_register(struct manager *m);
-/* For the RPC server: the role the store holds for the peer's certificate. */
-unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e);
+struct ca;
+struct ca_hooks {
+	/* manager.crt in the state folder is new: use it from now on. */
+	int (*own_renewed)(void *arg, struct err *e);
+	void *arg;
+};
+
+/* ctx is borrowed and outlives it; the hooks are copied. */
+struct ca *ca_new(struct context *ctx, const struct ca_hooks *hooks);
+void ca_register(struct ca *ca); /* serve RPC_CA on ctx->server */
+void ca_close(struct ca *ca);    /* its timer; to be freed once the loop has run */
+void ca_free(struct ca *ca);     /* NULL is fine */
+/* For the RPC server, with the ca as arg: the role that the store holds for the certificate, 0 and *e: none. */
+unsigned ca_authorise(const struct rpc_peer *peer, void *ca, struct err *e);
 /* Replace the manager's own certificate once half of its life is over, and remove the rows of expired ones;
  * looks again every hour. */
-void ca_renew_own(struct manager *m);
+void ca_renew_own(struct ca *ca);
 
 /* ---- pure parts, on a store ---- */
 /* PEM bytes as text; free it. */
@@ -24,8 +35,6 @@ int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], 
 /* A certificate for node_id and its NodeCert row in tx. is_manager: for the manager process, not its worker. */
 int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e);
+/* What the store says of the certificate that the peer has proved: ROLE_BIT_NONE and one more; 0 with
+ * E_UNAUTHENTICATED when it is another cluster's, unknown, revoked, or its node was removed. */
 unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e);
-/* Every CSR, key or description a stranger sends is bounded by these. */
-int ca_check_description(const Gs__NodeDescription *d, struct err *e);
-/* The family of the data path is the swarm's: no host could reach the tasks of one that has the other. */
-int ca_check_family(const struct store *s, const char *node_id, const Gs__NodeDescription *d, struct err *e);

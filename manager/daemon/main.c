@@ -48,12 +48,12 @@ static int parse(int argc, char **argv, struct daemon *d)
 		{"version", no_argument, NULL, 'V'},         {0}};
 	int c;
 
-	d->manager.state_dir = xstrdup("/var/lib/gswarm/manager");
+	d->manager.ctx.state_dir = xstrdup("/var/lib/gswarm/manager");
 	d->manager.run_dir = xstrdup("/run/gswarm");
 	d->level = LOG_INFO;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		if (c == 's')
-			str_replace(&d->manager.state_dir, optarg);
+			str_replace(&d->manager.ctx.state_dir, optarg);
 		else if (c == 'r')
 			str_replace(&d->manager.run_dir, optarg);
 		else if (c == 'l' && log_level_parse(optarg, &d->level) < 0)
@@ -107,7 +107,7 @@ static void handle_signals(struct daemon *d)
 
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < array_size(numbers); i++) {
-		uv_signal_init(d->manager.loop, &d->signals[i]);
+		uv_signal_init(d->manager.ctx.loop, &d->signals[i]);
 		d->signals[i].data = d;
 		uv_signal_start(&d->signals[i], on_signal, numbers[i]);
 	}
@@ -115,7 +115,7 @@ static void handle_signals(struct daemon *d)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = {.manager = {.clock = &clock_real}};
+	struct daemon d = {.manager = {.ctx = {.clock = &clock_real}}};
 	uv_loop_t loop;
 	struct err e = {0};
 	int rc;
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
 	log_start_writer();
 	uv_loop_init(&loop);
 	gap_watch(&loop);
-	d.manager.loop = &loop;
+	d.manager.ctx.loop = &loop;
 	handle_signals(&d);
 	if (manager_start(&d.manager, &e)) {
 		log_error("%s", e.msg);

@@ -10,31 +10,24 @@
 #include "manager/daemon/manager.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "manager/ca/ca.h"
 #include "manager/api/api.h"
 #include "manager/session/session.h"
+#include "manager/daemon/init.h"
 #include "manager/session/logs.h"
 #include "manager/raft/engine.h"
 
 #define RETRY_MS 500
 #define LAG_PERIOD_MS 1000
 #define LAG_WARN_MS 50
-/* Of requests that met each other one gets through in every round. */
-#define ATTEMPTS 256
-
-char *manager_path(const struct manager *m, const char *name)
-{
-	return xasprintf("%s/%s", m->state_dir, name);
-}
 
 void manager_die(struct manager *m, const struct err *e)
 {
@@ -51,15 +44,15 @@ static void read_first(void *arg)
 {
 	struct manager *m = arg;
 
-	m->engine->ops->defer(m->engine, reconcile, m);
+	m->ctx.engine->ops->defer(m->ctx.engine, reconcile, m);
 }
 
 static void schedule(struct manager *m)
 {
-	if (m->scheduled || m->committing || !m->is_leader || m->state != MANAGER_SERVING)
+	if (m->scheduled || m->committing || !m->is_leader || !sm_is(&m->life, MANAGER_SERVING))
 		return;
 	m->scheduled = true;
-	m->engine->ops->defer(m->engine, read_first, m);
+	m->ctx.engine->ops->defer(m->ctx.engine, read_first, m);
 }
 
 void manager_mark_dirty(struct manager *m)
@@ -77,8 +70,9 @@ static void on_reconciled(void *arg, const struct err *e)
 {
 	struct manager *m = arg;
 
+	bug_if(!m->committing);
 	m->committing = false;
-	if (m->state != MANAGER_SERVING)
+	if (!sm_is(&m->life, MANAGER_SERVING))
 		return;
 	if (e->code == 0 || e->code == E_STALE_VERSION || e->code == E_EXISTS) {
 		m->last_failure = 0;
@@ -96,20 +90,20 @@ static void on_reconciled(void *arg, const struct err *e)
 
 static void arm_wake(struct manager *m)
 {
-	int64_t now = clock_mono_ms(m->clock);
+	int64_t now = clock_mono_ms(m->ctx.clock);
 
-	if (m->env.wake_ms == INT64_MAX)
+	if (m->ctx.env.wake_ms == INT64_MAX)
 		loop_timer_stop(&m->wake);
 	else
-		loop_timer_set(&m->wake, m->env.wake_ms > now ? (uint64_t)(m->env.wake_ms - now) : 1);
+		loop_timer_set(&m->wake, m->ctx.env.wake_ms > now ? (uint64_t)(m->ctx.env.wake_ms - now) : 1);
 }
 
 /* Ticks come at least four times a heartbeat, so that a gap is a gap. */
 static void listen_tick(void *arg)
 {
 	struct manager *m = arg;
-	int64_t period = nodes_heartbeat_ms(m->store);
-	int64_t gap = hearing_tick(&m->hearing, clock_mono_ms(m->clock), period);
+	int64_t period = nodes_heartbeat_ms(m->ctx.store);
+	int64_t gap = hearing_tick(&m->hearing, clock_mono_ms(m->ctx.clock), period);
 
 	if (gap)
 		log_warn("this manager was stopped or held up for %lld.%lld s; no node's silence counts for "
@@ -123,22 +117,23 @@ static void reconcile(void *arg)
 	struct manager *m = arg;
 	struct tx *tx;
 
+	bug_if(!m->scheduled);
 	m->scheduled = false;
-	if (!m->dirty || m->committing || !m->is_leader || m->state != MANAGER_SERVING)
+	if (!m->dirty || m->committing || !m->is_leader || !sm_is(&m->life, MANAGER_SERVING))
 		return;
 	m->dirty = false;
 	listen_tick(m);
-	m->env.wake_ms = INT64_MAX;
-	tx = tx_new(m->store);
+	m->ctx.env.wake_ms = INT64_MAX;
+	tx = tx_new(m->ctx.store);
 	tx_allow_split(tx);
-	reconcile_all(m->store, tx, &m->env);
+	reconcile_all(m->ctx.store, tx, &m->ctx.env);
 	arm_wake(m);
 	if (tx_len(tx) == 0) {
 		tx_free(tx);
 		return;
 	}
 	m->committing = true;
-	store_commit(m->store, tx, on_reconciled, m);
+	store_commit(m->ctx.store, tx, on_reconciled, m);
 }
 
 static void on_applied(void *arg)
@@ -146,7 +141,7 @@ static void on_applied(void *arg)
 	struct manager *m = arg;
 
 	dispatcher_changed(m->dispatcher);
-	control_changed(m->watches);
+	api_changed(m->api);
 	log_broker_changed(m->logs);
 	manager_mark_dirty(m);
 }
@@ -175,12 +170,12 @@ int manager_listen(struct manager *m, const char *advertise, struct err *e)
 	int rc = hostport_parse(advertise, MANAGER_PORT, host, sizeof(host), &port, e);
 
 	if (rc == 0 && !m->listens)
-		rc = rpc_server_listen_tcp(m->server, host, port, m->identity, e);
+		rc = rpc_server_listen_tcp(m->ctx.server, host, port, m->identity, e);
 	if (rc ==
 	    -EADDRNOTAVAIL) { /* before DHCP, or the host has another one by now: its worker will tell */
 		log_warn("%s; listening on all addresses of this host", e->msg);
-		rc = rpc_server_listen_tcp(m->server, strchr(host, ':') ? "::" : "0.0.0.0", port, m->identity,
-					   e);
+		rc = rpc_server_listen_tcp(m->ctx.server, strchr(host, ':') ? "::" : "0.0.0.0", port,
+					   m->identity, e);
 	}
 	if (rc == 0)
 		m->listens = true;
@@ -189,22 +184,24 @@ int manager_listen(struct manager *m, const char *advertise, struct err *e)
 
 void manager_serve(struct manager *m)
 {
-	const Gs__Node *self = store_node(m->store, m->node_id);
+	const Gs__Node *self = store_node(m->ctx.store, m->ctx.node_id);
 	struct err e = {0};
 
 	if (!self) {
-		err_set(&e, E_CORRUPT, "this manager's node %s is not in the cluster's state", m->node_id);
+		err_set(&e, E_CORRUPT, "this manager's node %s is not in the cluster's state",
+			m->ctx.node_id);
 		manager_die(m, &e);
 	}
 	if (manager_listen(m, self->manager_addr, &e))
 		manager_die(m, &e);
-	raft_engine_set_snapshot_interval(m->engine, store_cluster(m->store)->spec->snapshot_interval);
-	m->state = MANAGER_SERVING;
-	rpc_server_set_ids(m->server, m->cluster_id, m->node_id);
-	m->env.leader_since_ms = clock_mono_ms(m->clock);
-	log_info("leader of cluster %s at %s, term %llu", m->cluster_id, self->manager_addr,
-		 (unsigned long long)m->engine->ops->term(m->engine));
-	ca_renew_own(m);
+	raft_engine_set_snapshot_interval(m->ctx.engine,
+					  store_cluster(m->ctx.store)->spec->snapshot_interval);
+	sm_go(&m->life, MANAGER_SERVING);
+	rpc_server_set_ids(m->ctx.server, m->ctx.cluster_id, m->ctx.node_id);
+	m->ctx.env.leader_since_ms = clock_mono_ms(m->ctx.clock);
+	log_info("leader of cluster %s at %s, term %llu", m->ctx.cluster_id, self->manager_addr,
+		 (unsigned long long)m->ctx.engine->ops->term(m->ctx.engine));
+	ca_renew_own(m->ca);
 	manager_mark_dirty(m);
 }
 
@@ -229,8 +226,8 @@ static void on_leader(void *arg, bool is_leader)
 		return;
 	}
 	if (m->init)
-		control_init_leads(m);
-	else if (!store_cluster(m->store))
+		init_leads(m);
+	else if (!store_cluster(m->ctx.store))
 		forget_half_init(m);
 	else
 		manager_serve(m);
@@ -238,12 +235,12 @@ static void on_leader(void *arg, bool is_leader)
 
 int manager_open_engine(struct manager *m, struct err *e)
 {
-	cleanup_free char *dir = manager_path(m, "raft");
-	struct raft_engine_config config = {.loop = m->loop, .dir = dir, .fsm = store_fsm(m->store)};
-	int rc = raft_engine_new(&config, &m->engine, e);
+	cleanup_free char *dir = context_path(&m->ctx, "raft");
+	struct raft_engine_config config = {.loop = m->ctx.loop, .dir = dir, .fsm = store_fsm(m->ctx.store)};
+	int rc = raft_engine_new(&config, &m->ctx.engine, e);
 
 	if (rc == 0)
-		store_set_consensus(m->store, m->engine);
+		store_set_consensus(m->ctx.store, m->ctx.engine);
 	return rc;
 }
 
@@ -251,7 +248,7 @@ int manager_open_engine(struct manager *m, struct err *e)
 
 static int read_pem(struct manager *m, const char *name, char **ret, struct err *e)
 {
-	cleanup_free char *path = manager_path(m, name);
+	cleanup_free char *path = context_path(&m->ctx, name);
 	size_t len;
 
 	return fs_read(path, 65536, ret, &len, e);
@@ -276,10 +273,10 @@ int manager_load_identity(struct manager *m, struct err *e)
 		return rc;
 	tls_identity_unref(m->identity);
 	m->identity = identity;
-	memcpy(m->node_id, info.node_id, sizeof(m->node_id));
-	memcpy(m->cluster_id, info.cluster_id, sizeof(m->cluster_id));
+	memcpy(m->ctx.node_id, info.node_id, sizeof(m->ctx.node_id));
+	memcpy(m->ctx.cluster_id, info.cluster_id, sizeof(m->ctx.cluster_id));
 	if (m->listens)
-		rpc_server_set_identity(m->server, identity);
+		rpc_server_set_identity(m->ctx.server, identity);
 	return 0;
 }
 
@@ -287,7 +284,7 @@ int manager_set_aside(struct manager *m, const char *why, struct err *e)
 {
 	static const char *const names[] = {"raft", "manager.crt", "ca.crt", "manager.key"};
 	cleanup_free char *where = NULL;
-	int rc = fs_set_aside(m->state_dir, names, array_size(names), &where, e);
+	int rc = fs_set_aside(m->ctx.state_dir, names, array_size(names), &where, e);
 
 	if (rc)
 		return err_wrap(e, "%s", why);
@@ -296,12 +293,64 @@ int manager_set_aside(struct manager *m, const char *why, struct err *e)
 	return 0;
 }
 
+/* ---- what the parts may ask ---- */
+
+static int check_serving(void *daemon, struct err *e)
+{
+	const struct manager *m = daemon;
+
+	if (sm_is(&m->life, MANAGER_SERVING) && m->is_leader)
+		return 0;
+	if (sm_in(&m->life, SM(MANAGER_EMPTY) | SM(MANAGER_INITIALISING)))
+		return err_set(e, E_NOT_MANAGER,
+			       "this node is in no cluster: run 'gswarm init' or 'gswarm join'");
+	if (sm_is(&m->life, MANAGER_STOPPING))
+		return err_set(e, E_CLOSED, "the manager is stopping");
+	if (m->ctx.engine && raft_engine_trouble(m->ctx.engine))
+		return err_set(e, E_UNAVAILABLE, "the manager has not started: %s",
+			       raft_engine_trouble(m->ctx.engine));
+	return err_set(e, E_NOT_LEADER, "the manager is starting; try again in a moment");
+}
+
+static void on_mark_dirty(void *daemon)
+{
+	manager_mark_dirty(daemon);
+}
+
+static const struct context_ops context_ops = {.check_serving = check_serving, .mark_dirty = on_mark_dirty};
+
+static int own_renewed(void *arg, struct err *e)
+{
+	return manager_load_identity(arg, e);
+}
+
 /* ---- start and stop ---- */
+
+/* What must be there in each state. */
+static void life_check(const struct sm *sm, unsigned from)
+{
+	const struct manager *m = container_of(sm, struct manager, life);
+
+	(void)from;
+	bug_if(sm_is(sm, MANAGER_INITIALISING) && !m->init);
+	bug_if(sm_is(sm, MANAGER_SERVING) &&
+	       (!m->ctx.engine || !m->is_leader || !m->listens || !store_cluster(m->ctx.store)));
+	bug_if(sm_is(sm, MANAGER_STOPPING) && m->is_leader);
+}
+
+static const struct sm_state life_states[] = {
+	{MANAGER_EMPTY, "empty", SM(MANAGER_INITIALISING) | SM(MANAGER_STOPPING)},
+	{MANAGER_LOADING, "loading", SM(MANAGER_SERVING) | SM(MANAGER_STOPPING)},
+	{MANAGER_INITIALISING, "initialising", SM(MANAGER_SERVING) | SM(MANAGER_STOPPING)},
+	{MANAGER_SERVING, "serving", SM(MANAGER_SERVING) | SM(MANAGER_STOPPING)}, /* it leads again */
+	{MANAGER_STOPPING, "stopping", 0},
+};
+const struct sm_kind manager_life = SM_KIND("manager", life_states, life_check);
 
 static void on_lag(void *arg)
 {
 	struct manager *m = arg;
-	uint64_t now = uv_now(m->loop);
+	uint64_t now = uv_now(m->ctx.loop);
 
 	if (m->lag_expected_ms && now > m->lag_expected_ms + LAG_WARN_MS)
 		log_warn("the loop was held up for %llu ms", (unsigned long long)(now - m->lag_expected_ms));
@@ -311,25 +360,42 @@ static void on_lag(void *arg)
 
 static int make_server(struct manager *m, struct err *e)
 {
-	struct rpc_server_config config = {
-		.authorise = ca_authorise, .node_conns_max = RPC_NODE_CONNS, .arg = m, .gid_group = "gswarm"};
+	struct rpc_server_config config = {.authorise = ca_authorise,
+					   .node_conns_max = RPC_NODE_CONNS,
+					   .arg = m->ca,
+					   .gid_group = "gswarm"};
 	cleanup_free char *path = xasprintf("%s/manager.sock", m->run_dir);
-	int rc = rpc_server_new(m->loop, &config, &m->server);
+	int rc = rpc_server_new(m->ctx.loop, &config, &m->ctx.server);
 
 	if (rc)
 		return err_set(e, rc, "cannot make the server");
-	control_register(m);
-	ca_register(m);
+	api_register(m->api);
+	ca_register(m->ca);
 	dispatcher_register(m->dispatcher);
 	log_broker_register(m->logs);
-	return rpc_server_listen_unix(m->server, path, e);
+	return rpc_server_listen_unix(m->ctx.server, path, e);
+}
+
+static void make_parts(struct manager *m)
+{
+	const struct ca_hooks ca_hooks = {.own_renewed = own_renewed, .arg = m};
+	struct api_hooks api_hooks = {
+		.init_cluster = on_init_cluster, .init_arg = m, .logs = log_broker_on_logs};
+
+	m->ctx.ops = &context_ops;
+	m->ctx.daemon = m;
+	m->ca = ca_new(&m->ctx, &ca_hooks);
+	m->dispatcher = dispatcher_new(&m->ctx);
+	m->logs = log_broker_new(&m->ctx);
+	api_hooks.logs_arg = m->logs;
+	m->api = api_new(&m->ctx, &api_hooks);
 }
 
 int manager_start(struct manager *m, struct err *e)
 {
-	cleanup_free char *raft = manager_path(m, "raft");
+	cleanup_free char *raft = context_path(&m->ctx, "raft");
 	bool has_log;
-	int rc = fs_mkdir(m->state_dir, 0700, e);
+	int rc = fs_mkdir(m->ctx.state_dir, 0700, e);
 
 	if (rc == 0)
 		rc = fs_mkdir(m->run_dir, 0755, e);
@@ -337,36 +403,34 @@ int manager_start(struct manager *m, struct err *e)
 		rc = raft_engine_look(raft, &has_log, e);
 	if (rc)
 		return rc;
-	m->store = store_new(m->clock);
-	store_on_leader(m->store, on_leader, m);
-	store_on_applied(m->store, on_applied, m);
-	m->env = (struct reconcile_env){.clock = m->clock,
-					.node_last_seen_ms = env_last_seen,
-					.hearing = &m->hearing,
-					.task_seqno = env_seqno,
-					.arg = m,
-					.new_id = env_new_id,
-					.wake_ms = INT64_MAX};
-	m->dispatcher = dispatcher_new(m);
-	m->logs = log_broker_new(m);
-	m->watches = control_watches_new(m);
-	loop_timer_init(&m->wake, m->loop, on_wake, m);
-	loop_timer_init(&m->lag, m->loop, on_lag, m);
-	loop_timer_init(&m->listen, m->loop, listen_tick, m);
+	m->ctx.store = store_new(m->ctx.clock);
+	store_on_leader(m->ctx.store, on_leader, m);
+	store_on_applied(m->ctx.store, on_applied, m);
+	m->ctx.env = (struct reconcile_env){.clock = m->ctx.clock,
+					    .node_last_seen_ms = env_last_seen,
+					    .hearing = &m->hearing,
+					    .task_seqno = env_seqno,
+					    .arg = m,
+					    .new_id = env_new_id,
+					    .wake_ms = INT64_MAX};
+	make_parts(m);
+	loop_timer_init(&m->wake, m->ctx.loop, on_wake, m);
+	loop_timer_init(&m->lag, m->ctx.loop, on_lag, m);
+	loop_timer_init(&m->listen, m->ctx.loop, listen_tick, m);
 	on_lag(m);
 	listen_tick(m);
-	m->state = has_log ? MANAGER_LOADING : MANAGER_EMPTY;
-	if (m->state == MANAGER_LOADING)
+	sm_init(&m->life, &manager_life, has_log ? MANAGER_LOADING : MANAGER_EMPTY, NULL);
+	if (sm_is(&m->life, MANAGER_LOADING))
 		rc = manager_load_identity(m, e);
 	if (rc == 0)
 		rc = make_server(m, e); /* also proves that no other manager works in these folders */
-	if (rc == 0 && m->state == MANAGER_EMPTY)
+	if (rc == 0 && sm_is(&m->life, MANAGER_EMPTY))
 		rc = manager_set_aside(m, "there is no log here but other files of a manager", e);
-	if (rc == 0 && m->state == MANAGER_LOADING)
+	if (rc == 0 && sm_is(&m->life, MANAGER_LOADING))
 		rc = manager_open_engine(m, e);
 	if (rc == 0)
 		log_info("gswarm-manager " GSWARM_VERSION " %s",
-			 m->state == MANAGER_EMPTY ? "without a cluster yet" : "loading");
+			 sm_is(&m->life, MANAGER_EMPTY) ? "without a cluster yet" : "loading");
 	return rc;
 }
 
@@ -374,15 +438,14 @@ static void on_server_closed(void *arg)
 {
 	struct manager *m = arg;
 
-	m->server = NULL;
+	m->ctx.server = NULL;
 	dispatcher_close(m->dispatcher);
 	log_broker_close(m->logs);
-	control_watches_close(m->watches);
+	api_close(m->api);
 	loop_timer_close(&m->wake, NULL);
 	loop_timer_close(&m->lag, NULL);
 	loop_timer_close(&m->listen, NULL);
-	if (m->renew.fire)
-		loop_timer_close(&m->renew, NULL);
+	ca_close(m->ca);
 	if (m->stopped)
 		m->stopped(m->stopped_arg);
 }
@@ -391,19 +454,19 @@ static void on_engine_closed(void *arg)
 {
 	struct manager *m = arg;
 
-	rpc_server_close(m->server, on_server_closed, m);
+	rpc_server_close(m->ctx.server, on_server_closed, m);
 }
 
 void manager_stop(struct manager *m, void (*stopped)(void *arg), void *arg)
 {
-	if (m->state == MANAGER_STOPPING)
+	if (sm_is(&m->life, MANAGER_STOPPING))
 		return;
-	m->state = MANAGER_STOPPING;
 	m->is_leader = false;
+	sm_go(&m->life, MANAGER_STOPPING);
 	m->stopped = stopped;
 	m->stopped_arg = arg;
-	if (m->engine)
-		m->engine->ops->close(m->engine, on_engine_closed, m);
+	if (m->ctx.engine)
+		m->ctx.engine->ops->close(m->ctx.engine, on_engine_closed, m);
 	else
 		on_engine_closed(m);
 }
@@ -411,127 +474,13 @@ void manager_stop(struct manager *m, void (*stopped)(void *arg), void *arg)
 /* After the loop has run out of handles. */
 void manager_fini(struct manager *m)
 {
-	raft_engine_free(m->engine);
-	store_free(m->store);
+	raft_engine_free(m->ctx.engine);
+	store_free(m->ctx.store);
 	dispatcher_free(m->dispatcher);
 	log_broker_free(m->logs);
-	control_watches_free(m->watches);
+	api_free(m->api);
+	ca_free(m->ca);
 	tls_identity_unref(m->identity);
-	free(m->state_dir);
+	free(m->ctx.state_dir);
 	free(m->run_dir);
-}
-
-/* ---- answers ---- */
-
-void manager_fail(struct rpc_call *call, int code, const char *fmt, ...)
-{
-	struct err e = {.code = code};
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(e.msg, sizeof(e.msg), fmt, ap);
-	va_end(ap);
-	text_one_line(e.msg);
-	rpc_fail(call, &e);
-}
-
-void manager_reply_empty(struct rpc_call *call)
-{
-	Gs__Empty empty = GS__EMPTY__INIT;
-
-	rpc_reply(call, &empty.base);
-}
-
-bool manager_refuses(struct manager *m, struct rpc_call *call)
-{
-	if (m->state == MANAGER_SERVING && m->is_leader)
-		return false;
-	if (m->state == MANAGER_EMPTY || m->state == MANAGER_INITIALISING)
-		manager_fail(call, E_NOT_MANAGER,
-			     "this node is in no cluster: run 'gswarm init' or 'gswarm join'");
-	else if (m->state == MANAGER_STOPPING)
-		manager_fail(call, E_CLOSED, "the manager is stopping");
-	else if (m->engine && raft_engine_trouble(m->engine))
-		manager_fail(call, E_UNAVAILABLE, "the manager has not started: %s",
-			     raft_engine_trouble(m->engine));
-	else
-		manager_fail(call, E_NOT_LEADER, "the manager is starting; try again in a moment");
-	return true;
-}
-
-struct answer {
-	struct manager *m;
-	struct rpc_call *call;
-	void *resp;
-	rpc_handler again;
-	void *req;
-};
-
-/* The number of attempts so far travels with the call. */
-static bool try_again(struct answer *a, const struct err *e)
-{
-	uintptr_t attempts = (uintptr_t)rpc_call_data(a->call);
-
-	if (e->code != E_STALE_VERSION || !a->again || attempts >= ATTEMPTS)
-		return false;
-	rpc_call_set_data(a->call, (void *)(attempts + 1));
-	a->again(a->call, a->req, a->m);
-	return true;
-}
-
-static void on_committed(void *arg, const struct err *e)
-{
-	struct answer *a = arg;
-
-	if (!try_again(a, e)) {
-		if (e->code == -ENOSPC)
-			manager_fail(a->call, -ENOSPC,
-				     "the disk under %s is full: nothing was changed; free at least 12 MiB "
-				     "and try again",
-				     a->m->state_dir);
-		else if (e->code)
-			rpc_fail(a->call, e);
-		else if (a->resp)
-			rpc_reply(a->call, a->resp);
-		else
-			manager_reply_empty(a->call);
-	}
-	obj_free(a->resp);
-	obj_free(a->req);
-	free(a);
-}
-
-void manager_commit(struct manager *m, struct rpc_call *call, struct tx *take_tx, void *take_resp,
-		    rpc_handler again, const ProtobufCMessage *req)
-{
-	struct answer *a = xcalloc(1, sizeof(*a));
-
-	a->m = m;
-	a->call = call;
-	a->resp = take_resp;
-	a->again = again;
-	a->req = again ? obj_dup(req) : NULL;
-	store_commit(m->store, take_tx, on_committed, a);
-}
-
-size_t manager_addresses(const struct manager *m, char ***ret)
-{
-	const Gs__Node *node;
-	size_t n = 0;
-
-	*ret = NULL;
-	for (size_t i = 0; (node = store_at(m->store, OBJ_NODE, i)); i++) {
-		if (!*node->manager_addr)
-			continue;
-		*ret = xrealloc(*ret, (n + 1) * sizeof(**ret));
-		(*ret)[n++] = xstrdup(node->manager_addr);
-	}
-	return n;
-}
-
-void str_list_free(char **list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(list[i]);
-	free(list);
 }

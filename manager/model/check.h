@@ -30,3 +30,8 @@ int check_network(const struct store *s, const Gs__NetworkSpec *spec, struct err
 const char *node_display(const Gs__Node *n);
 /* The value of KEY in "KEY=VALUE" lines, or NULL. */
 const char *env_find(char *const *env, size_t n, const char *key);
+/* Every text and number that a stranger or a node describes a host with is bounded by this; its data path carries
+ * overlay networks. E_INVALID and what to do. NULL is refused, too. */
+int check_description(const Gs__NodeDescription *d, struct err *e);
+/* The other nodes' data paths are of the same address family; node_id: of this one, which does not count. */
+int check_family(const struct store *s, const char *node_id, const Gs__NodeDescription *d, struct err *e);

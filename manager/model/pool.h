@@ -11,3 +11,9 @@ const char *subnet_pool(const struct store *s);
 /* Whether this touches the last sixteenth of the pool: hosts take the subnet of their tasks' way out from it,
  * so no network lies there. A pool narrower than /16 has no such part. */
 bool subnet_is_hosts(const struct store *s, const Gs__Addr *subnet);
+/* Another network (its id is not `but`) has addresses of this subnet. */
+bool subnet_is_taken(const struct tx *tx, const Gs__Addr *subnet, const char *but);
+/* The first subnet of the pool that is free; the caller's. NULL: none is, or the pool makes no sense. */
+Gs__Addr *subnet_cut(const struct store *s, const struct tx *tx, const char *but);
+/* The same for a new network; E_EXHAUSTED says what to do. */
+Gs__Addr *subnet_from_pool(const struct store *s, const struct tx *tx, struct err *e);

@@ -11,6 +11,7 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
+#include "manager/model/pool.h"
 #include "manager/reconcile/allocate_internal.h"
 
 #define VNI_FIRST 0x100000u /* below: Docker's, on the same UDP port */
@@ -19,7 +20,6 @@
 /* When nothing else is free: every host has heard by then that it is gone. */
 #define ADDRESS_REST_SHORT_MS 2000
 #define ADDRESS_LOOK_MS 1000
-#define POOL_MASK_DEFAULT 24
 #define HOSTS_MAX (1u << 20) /* addresses tried per network */
 #define MTU_DEFAULT 1450
 #define VXLAN_V4_BYTES 50
@@ -27,81 +27,6 @@
 #define MTU_MIN 1280 /* what every IPv6 link carries; ca.c refuses a node whose data path has less */
 
 /* ---- networks ---- */
-
-static bool overlaps_any(const struct alloc *a, const Gs__Addr *subnet, const char *but)
-{
-	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_NETWORK, &rows);
-
-	for (size_t i = 0; i < n; i++) {
-		const Gs__Network *net = rows[i];
-
-		if (strcmp(net->meta->id, but) != 0 && net->subnet && addr_overlaps(net->subnet, subnet))
-			return true;
-	}
-	return false;
-}
-
-/* Tasks on a network that holds a host's own address could not reach that host. */
-static bool holds_node(const struct alloc *a, const Gs__Addr *subnet)
-{
-	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_NODE, &rows);
-
-	for (size_t i = 0; i < n; i++) {
-		const Gs__NodeDescription *d = ((const Gs__Node *)rows[i])->description;
-
-		if (d && (addr_contains(subnet, &d->advertise_ip) || addr_contains(subnet, &d->vtep_ip)))
-			return true;
-	}
-	return false;
-}
-
-/* Slots 0.. of the pool that the mask cuts, but for the hosts' part; at most 65,536 are looked at. */
-static Gs__Addr *cut_subnet(const struct alloc *a, const char *but)
-{
-	const Gs__Cluster *c = store_cluster(a->s);
-	const Gs__ClusterSpec *spec = c ? c->spec : NULL;
-	const char *text = subnet_pool(a->s);
-	uint32_t mask =
-		spec && spec->default_addr_pool_mask ? spec->default_addr_pool_mask : POOL_MASK_DEFAULT;
-	Gs__Addr *pool = NULL, *cut;
-	uint32_t bits, count, step;
-
-	if (addr_parse_cidr(text, &pool, NULL))
-		return NULL;
-	bits = (uint32_t)pool->ip.len * 8;
-	if (mask < pool->prefix || mask > bits || bits - mask > 31) {
-		obj_free(pool);
-		return NULL;
-	}
-	count = mask - pool->prefix > 16 ? 1u << 16 : 1u << (mask - pool->prefix);
-	step = 1u << (bits - mask);
-	cut = obj_dup(pool);
-	cut->prefix = mask;
-	obj_free(pool);
-	for (uint32_t i = 0; i < count; i++, ip_add(cut->ip.data, cut->ip.len, step))
-		if (!overlaps_any(a, cut, but) && !holds_node(a, cut) && !subnet_is_hosts(a->s, cut))
-			return cut;
-	obj_free(cut);
-	return NULL;
-}
-
-Gs__Addr *subnet_from_pool(struct store *s, struct tx *tx, struct err *e)
-{
-	const struct alloc a = {.s = s, .tx = tx};
-	const Gs__Cluster *c = store_cluster(s);
-	const Gs__ClusterSpec *spec = c ? c->spec : NULL;
-	Gs__Addr *subnet = cut_subnet(&a, "");
-
-	if (!subnet)
-		err_set(e, E_EXHAUSTED,
-			"the address pool %s has no free /%u left: give a --subnet, or remove a network",
-			subnet_pool(s),
-			spec && spec->default_addr_pool_mask ? spec->default_addr_pool_mask
-							     : POOL_MASK_DEFAULT);
-	return subnet;
-}
 
 static uint32_t free_vni(const struct alloc *a)
 {
@@ -174,7 +99,9 @@ static void allocate_network(struct alloc *a, const Gs__Network *net, uint32_t m
 	bool given = asked && asked->ip.len > 0;
 
 	if (!net->subnet)
-		subnet = !given ? cut_subnet(a, id) : overlaps_any(a, asked, id) ? NULL : obj_dup(asked);
+		subnet = !given                              ? subnet_cut(a->s, a->tx, id)
+			 : subnet_is_taken(a->tx, asked, id) ? NULL
+							     : obj_dup(asked);
 	if (subnet)
 		obj_set(&((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, id))->subnet, subnet);
 	obj_free(subnet);

@@ -44,8 +44,5 @@ static inline const char *port_protocol(const Gs__Port *p)
 /* Number of the last address of a host in the subnet; 0: it has none. */
 uint32_t subnet_last_host(const Gs__Addr *subnet);
 
-/* The next free subnet of the pool, for a new network; the caller's. NULL, E_EXHAUSTED: there is none. */
-Gs__Addr *subnet_from_pool(struct store *s, struct tx *tx, struct err *e);
-
 /* Virtual addresses and published ports for all services. */
 void allocate_services(struct alloc *a);

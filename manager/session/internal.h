@@ -3,6 +3,11 @@
 #pragma once
 #include <uthash.h>
 
+#include "base/bug.h"
+#include "base/bucket.h"
+#include "base/loop.h"
+#include "base/sm.h"
+#include "manager/context/answer.h"
 #include "manager/session/assign.h"
 #include "manager/session/session.h"
 
@@ -30,8 +35,10 @@ struct report {
 	Gs__ReportResponse *resp;
 	size_t n_on_sight; /* of resp->refused; the rest is judged anew at each attempt to commit */
 };
+#define DISPATCHER_MAGIC MAGIC('d', 'i', 's', 'p')
 struct dispatcher {
-	struct manager *m;
+	uint32_t magic;
+	struct context *ctx;
 	struct node_mem *nodes;
 	struct seqno_mem *seqnos;
 	struct loop_timer push;   /* coalesces changes */
@@ -42,7 +49,15 @@ struct dispatcher {
 	bool committing;
 };
 struct node_mem *dispatcher_node(struct dispatcher *d, const char *node_id); /* NULL: never heard */
+/* The call comes from the node's open session; false: it has been answered. */
 bool dispatcher_session_ok(struct dispatcher *d, struct rpc_call *call, const char *session_id);
 
+/* Dispatcher.Report; arg is the dispatcher. */
 void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg);
+/* Commit what waits, unless a commit is under way. */
 void dispatcher_flush_reports(void *dispatcher);
+/* Answer what waits with E_NOT_LEADER: there will be no commit. */
+void dispatcher_refuse_reports(struct dispatcher *d);
+
+/* For the test of its table. */
+extern const struct sm_kind session_kind;

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "manager/context/answer.h"
 
 #define READERS_MAX 64u
 #define DEMANDS_MAX 256u
@@ -47,7 +48,7 @@ struct reader { /* a CLI's Logs stream */
 	size_t n_demands;
 };
 struct log_broker {
-	struct manager *m;
+	struct context *ctx;
 	struct subscriber *subscribers;
 	struct reader *readers;
 	size_t n_readers;
@@ -101,7 +102,7 @@ static int send_line(const struct demand *d, const Gs__LogChunk *chunk, const ch
 static void push_answer(struct demand *d)
 {
 	if (d->push)
-		manager_reply_empty(d->push);
+		answer_empty(d->push);
 	d->push = NULL;
 	obj_free(d->waiting);
 	d->waiting = NULL;
@@ -184,7 +185,7 @@ static bool has_demand(const struct reader *r, const char *task_id)
 
 static void add_demand(struct reader *r, const Gs__Task *t)
 {
-	const Gs__Node *node = store_node(r->b->m->store, t->node_id);
+	const Gs__Node *node = store_node(r->b->ctx->store, t->node_id);
 	struct demand *d;
 
 	if (r->n_demands >= DEMANDS_MAX || !*t->node_id || has_demand(r, t->meta->id))
@@ -209,7 +210,7 @@ static void add_demand(struct reader *r, const Gs__Task *t)
 static void add_demands(struct reader *r)
 {
 	const Gs__Task *const *tasks;
-	size_t n = store_tasks_of_service(r->b->m->store, r->service_id, &tasks);
+	size_t n = store_tasks_of_service(r->b->ctx->store, r->service_id, &tasks);
 
 	for (size_t i = 0; i < n; i++)
 		add_demand(r, tasks[i]);
@@ -250,25 +251,25 @@ static struct reader *reader_new(struct log_broker *b, struct rpc_call *call, co
 
 void log_broker_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct manager *m = arg;
+	struct log_broker *b = arg;
 	const Gs__LogsRequest *req = (const Gs__LogsRequest *)msg;
 	const Gs__Service *svc;
 	const Gs__Task *task = NULL;
 	struct reader *r;
 	struct err e = {0};
 
-	if (manager_refuses(m, call))
+	if (answer_unless_serving(b->ctx, call))
 		return;
-	svc = store_find(m->store, OBJ_SERVICE, req->ref, NULL);
-	if (!svc && !(task = store_find(m->store, OBJ_TASK, req->ref, &e))) {
-		manager_fail(call, E_NOT_FOUND, "no service or task %.80s", req->ref);
-		return;
-	}
-	if (m->logs->n_readers >= READERS_MAX) {
-		manager_fail(call, E_LIMIT, "more than %u log readers", READERS_MAX);
+	svc = store_find(b->ctx->store, OBJ_SERVICE, req->ref, NULL);
+	if (!svc && !(task = store_find(b->ctx->store, OBJ_TASK, req->ref, &e))) {
+		answer_fail(call, E_NOT_FOUND, "no service or task %.80s", req->ref);
 		return;
 	}
-	r = reader_new(m->logs, call, msg);
+	if (b->n_readers >= READERS_MAX) {
+		answer_fail(call, E_LIMIT, "more than %u log readers", READERS_MAX);
+		return;
+	}
+	r = reader_new(b, call, msg);
 	if (svc) {
 		snprintf(r->service_id, sizeof(r->service_id), "%s", svc->meta->id);
 		add_demands(r);
@@ -324,14 +325,14 @@ static void on_subscribe(struct rpc_call *call, const ProtobufCMessage *msg, voi
 	const char *node_id = rpc_call_peer(call)->node_id;
 	struct subscriber *s = subscriber_find(b, node_id);
 
-	if (manager_refuses(b->m, call))
+	if (answer_unless_serving(b->ctx, call))
 		return;
 	if (s) {
 		struct rpc_call *old = s->call;
 
 		subscriber_free(s);
 		fail_demands(b, node_id);
-		manager_fail(old, E_CLOSED, "replaced by a newer log connection of this node");
+		answer_fail(old, E_CLOSED, "replaced by a newer log connection of this node");
 	}
 	s = xcalloc(1, sizeof(*s));
 	s->b = b;
@@ -358,11 +359,11 @@ static void on_push(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
 	struct demand *d = demand_find(b, push->id, rpc_call_peer(call)->node_id);
 
 	if (!d || d->ended) {
-		manager_fail(call, E_NOT_FOUND, "nobody reads this log any more");
+		answer_fail(call, E_NOT_FOUND, "nobody reads this log any more");
 		return;
 	}
 	if (d->waiting) {
-		manager_fail(call, E_LIMIT, "the push before waits for its answer");
+		answer_fail(call, E_LIMIT, "the push before waits for its answer");
 		return;
 	}
 	d->push = call;
@@ -374,12 +375,12 @@ static void on_push(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
 
 /* ---- life ---- */
 
-struct log_broker *log_broker_new(struct manager *m)
+struct log_broker *log_broker_new(struct context *ctx)
 {
 	struct log_broker *b = xcalloc(1, sizeof(*b));
 
-	b->m = m;
-	loop_timer_init(&b->look, m->loop, on_look, b);
+	b->ctx = ctx;
+	loop_timer_init(&b->look, ctx->loop, on_look, b);
 	return b;
 }
 
@@ -388,7 +389,7 @@ void log_broker_register(struct log_broker *b)
 	static const rpc_handler handlers[] = {
 		[LOG_BROKER_SUBSCRIBE] = on_subscribe, [LOG_BROKER_PUSH] = on_push};
 
-	rpc_server_add(b->m->server, RPC_LOG_BROKER, handlers, array_size(handlers), b);
+	rpc_server_add(b->ctx->server, RPC_LOG_BROKER, handlers, array_size(handlers), b);
 }
 
 void log_broker_close(struct log_broker *b)

@@ -37,7 +37,7 @@ struct batch {
 
 static void keep_seqno(struct dispatcher *d, const char *node_id, const Gs__SeqnoReport *r)
 {
-	const Gs__Task *task = store_task(d->m->store, r->task_id);
+	const Gs__Task *task = store_task(d->ctx->store, r->task_id);
 	struct seqno_mem *s;
 
 	if (!task || strcmp(task->node_id, node_id) != 0)
@@ -49,7 +49,7 @@ static void keep_seqno(struct dispatcher *d, const char *node_id, const Gs__Seqn
 		HASH_ADD_STR(d->seqnos, task_id, s);
 	}
 	if (s->last_committed != r->last_committed)
-		manager_mark_dirty(d->m);
+		context_mark_dirty(d->ctx);
 	s->last_committed = r->last_committed;
 }
 
@@ -60,7 +60,8 @@ static void warn_refused(struct dispatcher *d, const char *node_id, const char *
 {
 	struct node_mem *n = dispatcher_node(d, node_id);
 
-	if (!n || !bucket_take(&n->warnings, clock_mono_ms(d->m->clock), 1, WARNINGS_PER_S, WARNINGS_BURST)) {
+	if (!n ||
+	    !bucket_take(&n->warnings, clock_mono_ms(d->ctx->clock), 1, WARNINGS_PER_S, WARNINGS_BURST)) {
 		if (n)
 			n->n_unsaid++;
 		return;
@@ -89,6 +90,7 @@ static void refuse(struct dispatcher *d, struct report *r, const char *task_id, 
 
 static void forget_refusals(struct report *r)
 {
+	bug_if(r->resp->n_refused < r->n_on_sight);
 	while (r->resp->n_refused > r->n_on_sight)
 		obj_free(r->resp->refused[--r->resp->n_refused]);
 }
@@ -100,7 +102,7 @@ static void apply_report(struct dispatcher *d, struct tx *tx, struct report *r)
 	forget_refusals(r);
 	for (size_t i = 0; i < r->req->n_tasks; i++) {
 		err_clear(&e);
-		if (report_apply(d->m->store, tx, r->node_id, r->req->tasks[i], &d->m->env, &e))
+		if (report_apply(d->ctx->store, tx, r->node_id, r->req->tasks[i], &d->ctx->env, &e))
 			refuse(d, r, r->req->tasks[i]->task_id, &e);
 	}
 	for (size_t i = 0; i < r->req->n_volumes; i++)
@@ -115,6 +117,7 @@ static void report_free(struct dispatcher *d, struct report *r)
 
 	if (n && n->n_waiting)
 		n->n_waiting--;
+	bug_if(d->bytes_waiting < r->bytes);
 	d->bytes_waiting -= r->bytes;
 	obj_free(r->req);
 	obj_free(r->resp);
@@ -142,7 +145,8 @@ static void on_committed(void *arg, const struct err *e)
 	struct batch *b = arg;
 	struct dispatcher *d = b->d;
 
-	if (e->code == E_STALE_VERSION && ++b->attempt < ATTEMPTS && d->m->is_leader) {
+	bug_if(!d->committing);
+	if (e->code == E_STALE_VERSION && ++b->attempt < ATTEMPTS && context_is_serving(d->ctx)) {
 		commit(b);
 		return;
 	}
@@ -155,15 +159,15 @@ static void on_committed(void *arg, const struct err *e)
 
 static void commit(struct batch *b)
 {
-	struct tx *tx = tx_new(b->d->m->store);
+	struct tx *tx = tx_new(b->d->ctx->store);
 
 	tx_allow_split(tx);
 	for (struct report *r = b->reports; r; r = r->next)
 		apply_report(b->d, tx, r);
-	store_commit(b->d->m->store, tx, on_committed, b);
+	store_commit(b->d->ctx->store, tx, on_committed, b);
 }
 
-static void refuse_waiting(struct dispatcher *d)
+void dispatcher_refuse_reports(struct dispatcher *d)
 {
 	struct batch b = {.d = d, .reports = d->first};
 	struct err e = {0};
@@ -176,14 +180,14 @@ static void refuse_waiting(struct dispatcher *d)
 
 void dispatcher_flush_reports(void *arg)
 {
-	struct dispatcher *d = arg;
+	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
 	struct batch *b;
 
 	d->report_armed = false;
 	if (!d->first || d->committing)
 		return;
-	if (!d->m->is_leader || d->m->state != MANAGER_SERVING) {
-		refuse_waiting(d);
+	if (!context_is_serving(d->ctx)) {
+		dispatcher_refuse_reports(d);
 		return;
 	}
 	b = xcalloc(1, sizeof(*b));
@@ -212,7 +216,7 @@ static int check(const Gs__ReportRequest *req, struct err *e)
 
 static int check_pace(struct dispatcher *d, struct node_mem *n, size_t bytes, struct err *e)
 {
-	int64_t now = clock_mono_ms(d->m->clock);
+	int64_t now = clock_mono_ms(d->ctx->clock);
 
 	if (n->n_waiting >= WAITING_MAX)
 		return err_set(e, E_LIMIT, "%u reports of this node wait already", n->n_waiting);
@@ -264,7 +268,7 @@ static void report_queue(struct dispatcher *d, struct node_mem *n, struct report
 
 void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct dispatcher *d = arg;
+	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
 	const Gs__ReportRequest *req = (const Gs__ReportRequest *)msg;
 	const char *node_id = rpc_call_peer(call)->node_id;
 	size_t bytes = protobuf_c_message_get_packed_size(msg);
@@ -278,7 +282,7 @@ void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 		rpc_fail(call, &e);
 		return;
 	}
-	n->last_seen_ms = clock_mono_ms(d->m->clock);
+	n->last_seen_ms = clock_mono_ms(d->ctx->clock);
 	for (size_t i = 0; i < req->n_seqnos; i++)
 		keep_seqno(d, node_id, req->seqnos[i]);
 	report_queue(d, n, report_new(d, call, node_id, req, bytes));

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/reconcile/allocate_internal.h"
-#include "manager/ca/ca.h"
+#include "manager/model/check.h"
 #include "manager/session/internal.h"
 
 #define EVENT_BYTES (256u << 10)
@@ -31,16 +31,47 @@ struct outgoing { /* an event that had no room yet */
 	struct outgoing *next;
 	Gs__SessionEvent *event;
 };
+#define SESSION_MAGIC MAGIC('s', 'e', 's', 's')
 struct session {
+	uint32_t magic;
 	struct dispatcher *d;
 	struct node_mem *node;
 	struct rpc_call *call;
 	char id[ID_LEN + 1];
 	struct assign_set *set;
 	uint64_t seq;
-	bool open; /* OPEN and the complete set are out or queued */
-	struct outgoing *first, **last;
+	struct sm sm;                   /* enum session_state */
+	struct outgoing *first, **last; /* only while FULL */
 };
+
+/*   DESCRIBING --description committed--> OPEN <--all is out---- FULL
+ *       |                                  |  `--no room left--> |
+ *       +---------- refused ----------> ENDED <-- cancelled, replaced, removed
+ * DESCRIBING: the worker has called, nothing was sent. OPEN: it has what was computed. FULL: it does not read, what
+ * was computed waits here and nothing more is. ENDED: the call is answered, the session about to be freed. */
+enum session_state { SESSION_DESCRIBING, SESSION_OPENED, SESSION_FULL, SESSION_ENDED };
+
+static void session_check(const struct sm *sm, unsigned from)
+{
+	const struct session *s = container_of(sm, struct session, sm);
+
+	(void)from;
+	bug_if(sm_is(sm, SESSION_FULL) != !!s->first && !sm_is(sm, SESSION_ENDED));
+	bug_if(!sm_is(sm, SESSION_ENDED) && s->node->session != s);
+}
+
+static const struct sm_state session_states[] = {
+	{SESSION_DESCRIBING, "describing", SM(SESSION_OPENED) | SM(SESSION_ENDED)},
+	{SESSION_OPENED, "open", SM(SESSION_FULL) | SM(SESSION_ENDED)},
+	{SESSION_FULL, "full", SM(SESSION_OPENED) | SM(SESSION_ENDED)},
+	{SESSION_ENDED, "ended", 0},
+};
+const struct sm_kind session_kind = SM_KIND("session", session_states, session_check);
+
+static bool session_is_open(const struct session *s)
+{
+	return sm_in(&s->sm, SM(SESSION_OPENED) | SM(SESSION_FULL));
+}
 
 struct node_mem *dispatcher_node(struct dispatcher *d, const char *node_id)
 {
@@ -82,6 +113,7 @@ int64_t dispatcher_seqno(struct dispatcher *d, const char *task_id)
 
 static void session_free(struct session *s)
 {
+	sm_go(&s->sm, SESSION_ENDED);
 	if (s->node->session == s)
 		s->node->session = NULL;
 	while (s->first) {
@@ -92,12 +124,13 @@ static void session_free(struct session *s)
 		free(o);
 	}
 	assign_set_free(s->set);
+	magic_end(s);
 	free(s);
 }
 
 static void on_cancel(struct rpc_call *call, void *arg)
 {
-	struct session *s = arg;
+	struct session *s = magic_of(struct session, SESSION_MAGIC, arg);
 
 	log_info("session of node %s ended", s->node->id);
 	session_free(s);
@@ -108,26 +141,29 @@ static void session_end(struct session *s, int code, const char *why)
 	struct rpc_call *call = s->call;
 
 	session_free(s);
-	manager_fail(call, code, "%s", why);
+	answer_fail(call, code, "%s", why);
 }
 
 static void session_send(struct session *s, const Gs__SessionEvent *event)
 {
 	struct outgoing *o;
 
+	bug_if(!session_is_open(s));
 	if (!s->first && rpc_event(s->call, &event->base) == 0)
 		return;
 	o = xcalloc(1, sizeof(*o));
 	o->event = obj_dup(event);
 	*s->last = o;
 	s->last = &o->next;
+	if (sm_is(&s->sm, SESSION_OPENED))
+		sm_go(&s->sm, SESSION_FULL);
 }
 
 static void push(struct session *s);
 
 static void on_drain(struct rpc_call *call, void *arg)
 {
-	struct session *s = arg;
+	struct session *s = magic_of(struct session, SESSION_MAGIC, arg);
 
 	while (s->first) {
 		struct outgoing *o = s->first;
@@ -140,6 +176,8 @@ static void on_drain(struct rpc_call *call, void *arg)
 		obj_free(o->event);
 		free(o);
 	}
+	if (sm_is(&s->sm, SESSION_FULL))
+		sm_go(&s->sm, SESSION_OPENED);
 	push(s);
 }
 
@@ -180,31 +218,31 @@ static void push(struct session *s)
 	Gs__AssignmentItem **items = NULL;
 	size_t n;
 
-	if (!s->open || s->first)
+	if (!sm_is(&s->sm, SESSION_OPENED))
 		return;
-	n = assign_diff(s->d->m->store, s->node->id, s->set, &items);
+	n = assign_diff(s->d->ctx->store, s->node->id, s->set, &items);
 	send_items(s, SESSION_CHANGE, items, n);
 	assign_items_free(items, n);
 }
 
 static void send_open(struct session *s)
 {
-	struct manager *m = s->d->m;
+	struct context *ctx = s->d->ctx;
 	Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
 	char **managers;
-	size_t n = manager_addresses(m, &managers);
+	size_t n = context_managers(ctx, &managers);
 
 	event.kind = SESSION_OPEN;
 	event.session_id = s->id;
-	event.heartbeat_ms = store_cluster(m->store)->spec->heartbeat_ms;
+	event.heartbeat_ms = store_cluster(ctx->store)->spec->heartbeat_ms;
 	event.managers = managers;
 	event.n_managers = n;
-	event.cluster_id = m->cluster_id;
-	event.addr_pool = (char *)subnet_pool(m->store);
-	s->seq = m->engine->ops->term(m->engine) << 32;
+	event.cluster_id = ctx->cluster_id;
+	event.addr_pool = (char *)subnet_pool(ctx->store);
+	s->seq = ctx->engine->ops->term(ctx->engine) << 32;
 	event.seq = s->seq;
 	session_send(s, &event);
-	str_list_free(managers, n);
+	context_managers_free(managers, n);
 }
 
 static void session_begin(struct session *s)
@@ -212,23 +250,23 @@ static void session_begin(struct session *s)
 	Gs__AssignmentItem **items = NULL;
 	size_t n;
 
-	s->open = true;
-	s->node->last_seen_ms = clock_mono_ms(s->d->m->clock);
+	sm_go(&s->sm, SESSION_OPENED);
+	s->node->last_seen_ms = clock_mono_ms(s->d->ctx->clock);
 	send_open(s);
 	send_marker(s, SESSION_BEGIN);
-	n = assign_diff(s->d->m->store, s->node->id, s->set, &items);
+	n = assign_diff(s->d->ctx->store, s->node->id, s->set, &items);
 	send_items(s, SESSION_ITEM, items, n);
 	assign_items_free(items, n);
 	send_marker(s, SESSION_COMPLETE);
 	log_info("session of node %s open, %zu items", s->node->id, n);
-	manager_mark_dirty(s->d->m);
+	context_mark_dirty(s->d->ctx);
 }
 
 static void drop_node(struct dispatcher *d, struct node_mem *n)
 {
 	if (n->session)
 		session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
-	rpc_server_drop_node(d->m->server, n->id);
+	rpc_server_drop_node(d->ctx->server, n->id);
 	HASH_DEL(d->nodes, n);
 	free(n);
 }
@@ -238,7 +276,7 @@ static void drop_seqnos(struct dispatcher *d)
 	struct seqno_mem *q, *tmp;
 
 	HASH_ITER (hh, d->seqnos, q, tmp)
-		if (!store_task(d->m->store, q->task_id)) {
+		if (!store_task(d->ctx->store, q->task_id)) {
 			HASH_DEL(d->seqnos, q);
 			free(q);
 		}
@@ -246,13 +284,13 @@ static void drop_seqnos(struct dispatcher *d)
 
 static void on_push(void *arg)
 {
-	struct dispatcher *d = arg;
+	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
 	struct node_mem *n, *tmp;
 
 	d->push_armed = false;
 	drop_seqnos(d);
 	HASH_ITER (hh, d->nodes, n, tmp) {
-		if (!store_node(d->m->store, n->id))
+		if (!store_node(d->ctx->store, n->id))
 			drop_node(d, n);
 		else if (n->session)
 			push(n->session);
@@ -282,13 +320,14 @@ static void describe_commit(struct opening *o, const Gs__Node *node);
 static void on_described(void *arg, const struct err *e)
 {
 	struct opening *o = arg;
-	struct manager *m = o->d->m;
+	struct context *ctx = o->d->ctx;
 	struct node_mem *n = dispatcher_node(o->d, o->node_id);
 	struct session *s = n ? n->session : NULL;
-	const Gs__Node *node = store_node(m->store, o->node_id);
+	const Gs__Node *node = store_node(ctx->store, o->node_id);
 
 	if (s && strcmp(s->id, o->session_id) == 0) {
-		if (e->code == E_STALE_VERSION && node && ++o->attempts < DESCRIBE_ATTEMPTS && m->is_leader) {
+		if (e->code == E_STALE_VERSION && node && ++o->attempts < DESCRIBE_ATTEMPTS &&
+		    context_is_serving(ctx)) {
 			describe_commit(o, node);
 			return;
 		}
@@ -321,25 +360,24 @@ static void manager_addr_follow(Gs__Node *node, const Gs__NodeDescription *now)
 static void describe_commit(struct opening *o, const Gs__Node *node)
 {
 	Gs__Node *changed = obj_dup(node);
-	struct tx *tx = tx_new(o->d->m->store);
+	struct tx *tx = tx_new(o->d->ctx->store);
 
 	manager_addr_follow(changed, o->description);
 	obj_set(&changed->description, o->description);
 	tx_update(tx, changed);
-	store_commit(o->d->m->store, tx, on_described, o);
+	store_commit(o->d->ctx->store, tx, on_described, o);
 }
 
 static int describe(struct session *s, const Gs__NodeDescription *description, struct err *e)
 {
-	const Gs__Node *node = store_node(s->d->m->store, s->node->id);
+	const Gs__Node *node = store_node(s->d->ctx->store, s->node->id);
 	struct opening *o;
 
 	if (!description || obj_equal(node->description, description)) {
 		session_begin(s);
 		return 0;
 	}
-	if (ca_check_description(description, e) ||
-	    ca_check_family(s->d->m->store, s->node->id, description, e))
+	if (check_description(description, e) || check_family(s->d->ctx->store, s->node->id, description, e))
 		return e->code;
 	o = xcalloc(1, sizeof(*o));
 	o->d = s->d;
@@ -360,7 +398,10 @@ static struct session *session_new(struct dispatcher *d, struct node_mem *n, str
 	s->last = &s->first;
 	s->set = assign_set_new();
 	id_new(s->id);
+	bug_if(n->session);
 	n->session = s;
+	magic_set(s, SESSION_MAGIC);
+	sm_init(&s->sm, &session_kind, SESSION_DESCRIBING, n->id);
 	rpc_call_on_cancel(call, on_cancel, s);
 	rpc_call_on_drain(call, on_drain, s);
 	return s;
@@ -368,21 +409,21 @@ static struct session *session_new(struct dispatcher *d, struct node_mem *n, str
 
 static void on_session(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct dispatcher *d = arg;
+	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
 	const char *node_id = rpc_call_peer(call)->node_id;
 	struct session *s;
 	struct node_mem *n;
 	struct err e = {0};
 
-	if (manager_refuses(d->m, call))
+	if (answer_unless_serving(d->ctx, call))
 		return;
-	if (!store_node(d->m->store, node_id)) {
-		manager_fail(call, E_UNAUTHENTICATED, "node %s is not in the cluster", node_id);
+	if (!store_node(d->ctx->store, node_id)) {
+		answer_fail(call, E_UNAUTHENTICATED, "node %s is not in the cluster", node_id);
 		return;
 	}
 	n = node_need(d, node_id);
-	if (!bucket_take(&n->sessions, clock_mono_ms(d->m->clock), 1, SESSIONS_PER_S, SESSIONS_BURST)) {
-		manager_fail(call, E_LIMIT, "this node opens sessions too fast; wait a second");
+	if (!bucket_take(&n->sessions, clock_mono_ms(d->ctx->clock), 1, SESSIONS_PER_S, SESSIONS_BURST)) {
+		answer_fail(call, E_LIMIT, "this node opens sessions too fast; wait a second");
 		return;
 	}
 	if (n->session)
@@ -396,17 +437,17 @@ bool dispatcher_session_ok(struct dispatcher *d, struct rpc_call *call, const ch
 {
 	struct node_mem *n = dispatcher_node(d, rpc_call_peer(call)->node_id);
 
-	if (manager_refuses(d->m, call))
+	if (answer_unless_serving(d->ctx, call))
 		return false;
-	if (n && n->session && n->session->open && strcmp(n->session->id, session_id) == 0)
+	if (n && n->session && session_is_open(n->session) && strcmp(n->session->id, session_id) == 0)
 		return true;
-	manager_fail(call, E_NOT_FOUND, "no such session here: open a new one");
+	answer_fail(call, E_NOT_FOUND, "no such session here: open a new one");
 	return false;
 }
 
 static void on_heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct dispatcher *d = arg;
+	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
 	Gs__HeartbeatResponse resp = GS__HEARTBEAT_RESPONSE__INIT;
 	const Gs__Node *node;
 	struct node_mem *n;
@@ -414,24 +455,25 @@ static void on_heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, voi
 	if (!dispatcher_session_ok(d, call, ((const Gs__HeartbeatRequest *)msg)->session_id))
 		return;
 	n = dispatcher_node(d, rpc_call_peer(call)->node_id);
-	n->last_seen_ms = clock_mono_ms(d->m->clock);
-	node = store_node(d->m->store, n->id);
+	n->last_seen_ms = clock_mono_ms(d->ctx->clock);
+	node = store_node(d->ctx->store, n->id);
 	if (node && node->status && node->status->state != NODE_READY)
-		manager_mark_dirty(d->m);
-	resp.heartbeat_ms = store_cluster(d->m->store)->spec->heartbeat_ms;
+		context_mark_dirty(d->ctx);
+	resp.heartbeat_ms = store_cluster(d->ctx->store)->spec->heartbeat_ms;
 	rpc_reply(call, &resp.base);
 }
 
 /* ---- life ---- */
 
-struct dispatcher *dispatcher_new(struct manager *m)
+struct dispatcher *dispatcher_new(struct context *ctx)
 {
 	struct dispatcher *d = xcalloc(1, sizeof(*d));
 
-	d->m = m;
+	magic_set(d, DISPATCHER_MAGIC);
+	d->ctx = ctx;
 	d->last = &d->first;
-	loop_timer_init(&d->push, m->loop, on_push, d);
-	loop_timer_init(&d->report, m->loop, dispatcher_flush_reports, d);
+	loop_timer_init(&d->push, ctx->loop, on_push, d);
+	loop_timer_init(&d->report, ctx->loop, dispatcher_flush_reports, d);
 	return d;
 }
 
@@ -441,7 +483,7 @@ void dispatcher_register(struct dispatcher *d)
 					       [DISPATCHER_HEARTBEAT] = on_heartbeat,
 					       [DISPATCHER_REPORT] = on_report};
 
-	rpc_server_add(d->m->server, RPC_DISPATCHER, handlers, array_size(handlers), d);
+	rpc_server_add(d->ctx->server, RPC_DISPATCHER, handlers, array_size(handlers), d);
 }
 
 void dispatcher_reset(struct dispatcher *d)
@@ -466,6 +508,7 @@ void dispatcher_close(struct dispatcher *d)
 	if (d->closed)
 		return;
 	d->closed = true;
+	dispatcher_refuse_reports(d);
 	loop_timer_close(&d->push, NULL);
 	loop_timer_close(&d->report, NULL);
 }
@@ -478,5 +521,7 @@ void dispatcher_free(struct dispatcher *d)
 		if (n->session)
 			session_free(n->session);
 	dispatcher_reset(d);
+	bug_if(d->first || d->nodes);
+	magic_end(d);
 	free(d);
 }

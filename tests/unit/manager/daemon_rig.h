@@ -36,9 +36,9 @@ struct rig {
 static inline void rig_prepare(struct rig *r)
 {
 	memset(&r->m, 0, sizeof(r->m));
-	r->m.loop = &r->loop;
-	r->m.clock = &clock_real;
-	r->m.state_dir = xasprintf("%s/state", r->dir);
+	r->m.ctx.loop = &r->loop;
+	r->m.ctx.clock = &clock_real;
+	r->m.ctx.state_dir = xasprintf("%s/state", r->dir);
 	r->m.run_dir = xasprintf("%s/run", r->dir);
 }
 
@@ -268,7 +268,7 @@ static inline struct rig *rig_with_cluster(void)
 
 static inline void rig_wait_serving(struct rig *r)
 {
-	while (r->m.state != MANAGER_SERVING)
+	while (!sm_is(&r->m.life, MANAGER_SERVING))
 		uv_run(&r->loop, UV_RUN_ONCE);
 }
 

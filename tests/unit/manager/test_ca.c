@@ -34,12 +34,12 @@ static void test_init_and_restart(void **state)
 
 	assert_int_equal(tls_cert_info(r->cert_pem, &info, NULL), 0);
 	assert_string_equal(info.node_id, r->node_id);
-	memcpy(cluster_id, r->m.cluster_id, sizeof(cluster_id));
+	memcpy(cluster_id, r->m.ctx.cluster_id, sizeof(cluster_id));
 	assert_string_equal(info.cluster_id, cluster_id);
 	rig_stop(r);
 	rig_start(r);
 	rig_wait_serving(r);
-	assert_string_equal(r->m.cluster_id, cluster_id);
+	assert_string_equal(r->m.ctx.cluster_id, cluster_id);
 	nodes = rig_call_ok(r, CONTROL_LIST_NODES, &req);
 	assert_int_equal(nodes->n_nodes, 1);
 	assert_string_equal(nodes->nodes[0]->manager_addr, r->addr);
@@ -71,7 +71,7 @@ static void test_init_twice(void **state)
 
 static bool exists_in(const struct rig *r, const char *pattern)
 {
-	cleanup_free char *path = xasprintf("%s/%s", r->m.state_dir, pattern);
+	cleanup_free char *path = xasprintf("%s/%s", r->m.ctx.state_dir, pattern);
 	glob_t found;
 	bool any = glob(path, 0, NULL, &found) == 0;
 
@@ -99,7 +99,7 @@ static void test_m4_log_without_id_is_kept(void **state)
 	assert_non_null(strstr(e.msg, "raft holds a manager's log but its file 'id' is missing"));
 	assert_true(exists_in(r, "manager.key"));
 	assert_true(exists_in(r, "raft/metadata1"));
-	free(r->m.state_dir);
+	free(r->m.ctx.state_dir);
 	free(r->m.run_dir);
 	rig_rename(r, "kept", "raft/id");
 	rig_start(r);
@@ -114,7 +114,7 @@ static void test_m4_files_without_log_are_moved(void **state)
 	rig_stop(r);
 	rig_rename(r, "raft", "elsewhere");
 	rig_start(r);
-	assert_int_equal(r->m.state, MANAGER_EMPTY);
+	assert_int_equal(sm_state(&r->m.life), MANAGER_EMPTY);
 	assert_true(exists_in(r, "aside-*/manager.key"));
 	assert_true(exists_in(r, "aside-*/ca.crt"));
 	assert_false(exists_in(r, "manager.key"));
@@ -152,7 +152,7 @@ static void test_m4_half_an_init_is_moved(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 	rig_start(r);
-	assert_int_equal(r->m.state, MANAGER_EMPTY);
+	assert_int_equal(sm_state(&r->m.life), MANAGER_EMPTY);
 	assert_true(exists_in(r, "aside-*/raft/id"));
 	assert_true(exists_in(r, "aside-*/manager.key"));
 	rig_free(r);
@@ -193,7 +193,7 @@ static void test_init_bad_input(void **state)
 
 	assert_null(rig_init_call(r, "not-an-address", &e));
 	assert_non_null(strstr(e.msg, "--advertise-addr"));
-	assert_int_equal(r->m.state, MANAGER_EMPTY);
+	assert_int_equal(sm_state(&r->m.life), MANAGER_EMPTY);
 	rig_free(r);
 }
 
@@ -221,14 +221,14 @@ static void test_join(void **state)
 	a = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	if (!a)
 		fail_msg("%s", e.msg);
-	assert_string_equal(a->cluster_id, r->m.cluster_id);
+	assert_string_equal(a->cluster_id, r->m.ctx.cluster_id);
 	assert_int_equal(a->n_managers, 1);
 	assert_string_equal(a->managers[0], r->addr);
 	again = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	assert_string_equal(again->node_id, a->node_id); /* a lost answer is no second node */
 	b = rig_join(r, token, REQUEST_B, "docker3.local", &key, &e);
 	assert_string_not_equal(b->node_id, a->node_id);
-	assert_int_equal(store_count(r->m.store, OBJ_NODE), 3);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE), 3);
 	obj_free(a);
 	obj_free(again);
 	obj_free(b);
@@ -256,7 +256,7 @@ static void test_join_refused(void **state)
 	assert_non_null(strstr(e.msg, "rotated"));
 	assert_null(rig_join(r, rotated, "short", "docker2.local", &key, &e));
 	assert_int_equal(e.code, E_INVALID);
-	assert_int_equal(store_count(r->m.store, OBJ_NODE), 1);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE), 1);
 	rig_free(r);
 }
 
@@ -264,7 +264,7 @@ static void test_token_expiry(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *worker = rig_token(r, false), *manager = rig_token(r, true);
-	const Gs__Cluster *c = store_cluster(r->m.store);
+	const Gs__Cluster *c = store_cluster(r->m.ctx.store);
 	int64_t now = clock_wall_ms(&clock_real);
 	struct err e = {0};
 	Gs__Role role;
@@ -412,7 +412,7 @@ static void test_strangers_are_limited(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL;
-	uint64_t before = r->m.engine->ops->last_applied(r->m.engine);
+	uint64_t before = r->m.ctx.engine->ops->last_applied(r->m.ctx.engine);
 	Gs__Empty empty = GS__EMPTY__INIT;
 	struct tls_identity *identity;
 	struct join_token parsed;
@@ -425,7 +425,7 @@ static void test_strangers_are_limited(void **state)
 	for (int i = 0; i < 20; i++)
 		assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
 	assert_int_equal(e.code, E_TOKEN);
-	assert_in_range(r->m.engine->ops->last_applied(r->m.engine), before, before + 10);
+	assert_in_range(r->m.ctx.engine->ops->last_applied(r->m.ctx.engine), before, before + 10);
 	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
 	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
 	rig_dial(r, identity, &c);
@@ -516,9 +516,9 @@ static void test_O3_data_path_of_another_family(void **state)
 
 	obj_free(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
 	obj_bytes_set(&d->vtep_ip, d->advertise_ip.data, 4);
-	assert_int_equal(ca_check_family(r->m.store, "new", d, &e), 0);
+	assert_int_equal(check_family(r->m.ctx.store, "new", d, &e), 0);
 	obj_bytes_set(&d->vtep_ip, six, sizeof(six));
-	assert_int_equal(ca_check_family(r->m.store, "new", d, &e), E_INVALID);
+	assert_int_equal(check_family(r->m.ctx.store, "new", d, &e), E_INVALID);
 	assert_non_null(strstr(e.msg, "--data-path-addr"));
 	rig_free(r);
 }
@@ -559,7 +559,7 @@ static void test_M3a_repeated_issue_is_bounded(void **state)
 		obj_free(joined);
 	assert_in_range(n, 4, 16);
 	assert_int_equal(e.code, E_LIMIT);
-	assert_int_equal(store_count(r->m.store, OBJ_NODE), 2);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE), 2);
 	rig_free(r);
 }
 
@@ -573,7 +573,7 @@ static void rig_commit(struct rig *r, struct tx *tx)
 	int code = 1;
 
 	tx_allow_split(tx);
-	store_commit(r->m.store, tx, commit_done, &code);
+	store_commit(r->m.ctx.store, tx, commit_done, &code);
 	while (code == 1)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	assert_int_equal(code, 0);
@@ -583,7 +583,7 @@ static void test_M3a_nodes_that_never_come_are_bounded(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL;
-	struct tx *tx = tx_new(r->m.store);
+	struct tx *tx = tx_new(r->m.ctx.store);
 	struct err e = {0};
 
 	for (int i = 0; i < 100; i++) {
@@ -610,7 +610,7 @@ static void test_M3a_node_with_many_certificates_is_removed(void **state)
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL;
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
-	struct tx *tx = tx_new(r->m.store);
+	struct tx *tx = tx_new(r->m.ctx.store);
 	const Gs__NodeCert *cert;
 	Gs__IssueResponse *joined;
 	struct err e = {0};
@@ -630,8 +630,8 @@ static void test_M3a_node_with_many_certificates_is_removed(void **state)
 	ref.ref = joined->node_id;
 	ref.force = true;
 	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
-	assert_int_equal(store_count(r->m.store, OBJ_NODE), 1);
-	for (size_t i = 0; (cert = store_at(r->m.store, OBJ_NODE_CERT, i)); i++)
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE), 1);
+	for (size_t i = 0; (cert = store_at(r->m.ctx.store, OBJ_NODE_CERT, i)); i++)
 		assert_true(cert->revoked || strcmp(cert->node_id, joined->node_id) != 0);
 	obj_free(joined);
 	rig_free(r);
@@ -641,8 +641,8 @@ static void test_M3a_node_with_many_certificates_is_removed(void **state)
 static void test_M10_expired_certificates_are_swept(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	struct tx *tx = tx_new(r->m.store);
-	size_t before = store_count(r->m.store, OBJ_NODE_CERT);
+	struct tx *tx = tx_new(r->m.ctx.store);
+	size_t before = store_count(r->m.ctx.store, OBJ_NODE_CERT);
 
 	for (int i = 0; i < 1000; i++) {
 		Gs__NodeCert *row;
@@ -655,10 +655,10 @@ static void test_M10_expired_certificates_are_swept(void **state)
 		tx_create(tx, row);
 	}
 	rig_commit(r, tx);
-	ca_renew_own(&r->m);
-	while (store_count(r->m.store, OBJ_NODE_CERT) > before)
+	ca_renew_own(r->m.ca);
+	while (store_count(r->m.ctx.store, OBJ_NODE_CERT) > before)
 		uv_run(&r->loop, UV_RUN_ONCE);
-	assert_int_equal(store_count(r->m.store, OBJ_NODE_CERT), before);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE_CERT), before);
 	rig_free(r);
 }
 
@@ -668,12 +668,12 @@ static void test_M3b_link_too_small_for_overlays(void **state)
 	struct err e = {0};
 
 	d->vtep_mtu = 626;
-	assert_int_equal(ca_check_description(d, &e), E_INVALID);
+	assert_int_equal(check_description(d, &e), E_INVALID);
 	assert_non_null(strstr(e.msg, "1330"));
 	d->vtep_mtu = 1330;
-	assert_int_equal(ca_check_description(d, &e), 0);
+	assert_int_equal(check_description(d, &e), 0);
 	d->vtep_mtu = 0; /* its worker could not read it */
-	assert_int_equal(ca_check_description(d, &e), 0);
+	assert_int_equal(check_description(d, &e), 0);
 	(void)state;
 }
 

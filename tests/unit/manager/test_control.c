@@ -51,11 +51,11 @@ static void refused(struct rig *r, Gs__ServiceSpec *take_spec, const char *text)
 	uint64_t before;
 
 	rig_wait_reconciled(r); /* or a commit of the reconcilers moves the index meanwhile */
-	before = store_index(r->m.store);
+	before = store_index(r->m.ctx.store);
 	assert_true(create_service(r, take_spec, &e) < 0);
 	if (!strstr(e.msg, text))
 		fail_msg("'%s' does not say '%s'", e.msg, text);
-	assert_int_equal(store_index(r->m.store), before);
+	assert_int_equal(store_index(r->m.ctx.store), before);
 }
 
 /* ---- tests ---- */
@@ -200,16 +200,16 @@ static void test_used_up_pool_is_told(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	struct err e = {0};
-	Gs__Cluster *c = obj_dup(store_cluster(r->m.store));
-	struct tx *tx = tx_new(r->m.store);
+	Gs__Cluster *c = obj_dup(store_cluster(r->m.ctx.store));
+	struct tx *tx = tx_new(r->m.ctx.store);
 
 	str_replace(&c->spec->default_addr_pool, "10.20.0.0/24");
 	tx_update(tx, c);
-	store_commit(r->m.store, tx, NULL, NULL);
-	while (strcmp(store_cluster(r->m.store)->spec->default_addr_pool, "10.20.0.0/24"))
+	store_commit(r->m.ctx.store, tx, NULL, NULL);
+	while (strcmp(store_cluster(r->m.ctx.store)->spec->default_addr_pool, "10.20.0.0/24"))
 		uv_run(&r->loop, UV_RUN_ONCE);
 	free(create_network(r, "one", NULL, &e));
-	while (!((const Gs__Network *)store_find(r->m.store, OBJ_NETWORK, "one", NULL))->subnet)
+	while (!((const Gs__Network *)store_find(r->m.ctx.store, OBJ_NETWORK, "one", NULL))->subnet)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	assert_null(create_network(r, "two", NULL, &e));
 	assert_string_equal(
@@ -225,7 +225,7 @@ static void wait_ready(struct rig *r)
 
 	do {
 		uv_run(&r->loop, UV_RUN_ONCE);
-		n = store_node(r->m.store, r->node_id);
+		n = store_node(r->m.ctx.store, r->node_id);
 	} while (!n->status || n->status->state != NODE_READY);
 }
 
@@ -263,8 +263,8 @@ static void test_m8_service_meets_network_removal(void **state)
 		rig_call_both(r, methods, reqs, e);
 		assert_int_equal(e[0].code, 0);
 		assert_int_equal(e[1].code, create_first ? E_IN_USE : E_NOT_FOUND);
-		assert_int_equal(!!store_find(r->m.store, OBJ_NETWORK, net, &e[0]), create_first);
-		assert_int_equal(!!store_find(r->m.store, OBJ_SERVICE, name, &e[0]), create_first);
+		assert_int_equal(!!store_find(r->m.ctx.store, OBJ_NETWORK, net, &e[0]), create_first);
+		assert_int_equal(!!store_find(r->m.ctx.store, OBJ_SERVICE, name, &e[0]), create_first);
 		obj_free(create.spec);
 	}
 	rig_free(r);
@@ -288,7 +288,7 @@ static void test_m8_two_clusters_with_one_name(void **state)
 	rig_call_both(r, methods, reqs, e);
 	assert_int_equal(e[0].code, 0);
 	assert_int_equal(e[1].code, E_EXISTS);
-	assert_int_equal(store_count(r->m.store, OBJ_GALERA), 1);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_GALERA), 1);
 	obj_free(a.spec);
 	obj_free(b.spec);
 	worker_free(w);
@@ -314,8 +314,8 @@ static void test_m8_networks_at_once(void **state)
 	rig_call_both(r, methods, reqs, e);
 	assert_int_equal(e[0].code, 0);
 	assert_int_equal(e[1].code, 0);
-	x = store_find(r->m.store, OBJ_NETWORK, "one", &e[0]);
-	y = store_find(r->m.store, OBJ_NETWORK, "two", &e[0]);
+	x = store_find(r->m.ctx.store, OBJ_NETWORK, "one", &e[0]);
+	y = store_find(r->m.ctx.store, OBJ_NETWORK, "two", &e[0]);
 	assert_false(addr_overlaps(x->subnet, y->subnet));
 	assert_int_equal(addr_parse_cidr("10.40.0.0/16", &wide, &e[0]), 0);
 	assert_int_equal(addr_parse_cidr("10.40.7.0/24", &narrow, &e[0]), 0);
@@ -340,14 +340,14 @@ static void test_m12_vni_rests(void **state)
 
 	free(create_network(r, "one", NULL, &e));
 	rig_wait_reconciled(r);
-	net = store_find(r->m.store, OBJ_NETWORK, "one", &e);
+	net = store_find(r->m.ctx.store, OBJ_NETWORK, "one", &e);
 	vni = net->vni;
 	assert_int_not_equal(vni, 0);
 	ref.ref = (char *)"one";
 	obj_free(rig_call_ok(r, CONTROL_REMOVE_NETWORK, &ref));
 	free(create_network(r, "two", NULL, &e));
 	rig_wait_reconciled(r);
-	net = store_find(r->m.store, OBJ_NETWORK, "two", &e);
+	net = store_find(r->m.ctx.store, OBJ_NETWORK, "two", &e);
 	assert_int_not_equal(net->vni, 0);
 	assert_int_not_equal(net->vni, vni);
 	rig_free(r);
@@ -392,7 +392,7 @@ static void test_session_streams_assignments(void **state)
 	report.n_tasks = 1;
 	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_REPORT, &report, &e));
 	assert_int_equal(e.code, 0);
-	assert_int_equal(store_task(r->m.store, tr.task_id)->status->state, TASK_RUNNING);
+	assert_int_equal(store_task(r->m.ctx.store, tr.task_id)->status->state, TASK_RUNNING);
 	report.session_id = "wrong";
 	assert_null(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_REPORT, &report, &e));
 	assert_int_equal(e.code, E_NOT_FOUND);
@@ -443,7 +443,7 @@ static void test_galera_create(void **state)
 	assert_non_null(env_find(d->service->spec->task->env, d->service->spec->task->n_env, "TZ"));
 	assert_string_equal(d->service->spec->task->mounts[0]->target, "/var/lib/mysql");
 	assert_string_equal(d->service->spec->task->networks[0]->network_id, net);
-	assert_int_equal(store_count(r->m.store, OBJ_SECRET), 4);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_SECRET), 4);
 	obj_free(d);
 	dump = rig_call_ok(r, CONTROL_DUMP, &empty);
 	assert_non_null(strstr(dump->text, "name=\"db\""));
@@ -496,7 +496,7 @@ static void test_watch_scale_remove(void **state)
 	while (seen != 4)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	obj_free(rig_call_ok(r, CONTROL_REMOVE_SERVICE, &ref));
-	while (store_count(r->m.store, OBJ_SERVICE) > 0)
+	while (store_count(r->m.ctx.store, OBJ_SERVICE) > 0)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	assert_null(rig_call(r, CONTROL_INSPECT_SERVICE, &ref, &e));
 	rig_free(r);
@@ -511,7 +511,7 @@ static void test_get_cluster_hides_keys(void **state)
 	assert_int_equal(c->ca_key_pem.len, 0);
 	assert_null(c->worker_token);
 	assert_int_equal(c->spec->heartbeat_ms, 1000);
-	assert_true(store_cluster(r->m.store)->ca_key_pem.len > 0);
+	assert_true(store_cluster(r->m.ctx.store)->ca_key_pem.len > 0);
 	obj_free(c);
 	rig_free(r);
 }
@@ -520,7 +520,7 @@ static const Gs__Event *audit_of(const struct rig *r, const char *kind)
 {
 	const Gs__Event *ev, *found = NULL;
 
-	for (size_t i = 0; (ev = store_at(r->m.store, OBJ_EVENT, i)); i++)
+	for (size_t i = 0; (ev = store_at(r->m.ctx.store, OBJ_EVENT, i)); i++)
 		if (strcmp(ev->kind, kind) == 0)
 			found = ev;
 	return found;
@@ -552,7 +552,7 @@ static void test_I_changes_are_audited(void **state)
 	cleanup_free char *net = create_network(r, "n1", NULL, &e);
 
 	(void)state;
-	audited(r, "audit.cluster.init", r->m.cluster_id, "cluster made");
+	audited(r, "audit.cluster.init", r->m.ctx.cluster_id, "cluster made");
 	audited(r, "audit.network.create", net, "network n1 created");
 	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
 	audited(r, "audit.service.create", NULL, "service web created");

@@ -35,7 +35,7 @@ static void done(void *arg, const struct err *e)
 static char *big_service(struct rig *r, size_t running, size_t ended, size_t text)
 {
 	Gs__Service *svc;
-	struct tx *tx = tx_new(r->m.store);
+	struct tx *tx = tx_new(r->m.ctx.store);
 	char id[ID_LEN + 1];
 	int code = 1;
 
@@ -47,7 +47,7 @@ static char *big_service(struct rig *r, size_t running, size_t ended, size_t tex
 		add_task(tx, id, (unsigned)i, i < running ? TASK_RUNNING : TASK_SHUTDOWN, text);
 	tx_allow_split(tx);
 	r->m.committing = true; /* keeps the reconcilers from tidying up */
-	store_commit(r->m.store, tx, done, &code);
+	store_commit(r->m.ctx.store, tx, done, &code);
 	while (code == 1)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	assert_int_equal(code, 0);

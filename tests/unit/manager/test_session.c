@@ -2,6 +2,8 @@
 /* What a node may say, and what it may cost: a session client, good and hostile (FINDINGS M3, M7). */
 #include "session_rig.h"
 
+#include "manager/session/internal.h"
+
 /* A service of one task on this node; its id. */
 static char *one_task(struct rig *r, struct worker *w)
 {
@@ -48,7 +50,7 @@ static void test_M7_refusals_are_told(void **state)
 	assert_non_null(strstr(resp->refused[0]->message, "bytes"));
 	assert_int_equal(resp->refused[1]->code, E_FORBIDDEN);
 	assert_non_null(strstr(resp->refused[1]->message, "foreign volume"));
-	assert_int_equal(store_task(r->m.store, id)->status->state, TASK_PREPARING);
+	assert_int_equal(store_task(r->m.ctx.store, id)->status->state, TASK_PREPARING);
 	obj_free(resp);
 	/* and a list of empty names, which is small on the wire only */
 	req = report_new(w);
@@ -174,7 +176,7 @@ static size_t lines_with(const char *path, const char *word)
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f))
-		n += strstr(line, word) ? 1 : 0;
+		n += !!strstr(line, word);
 	fclose(f);
 	return n;
 }
@@ -203,9 +205,19 @@ static void test_M3c_refusals_do_not_flood_the_log(void **state)
 	rig_free(r);
 }
 
+static void test_state_tables_are_sound(void **state)
+{
+	(void)state;
+	assert_null(sm_kind_fault(&session_kind, 0));
+	for (unsigned i = 0; i < manager_life.n; i++)
+		assert_int_equal(manager_life.states[i].state,
+				 i); /* it has two beginnings: EMPTY and LOADING */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_state_tables_are_sound),
 		cmocka_unit_test(test_M7_refusals_are_told),
 		cmocka_unit_test(test_M3c_reports_in_flight_are_bounded),
 		cmocka_unit_test(test_M3c_report_bytes_are_bounded),

@@ -12,11 +12,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/ca/ca.h"
-#include "manager/api/internal.h"
+#include "manager/context/answer.h"
+#include "manager/context/audit.h"
+#include "manager/model/check.h"
+#include "manager/daemon/init.h"
 #include "manager/raft/engine.h"
 
 #define MANAGER_TOKEN_TTL_MS (24ll * 3600 * 1000)
@@ -34,6 +38,7 @@ struct init {
 
 static void init_free(struct init *in)
 {
+	bug_if(in->m->init != in || in->tx); /* one at a time; its rows are committed or gone */
 	in->m->init = NULL;
 	obj_free(in->req);
 	obj_free(in->cluster);
@@ -43,8 +48,6 @@ static void init_free(struct init *in)
 	free(in->own_cert_pem);
 	free(in->manager_cert_pem);
 	free(in->worker_cert_pem);
-	if (in->tx)
-		tx_free(in->tx);
 	free(in);
 }
 
@@ -63,7 +66,7 @@ static Gs__JoinToken *new_token(int64_t now_ms, int64_t ttl_ms)
 static int make_cluster(struct init *in, struct err *e)
 {
 	cleanup_free char *cert = NULL, *key = NULL;
-	int64_t now_ms = clock_wall_ms(in->m->clock);
+	int64_t now_ms = clock_wall_ms(in->m->ctx.clock);
 	char id[ID_LEN + 1];
 	int rc;
 
@@ -86,7 +89,7 @@ static int make_cluster(struct init *in, struct err *e)
 /* A key that the worker has put there for us is used; otherwise we make one. */
 static int own_key(struct init *in, struct err *e)
 {
-	cleanup_free char *path = manager_path(in->m, "manager.key");
+	cleanup_free char *path = context_path(&in->m->ctx, "manager.key");
 	size_t len;
 
 	if (fs_exists(path))
@@ -97,7 +100,7 @@ static int own_key(struct init *in, struct err *e)
 static int issue_all(struct init *in, struct err *e)
 {
 	const Gs__InitClusterRequest *req = in->req;
-	int64_t now_ms = clock_wall_ms(in->m->clock);
+	int64_t now_ms = clock_wall_ms(in->m->ctx.clock);
 	cleanup_free char *csr = NULL;
 	ProtobufCBinaryData own;
 	int rc = own_key(in, e);
@@ -127,7 +130,7 @@ static int write_files(struct init *in, struct err *e)
 	int rc = 0;
 
 	for (size_t i = 0; i < array_size(files) && rc == 0; i++) {
-		cleanup_free char *path = manager_path(m, files[i].name);
+		cleanup_free char *path = context_path(&m->ctx, files[i].name);
 
 		rc = fs_write(path, files[i].text, strlen(files[i].text), 0600, e);
 	}
@@ -147,12 +150,12 @@ static void add_rows(struct init *in)
 	node->spec->availability = req->availability;
 	node->description = obj_dup(req->description);
 	node->status = obj_new(&gs__node_status__descriptor);
-	node->status->since_ms = clock_wall_ms(in->m->clock);
+	node->status->since_ms = clock_wall_ms(in->m->ctx.clock);
 	str_replace(&node->manager_addr, NULL);
 	node->manager_addr = xasprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 	tx_create(in->tx, obj_dup(in->cluster));
 	tx_create(in->tx, node);
-	audit_add(in->m, in->tx, in->call, "audit.cluster.init", in->cluster->meta->id, "cluster made");
+	audit_add(&in->m->ctx, in->tx, in->call, "audit.cluster.init", in->cluster->meta->id, "cluster made");
 }
 
 static void on_linger(void *arg)
@@ -175,7 +178,7 @@ static void init_fail(struct init *in, const struct err *e)
 	rpc_fail(in->call, e);
 	if (manager_set_aside(m, "an init has failed", &aside))
 		log_error("%s", aside.msg);
-	loop_timer_init(&in->linger, m->loop, on_linger, m);
+	loop_timer_init(&in->linger, m->ctx.loop, on_linger, m);
 	loop_timer_set(&in->linger, LINGER_MS);
 }
 
@@ -208,18 +211,19 @@ static void on_init_committed(void *arg, const struct err *e)
 	manager_serve(m);
 }
 
-void control_init_leads(struct manager *m)
+void init_leads(struct manager *m)
 {
 	struct init *in = m->init;
 
+	bug_if(!in);
 	if (in->tx)
-		store_commit(m->store, steal(in->tx), on_init_committed, in);
+		store_commit(m->ctx.store, steal(in->tx), on_init_committed, in);
 }
 
 static int init_run(struct init *in, struct err *e)
 {
 	struct manager *m = in->m;
-	cleanup_free char *raft = manager_path(m, "raft");
+	cleanup_free char *raft = context_path(&m->ctx, "raft");
 	int rc = make_cluster(in, e);
 
 	if (rc == 0)
@@ -232,9 +236,9 @@ static int init_run(struct init *in, struct err *e)
 		rc = manager_listen(m, in->req->advertise_addr, e);
 	if (rc)
 		return rc;
-	rpc_server_set_ids(m->server, m->cluster_id, m->node_id);
+	rpc_server_set_ids(m->ctx.server, m->ctx.cluster_id, m->ctx.node_id);
 	add_rows(in);
-	rc = raft_engine_bootstrap(m->loop, raft, e);
+	rc = raft_engine_bootstrap(m->ctx.loop, raft, e);
 	return rc ? rc : manager_open_engine(m, e);
 }
 
@@ -254,40 +258,40 @@ static int check_init(const Gs__InitClusterRequest *req, struct err *e)
 		return err_set(e, E_INVALID, "init: unknown availability %d", (int)req->availability);
 	if (req->spec && check_cluster_spec(req->spec, e))
 		return e->code;
-	return ca_check_description(req->description, e);
+	return check_description(req->description, e);
 }
 
 /* The cluster exists. The node that made it may have missed the answer. */
 static void init_again(struct manager *m, struct rpc_call *call, const Gs__InitClusterRequest *req)
 {
-	const Gs__Cluster *cluster = store_cluster(m->store);
+	const Gs__Cluster *cluster = store_cluster(m->ctx.store);
 	Gs__InitClusterResponse *resp;
 	cleanup_free char *worker = NULL, *manager = NULL;
 	struct err e = {0};
 	struct tx *tx;
 
-	if (strcmp(req->node_id, m->node_id) != 0) {
-		manager_fail(call, E_EXISTS,
-			     "this node is part of a cluster already; 'gswarm leave --force' ends that");
+	if (strcmp(req->node_id, m->ctx.node_id) != 0) {
+		answer_fail(call, E_EXISTS,
+			    "this node is part of a cluster already; 'gswarm leave --force' ends that");
 		return;
 	}
-	tx = tx_new(m->store);
-	if (ca_issue(tx, cluster, m->node_id, false, &req->worker_csr_pem, clock_wall_ms(m->clock), &worker,
-		     &e) ||
-	    (req->manager_csr_pem.len && ca_issue(tx, cluster, m->node_id, true, &req->manager_csr_pem,
-						  clock_wall_ms(m->clock), &manager, &e))) {
+	tx = tx_new(m->ctx.store);
+	if (ca_issue(tx, cluster, m->ctx.node_id, false, &req->worker_csr_pem, clock_wall_ms(m->ctx.clock),
+		     &worker, &e) ||
+	    (req->manager_csr_pem.len && ca_issue(tx, cluster, m->ctx.node_id, true, &req->manager_csr_pem,
+						  clock_wall_ms(m->ctx.clock), &manager, &e))) {
 		tx_free(tx);
 		rpc_fail(call, &e);
 		return;
 	}
 	resp = obj_new(&gs__init_cluster_response__descriptor);
 	str_replace(&resp->cluster_id, cluster->meta->id);
-	str_replace(&resp->node_id, m->node_id);
+	str_replace(&resp->node_id, m->ctx.node_id);
 	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
 	obj_bytes_set(&resp->worker_cert_pem, worker, strlen(worker));
 	if (manager)
 		obj_bytes_set(&resp->manager_cert_pem, manager, strlen(manager));
-	manager_commit(m, call, tx, resp, NULL, NULL);
+	answer_commit(&m->ctx, call, tx, resp, NULL, NULL, NULL);
 }
 
 void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -297,27 +301,27 @@ void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	struct err e = {0};
 
 	if (!rpc_call_peer(call)->is_local || rpc_call_peer(call)->uid != 0) {
-		manager_fail(call, E_FORBIDDEN, "only the local worker makes a cluster: run 'gswarm init'");
+		answer_fail(call, E_FORBIDDEN, "only the local worker makes a cluster: run 'gswarm init'");
 		return;
 	}
 	if (check_init(req, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
-	if (m->state == MANAGER_SERVING && m->is_leader) {
+	if (sm_is(&m->life, MANAGER_SERVING) && m->is_leader) {
 		init_again(m, call, req);
 		return;
 	}
-	if (m->state != MANAGER_EMPTY) {
-		manager_fail(call, E_UNAVAILABLE, "the manager is busy starting; try again in a moment");
+	if (!sm_is(&m->life, MANAGER_EMPTY)) {
+		answer_fail(call, E_UNAVAILABLE, "the manager is busy starting; try again in a moment");
 		return;
 	}
-	m->state = MANAGER_INITIALISING;
 	m->init = xcalloc(1, sizeof(*m->init));
 	m->init->m = m;
 	m->init->call = call;
 	m->init->req = obj_dup(req);
-	m->init->tx = tx_new(m->store);
+	m->init->tx = tx_new(m->ctx.store);
+	sm_go(&m->life, MANAGER_INITIALISING);
 	if (init_run(m->init, &e))
 		init_fail(m->init, &e);
 }
