@@ -27,6 +27,7 @@ struct gap_scope {
 /* What runs until gap_scope_end belongs to `name` (lives as long as the program). Scopes nest: of an outer and an inner
  * one that took nearly all of its time the inner is named. In a thread without a watched loop nothing happens. */
 struct gap_scope gap_scope_begin(const char *name);
+/* In the reverse order of the begins. */
 void gap_scope_end(struct gap_scope *s);
 #define LOOP_SCOPE()                                                                                         \
 	struct gap_scope gap_scope_ __attribute__((__cleanup__(gap_scope_end), __unused__)) =                \

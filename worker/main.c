@@ -24,6 +24,7 @@
 #include "worker/node/manager_process.h"
 #include "worker/node/node.h"
 #include "worker/node/run_folder.h"
+#include "worker/node/saver.h"
 #include "worker/host/spawner.h"
 #include "worker/task/table.h"
 #include "worker/bundle/syscalls.h"
@@ -157,7 +158,7 @@ static void on_signal(uv_signal_t *h, int signum)
 	s->w->stopping = true;
 	log_info("stopping; tasks go on");
 	/* A job on the pool still holds our tables. Its end now is what every start copes with. */
-	if (s->w->tasks && tasks_busy(s->w->tasks)) {
+	if (node_busy(s->w->node) || (s->w->tasks && tasks_busy(s->w->tasks))) {
 		log_flush(500);
 		_exit(0);
 	}
@@ -165,6 +166,7 @@ static void on_signal(uv_signal_t *h, int signum)
 	node_free(s->w->node);
 	worker_member_stop(s->w);
 	manager_proc_free(s->w->manager);
+	saver_free(s->w->saver);
 	spawner_free(s->w->spawner);
 	s->w->spawner = NULL;
 	settle_free(s->settle);
@@ -185,6 +187,11 @@ static void walls_load(struct worker *w)
 		log_warn("%s: tasks run without AppArmor", e.msg);
 }
 
+static void state_save_later(struct worker *w, unsigned what)
+{
+	saver_save(w->saver, &w->state, what);
+}
+
 static int worker_run(struct worker *w, struct err *e)
 {
 	cleanup_free char *tasks = xasprintf("%s/tasks", w->run_dir);
@@ -198,6 +205,8 @@ static int worker_run(struct worker *w, struct err *e)
 	walls_load(w);
 	if (spawner_share(tasks, e) < 0 || spawner_new(w->loop, &w->spawner, e) < 0)
 		return e->code;
+	w->saver = saver_new(w->loop, w->dir);
+	w->save = state_save_later;
 	w->manager = manager_proc_new(w);
 	if (node_new(w, &w->node, e) < 0)
 		return e->code;

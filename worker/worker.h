@@ -27,6 +27,7 @@ struct netglue;
 struct node;
 struct peers;
 struct runtime;
+struct saver;
 struct spawner;
 struct tasks;
 
@@ -47,6 +48,8 @@ struct worker {
 	char **managers;               /* "ip:port", the last session's, saved */
 	size_t n_managers;
 
+	struct saver *saver;                           /* of state */
+	void (*save)(struct worker *w, unsigned what); /* by the saver; NULL in tests */
 	struct spawner *spawner;
 	struct runtime *runtime; /* member only */
 	struct netglue *net;     /* member only */
@@ -66,6 +69,8 @@ int worker_member_start(struct worker *w, struct err *e);
 void worker_member_stop(struct worker *w);
 /* A renewed certificate: new connections use it. */
 void worker_identity_changed(struct worker *w, struct tls_identity *take_identity);
+/* w->state has changed: these files of it (STATE_*) are written, beside the loop. */
+void worker_state_changed(struct worker *w, unsigned what);
 /* Replace the saved list of managers; written to disk when it changed. */
 void worker_managers_set(struct worker *w, char *const *list, size_t n);
 void worker_describe(struct worker *w,

@@ -19,6 +19,7 @@
 
 #include "base/fs.h"
 #include "base/id.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "manager/raft/internal.h"
 
@@ -186,4 +187,43 @@ const char *dir_space(const char *dir, char *buf, size_t n)
 		return NULL;
 	snprintf(buf, n, "%s has %" PRIu64 " MiB of disk left", dir, bytes >> 20);
 	return buf;
+}
+
+struct look {
+	char *dir;
+	uint64_t mark, written;
+	char text[160];
+	const char *low;
+	void (*done)(uint64_t written, const char *low, void *arg);
+	void *arg;
+};
+
+static void look_work(void *arg)
+{
+	struct look *l = arg;
+
+	if (l->mark != 0 && dir_set_high_water(l->dir, l->mark) == 0)
+		l->written = l->mark;
+	l->low = dir_space(l->dir, l->text, sizeof(l->text));
+}
+
+static void look_back(void *arg)
+{
+	struct look *l = arg;
+
+	l->done(l->written, l->low, l->arg);
+	free(l->dir);
+	free(l);
+}
+
+void dir_look(uv_loop_t *loop, const char *dir, uint64_t mark,
+	      void (*done)(uint64_t written, const char *low, void *arg), void *arg)
+{
+	struct look *l = xcalloc(1, sizeof(*l));
+
+	l->dir = xstrdup(dir);
+	l->mark = mark;
+	l->done = done;
+	l->arg = arg;
+	loop_work(loop, look_work, look_back, l);
 }

@@ -73,6 +73,7 @@ struct engine {
 	bool barrier_waiting;
 	bool caught_up; /* a barrier of this term has passed */
 	uint64_t high_water;
+	bool looking; /* dir_look is under way */
 	char trouble[200];
 	int open_handles; /* while closing */
 	void (*on_closed)(void *arg);
@@ -124,6 +125,10 @@ int dir_check_bad(const char *dir, struct err *e);
 int dir_high_water(const char *dir, uint64_t *ret, struct err *e);
 /* -1: not written; the mark that is there is only older. No fsync. */
 int dir_set_high_water(const char *dir, uint64_t index);
+/* What is done about every second and may wait for the disk: write this mark (0: as it is), look for space. On the
+ * pool; then done on the loop with the mark that was written (0: none) and as dir_space says (NULL: enough). */
+void dir_look(uv_loop_t *loop, const char *dir, uint64_t mark,
+	      void (*done)(uint64_t written, const char *low, void *arg), void *arg);
 /* libraft looks at its preallocated segments only (capacity_kib) and, once they are used up, refuses for
  * ever, also when space has come back; this looks at the disk as well. */
 bool dir_has_room(const char *dir, unsigned capacity_kib);

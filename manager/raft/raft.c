@@ -319,20 +319,35 @@ static void on_check(uv_check_t *h)
 	engine_step(magic_of(struct engine, ENGINE_MAGIC, h->data));
 }
 
-static void on_second(void *arg)
+static void on_handle_closed(void *arg);
+
+static void on_looked(uint64_t written, const char *low, void *arg)
 {
 	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, arg);
-	uint64_t applied = raft_last_applied(&en->in->raft);
-	char text[160];
-	const char *low = dir_space(en->dir, text, sizeof(text));
 
-	if (applied > en->high_water && dir_set_high_water(en->dir, applied) == 0)
-		en->high_water = applied;
+	en->looking = false;
+	if (en->open_handles > 0) {
+		on_handle_closed(en);
+		return;
+	}
+	if (written > en->high_water)
+		en->high_water = written;
 	if (low && !en->trouble[0])
 		log_warn("%s: changes are refused when it is full", low);
 	if (!low && en->trouble[0])
 		log_info("%s has disk space again", en->dir);
 	snprintf(en->trouble, sizeof(en->trouble), "%s", low ? low : "");
+}
+
+static void on_second(void *arg)
+{
+	struct engine *en = magic_of(struct engine, ENGINE_MAGIC, arg);
+	uint64_t applied = raft_last_applied(&en->in->raft);
+
+	if (en->looking)
+		return; /* the disk is slow; the mark is only older than it could be */
+	en->looking = true;
+	dir_look(en->config.loop, en->dir, applied > en->high_water ? applied : 0, on_looked, en);
 }
 
 /* ---- deferred calls ---- */
@@ -428,11 +443,11 @@ static void engine_close(struct consensus *c, void (*closed)(void *arg), void *a
 		return;
 	en->on_closed = closed;
 	en->on_closed_arg = arg;
-	if (dir_set_high_water(en->dir, raft_last_applied(&en->in->raft)) == 0)
+	if (!en->looking && dir_set_high_water(en->dir, raft_last_applied(&en->in->raft)) == 0)
 		en->high_water = raft_last_applied(&en->in->raft);
 	engine_go(en, ENGINE_CLOSING);
 	engine_pump_soon(en);
-	en->open_handles = 4;
+	en->open_handles = 4 + en->looking;
 	uv_close((uv_handle_t *)&en->idle, on_uv_closed);
 	uv_close((uv_handle_t *)&en->check, on_uv_closed);
 	loop_timer_close(&en->second, on_handle_closed);

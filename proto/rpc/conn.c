@@ -102,6 +102,9 @@ static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
 	conn_fail(c, &e);
 }
 
+#define LATE_MS 500       /* a timer that comes so late tells of us, not of the other end */
+#define LATE_GRACE_MS 100 /* a turn of the loop or two; on a slow network the caller tries again anyway */
+
 static void on_timer(uv_timer_t *t)
 {
 	LOOP_SCOPE();
@@ -109,6 +112,14 @@ static void on_timer(uv_timer_t *t)
 	uint64_t now = uv_now(c->loop);
 	struct err e = {0};
 
+	/* Timers run before sockets are read. Who was stopped, or busy for long, finds every deadline gone by and the
+	 * answers unread: those come first, and what they lack is judged then. */
+	if (!c->is_late && now >= c->timer_at + LATE_MS) {
+		c->is_late = true;
+		uv_timer_start(&c->timer, on_timer, LATE_GRACE_MS, 0);
+		return;
+	}
+	c->is_late = false;
 	if (c->limit_at && now >= c->limit_at) {
 		err_set(&e, E_DEADLINE, "%s", c->limit_text);
 		conn_fail(c, &e);
@@ -124,11 +135,12 @@ void conn_timer_update(struct rpc_conn *c)
 	uint64_t times[] = {c->limit_at, call_next_deadline(c), req_next_deadline(c)};
 	uint64_t at = 0, now = uv_now(c->loop);
 
-	if (conn_is_closing(c))
+	if (conn_is_closing(c) || c->is_late)
 		return;
 	for (size_t i = 0; i < array_size(times); i++)
 		if (times[i] && (!at || times[i] < at))
 			at = times[i];
+	c->timer_at = at;
 	if (at)
 		uv_timer_start(&c->timer, on_timer, at > now ? at - now : 0, 0);
 	else

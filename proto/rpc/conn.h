@@ -68,7 +68,9 @@ struct rpc_conn {
 		uv_tcp_t tcp;
 		uv_pipe_t pipe;
 	} io;
-	uv_timer_t timer; /* the earliest of limit_at and the calls' deadlines */
+	uv_timer_t timer;  /* the earliest of limit_at and the calls' deadlines */
+	uint64_t timer_at; /* when it is due */
+	bool is_late;      /* it came much later, and what lies in the socket is read first */
 	uv_connect_t connect;
 	uv_write_t write;
 	uv_shutdown_t shutdown;

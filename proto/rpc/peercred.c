@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is root, who is never looked up anywhere. What can fail is everybody else: no such group on
- * this host, a uid without a name, a user who is not in the group. */
+ * this host, a user who is not in the group. */
 #include "proto/rpc/peercred.h"
 
 #include <errno.h>
 #include <grp.h>
-#include <pwd.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
@@ -36,38 +35,32 @@ bool peercred_group_id(const char *group, gid_t *ret)
 	return true;
 }
 
-/* The groups of the account, not of the process: SO_PEERCRED tells only the primary one. */
-static bool is_member(uid_t uid, gid_t gid)
+/* The groups that the process had when it connected. Asked from the kernel: the account's are a matter of NSS, which
+ * may wait for a directory server while a whole swarm waits for this loop. */
+static bool has_group(int fd, gid_t gid)
 {
-	cleanup_free char *buf = xmalloc(NAME_BUF);
-	struct passwd pw, *found = NULL;
-	gid_t groups[256];
-	int n = array_size(groups);
+	gid_t groups[1024];
+	socklen_t n = sizeof(groups);
 
-	if (getpwuid_r(uid, &pw, buf, NAME_BUF, &found) != 0 || !found)
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &n) < 0)
 		return false;
-	if (getgrouplist(pw.pw_name, pw.pw_gid, groups, &n) < 0)
-		n = array_size(groups); /* more than that: the first ones were stored */
-	for (int i = 0; i < n; i++)
+	for (size_t i = 0; i < n / sizeof(*groups); i++)
 		if (groups[i] == gid)
 			return true;
 	return false;
 }
 
-int peercred_check(const struct rpc_peer *peer, const char *group, struct err *e)
+int peercred_check(int fd, const struct rpc_peer *peer, const char *group, const gid_t *gid, struct err *e)
 {
-	gid_t gid;
-
 	if (peer->uid == 0)
 		return 0;
-	if (!peercred_group_id(group, &gid))
+	if (!gid)
 		return err_set(e, E_FORBIDDEN, "uid %u may not use this socket: run gswarm as root",
 			       peer->uid);
-	if (peer->gid == gid || is_member(peer->uid, gid))
+	if (peer->gid == *gid || has_group(fd, *gid))
 		return 0;
 	return err_set(e, E_FORBIDDEN,
 		       "uid %u may not use this socket: run gswarm as root or join group %s (members are as "
-		       "powerful "
-		       "as root)",
+		       "powerful as root)",
 		       peer->uid, group);
 }

@@ -5,7 +5,8 @@
 
 /* Fills uid, gid and pid. */
 int peercred_get(int fd, struct rpc_peer *peer, struct err *e);
-/* Root, or a member of group (primary or supplementary); group NULL: root only. E_FORBIDDEN. */
-int peercred_check(const struct rpc_peer *peer, const char *group, struct err *e);
-/* false when the host has no such group. */
+/* Root, or a process that had the group (its name for the message, its id) when it connected, as its primary or as a
+ * supplementary one; gid NULL: root only. E_FORBIDDEN. Looks nothing up. */
+int peercred_check(int fd, const struct rpc_peer *peer, const char *group, const gid_t *gid, struct err *e);
+/* false when the host has no such group. Asks NSS: not for a loop that others wait for. */
 bool peercred_group_id(const char *group, gid_t *ret);

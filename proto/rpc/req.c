@@ -12,6 +12,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/gap.h"
 #include "base/mem.h"
 #include "proto/rpc/conn.h"
 
@@ -57,6 +58,7 @@ static const ProtobufCMethodDescriptor *method_find(unsigned service, unsigned m
 static void req_finish(struct rpc_req *r, const ProtobufCMessage *resp, const struct err *e)
 {
 	struct rpc_conn *c = r->conn;
+	struct gap_scope scope;
 
 	sm_go(&r->sm, REQ_DONE);
 	dl_drop(c->reqs, r);
@@ -64,7 +66,9 @@ static void req_finish(struct rpc_req *r, const ProtobufCMessage *resp, const st
 	c->n_reqs--;
 	if (r->deadline_at)
 		conn_timer_update(c);
+	scope = gap_scope_begin(r->desc ? r->desc->name : "no method");
 	r->done(resp, e && e->code ? e : NULL, r->arg);
+	gap_scope_end(&scope);
 	if (r->queued)
 		protobuf_c_message_free_unpacked(r->queued, NULL);
 	magic_end(r);
@@ -240,7 +244,10 @@ static void req_event(struct rpc_req *r, const struct frame *f)
 		req_send_header(r, FRAME_CANCEL, 0);
 		req_over(r, &e);
 	} else {
+		struct gap_scope scope = gap_scope_begin(r->desc->name);
+
 		r->on_event(m, r->arg);
+		gap_scope_end(&scope);
 	}
 	if (m)
 		protobuf_c_message_free_unpacked(m, NULL);

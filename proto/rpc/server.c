@@ -47,6 +47,8 @@ struct rpc_server {
 	uv_loop_t *loop;
 	struct rpc_server_config config;
 	char *gid_group;
+	gid_t gid; /* of it, when the socket was made */
+	bool has_gid;
 	struct service_table services;
 	struct tls_identity *identity;
 	struct listener *listeners;
@@ -276,7 +278,7 @@ static int check_local(struct rpc_server *s, struct rpc_conn *c)
 	uv_fileno(&c->io.handle, &fd);
 	if (peercred_get(fd, &c->peer, &e) < 0)
 		conn_fail(c, &e);
-	else if (peercred_check(&c->peer, s->gid_group, &e) < 0)
+	else if (peercred_check(fd, &c->peer, s->gid_group, s->has_gid ? &s->gid : NULL, &e) < 0)
 		conn_refuse(c, &e);
 	return conn_is_closing(c) ? -1 : 0;
 }
@@ -453,6 +455,7 @@ int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e
 	DL_FOREACH_SAFE (s->listeners, l, tmp)
 		if (l->file.path && strcmp(l->file.path, path) == 0)
 			listener_close(l);
+	s->has_gid = peercred_group_id(s->gid_group, &s->gid);
 	rc = sockfile_bind(&file, path, s->gid_group, &fd, e);
 	if (rc < 0)
 		return rc;

@@ -79,6 +79,10 @@ def test_worker_moves(pair, restarted):
         host.start_worker()
     wait_for("the new address is told", lambda: told(pair, host) == (new, "NODE_READY"), TAKEN_AFTER + 20)
     assert f"{new}:2378" in host.run("ss", "-Hltn").stdout and not trouble(host)
+    here = next(n for n, t in tasks.items() if t["node"] == pair.manager.name)
+    there = next(n for n, t in tasks.items() if n != here)
+    wait_for("the tasks reach each other again",
+             lambda: pair.in_task(tasks[here], "ping", "-c1", "-W1", pair.address(tasks[there]), check=False).returncode == 0)
     if not restarted:
         assert pair.pids("s") == {n: t["status"]["pid"] for n, t in tasks.items()}
 

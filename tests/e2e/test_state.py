@@ -142,8 +142,10 @@ def killed_init(host, step):
     host.start_worker(env={"LD_PRELOAD": os.path.join(host.bed.build, "tests/killat.so"), "KILLAT_N": str(step),
                            "KILLAT_BEGIN": "/worker/init.tmp"})
     done = host.gswarm("init", "--advertise-addr", host.address, check=False)
-    cut_off = not is_alive(host.worker_pid or 0)
-    assert cut_off == (done.returncode != 0), done.stderr
+    cut_off = done.returncode != 0
+    if cut_off:
+        wait_for(f"the worker's end ({done.stderr.strip()})", lambda: not host.worker_pid)
+    assert cut_off or host.worker_pid
     host.kill_worker()
     return cut_off
 

@@ -6,11 +6,13 @@
  *          -> JoinTokens -> answer
  *
  * What can fail leaves a node that is no member: the manager is stopped, and what this init had made is moved
- * aside (membership.h). It begins only where no membership has left anything, and a note on disk says that it is under
- * way: the worker that finds the note without being a member was killed in between, and moves that aside too. */
+ * aside (membership.h). It begins only where no membership has left anything, and a note on disk says that it is
+ * under way: the worker that finds the note without being a member was killed in between, and moves that aside
+ * too. */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -35,6 +37,7 @@ struct init {
 	struct loop_timer timer;
 	uint64_t waited_ms;
 	bool connected, done;
+	bool storing; /* the identity is being written */
 	struct err err;
 };
 
@@ -52,6 +55,7 @@ static void init_free(void *arg)
 
 static void init_end(struct init *i)
 {
+	bug_if(i->done || i->storing || !i->n->busy);
 	i->done = true;
 	i->n->busy = false;
 	if (i->client)
@@ -105,10 +109,9 @@ static void on_tokens(const ProtobufCMessage *resp, const struct err *e, void *a
 	answer(arg, resp ? ((const Gs__JoinTokensResponse *)resp)->worker : "");
 }
 
-static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *arg)
+static void on_member(const struct err *e, void *arg)
 {
 	struct init *i = arg;
-	const Gs__InitClusterResponse *r = (const Gs__InitClusterResponse *)resp;
 	Gs__JoinTokensRequest tokens = GS__JOIN_TOKENS_REQUEST__INIT;
 	struct rpc_call_spec spec = {.service = RPC_CONTROL,
 				     .method = CONTROL_JOIN_TOKENS,
@@ -116,8 +119,25 @@ static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *
 				     .deadline_ms = 3000,
 				     .done = on_tokens,
 				     .arg = i};
+
+	bug_if(!i->storing || i->done);
+	i->storing = false;
+	if (e->code != 0) {
+		init_fail(i, e);
+		return;
+	}
+	state_notes_remove(i->n->w->dir, NULL); /* of a member they say nothing */
+	if (i->client)
+		rpc_call_start(i->client, &spec);
+	else
+		answer(i, "");
+}
+
+static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct init *i = arg;
+	const Gs__InitClusterResponse *r = (const Gs__InitClusterResponse *)resp;
 	struct state *s = &i->state;
-	struct err failed = {0};
 
 	if (!r) {
 		init_fail(i, e);
@@ -131,14 +151,8 @@ static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *
 	s->managers = xcalloc(2, sizeof(*s->managers));
 	s->managers[0] = xstrdup(i->manager_addr);
 	s->n_managers = 1;
-	if (node_become_member(i->n, s, &failed) < 0) {
-		*s = (struct state){0};
-		init_fail(i, &failed);
-		return;
-	}
-	*s = (struct state){0};                 /* the worker's now */
-	state_notes_remove(i->n->w->dir, NULL); /* of a member they say nothing */
-	rpc_call_start(i->client, &spec);
+	i->storing = true;
+	node_become_member(i->n, s, on_member, i);
 }
 
 static void init_call(struct init *i)
@@ -181,6 +195,8 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 	i->client = NULL;
 	if (i->done)
 		loop_timer_close(&i->timer, init_free);
+	else if (i->storing)
+		return; /* on_member goes on without it */
 	else if (i->connected)
 		init_fail(i, e); /* calls have ended with their own error already */
 	else

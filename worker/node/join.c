@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -38,6 +39,7 @@ struct join {
 	unsigned tries;
 	uint64_t waited_ms;
 	bool member, done;
+	bool storing; /* the identity is being written */
 	Gs__Role role;
 };
 
@@ -58,6 +60,7 @@ static void join_end(struct join *j)
 {
 	if (j->done)
 		return;
+	bug_if(j->storing || !j->n->busy);
 	j->done = true;
 	j->n->busy = false;
 	if (j->client)
@@ -124,6 +127,22 @@ static void join_undo(const struct worker *w)
 		log_error("join: %s", e.msg);
 }
 
+static void on_member(const struct err *e, void *arg)
+{
+	struct join *j = arg;
+
+	bug_if(!j->storing || j->done);
+	j->storing = false;
+	if (e->code != 0) {
+		join_undo(j->n->w);
+		join_fail(j, e);
+		return;
+	}
+	state_notes_remove(j->n->w->dir, NULL);
+	j->member = true;
+	loop_timer_set(&j->timer, SESSION_LOOK_MS);
+}
+
 static void issued(struct join *j, const Gs__IssueResponse *r)
 {
 	struct state *s = &j->state;
@@ -140,16 +159,8 @@ static void issued(struct join *j, const Gs__IssueResponse *r)
 		join_fail(j, &e);
 		return;
 	}
-	if (node_become_member(j->n, s, &e) < 0) {
-		*s = (struct state){0};
-		join_undo(j->n->w);
-		join_fail(j, &e);
-		return;
-	}
-	*s = (struct state){0};
-	state_notes_remove(j->n->w->dir, NULL);
-	j->member = true;
-	loop_timer_set(&j->timer, SESSION_LOOK_MS);
+	j->storing = true;
+	node_become_member(j->n, s, on_member, j);
 }
 
 static void issue(struct join *j);
@@ -233,7 +244,7 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 	j->client = NULL;
 	if (j->done) {
 		loop_timer_close(&j->timer, join_free);
-	} else if (!j->member) {
+	} else if (!j->member && !j->storing) {
 		failed = e ? *e : failed;
 		if (failed.code == 0)
 			err_set(&failed, E_CLOSED, "connection lost");

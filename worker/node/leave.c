@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -21,6 +22,7 @@
 #include "worker/node/manager_process.h"
 #include "worker/net/network.h"
 #include "worker/node/node.h"
+#include "worker/node/saver.h"
 #include "worker/task/table.h"
 
 #define GRACE_MS 10000
@@ -69,6 +71,7 @@ static void leave_work(void *arg)
 {
 	struct leave *l = arg;
 
+	saver_forbid(l->n->w->saver);
 	if (state_remove(l->worker_dir, &l->err) < 0)
 		return;
 	node_forget(l->worker_dir, l->run_dir, l->manager_dir, l->node_id);
@@ -79,6 +82,7 @@ static void leave_back(void *arg)
 {
 	struct leave *l = arg;
 
+	bug_if(!l->n->busy || l->n->w->state.is_member);
 	l->n->busy = false;
 	if (l->err.code != 0)
 		log_error("leave: %s", l->err.msg);
@@ -102,6 +106,7 @@ static void on_manager_stopped(void *arg)
 	struct worker *w = l->n->w;
 	cleanup_free char *note = xasprintf("%s %s\n", l->node_id, l->manager_dir ? WITH_MANAGER : "");
 
+	bug_if(!w->state.is_member || manager_proc_pid(w->manager) != 0);
 	worker_member_stop(w);
 	/* From here on it is no member: with the note a crash leaves what the next start removes. */
 	if (state_note(w->dir, "leave", note, &l->err) < 0)

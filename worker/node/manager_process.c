@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/backoff.h"
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -44,7 +45,7 @@
 
 struct manager_proc {
 	struct worker *w;
-	bool wanted, starting, closing;
+	bool wanted, starting, closing, timer_closed;
 	int pid;
 	struct pid_watch *watch;
 	struct loop_timer timer;
@@ -54,6 +55,14 @@ struct manager_proc {
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
+
+/* Freed by whatever ends last: the timer, or a start that is under way. */
+static void gone(struct manager_proc *m)
+{
+	bug_if(!m->closing);
+	if (m->timer_closed && !m->starting)
+		free(m);
+}
 
 static void start(struct manager_proc *m);
 static void stop(struct manager_proc *m);
@@ -153,9 +162,10 @@ static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
 {
 	struct manager_proc *m = arg;
 
+	bug_if(!m->starting);
 	m->starting = false;
 	if (m->closing) {
-		free(m);
+		gone(m);
 		return;
 	}
 	if (e->code != 0) {
@@ -173,18 +183,24 @@ static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
 		pid_signal(m->watch->pidfd, SIGTERM);
 }
 
-static int folders(struct manager_proc *m, const struct passwd *pw, struct err *e)
+/* What a start needs of the host: accounts (NSS may ask a server), folders. */
+struct preparation {
+	struct manager_proc *m;
+	char *run_dir, *state, *run, *exe; /* the worker's run folder; the manager's two; the program */
+	bool has_group;
+	struct err err;
+};
+
+static int folders(const struct preparation *p, const struct passwd *pw, struct err *e)
 {
-	const char *const parents[] = {m->w->state_dir, m->w->run_dir};
-	cleanup_free char *sock = xasprintf("%s/" SOCKET_NAME, m->w->run_dir);
+	const char *const dirs[] = {p->state, p->run};
+	cleanup_free char *sock = xasprintf("%s/" SOCKET_NAME, p->run_dir);
 
-	for (size_t i = 0; i < array_size(parents); i++) {
-		cleanup_free char *dir = xasprintf("%s/manager", parents[i]);
-
-		if (fs_mkdir(dir, i ? 0755 : 0700, e) < 0)
+	for (size_t i = 0; i < array_size(dirs); i++) {
+		if (fs_mkdir(dirs[i], i ? 0755 : 0700, e) < 0)
 			return e->code;
-		if (lchown(dir, pw->pw_uid, pw->pw_gid) < 0)
-			return err_errno(e, errno, "own %s", dir);
+		if (lchown(dirs[i], pw->pw_uid, pw->pw_gid) < 0)
+			return err_errno(e, errno, "own %s", dirs[i]);
 	}
 	/* Where everybody looks for its socket only root writes: it makes the socket in its own folder. */
 	if (fs_unlink(sock, e) < 0)
@@ -192,60 +208,103 @@ static int folders(struct manager_proc *m, const struct passwd *pw, struct err *
 	return symlink("manager/" SOCKET_NAME, sock) < 0 ? err_errno(e, errno, "link %s", sock) : 0;
 }
 
-static void start(struct manager_proc *m)
+static void prepare_work(void *arg)
 {
-	struct worker *w = m->w;
-	cleanup_free char *exe = xasprintf("%s/gswarm-manager", w->exe_dir);
-	cleanup_free char *state = xasprintf("%s/manager", w->state_dir);
-	cleanup_free char *run = xasprintf("%s/manager", w->run_dir);
+	struct preparation *p = arg;
+	const struct passwd *pw;
+
+	p->has_group = getgrnam("gswarm");
+	pw = getpwnam("_gswarm");
+	if (!pw)
+		err_set(&p->err, E_NOT_FOUND,
+			"user _gswarm does not exist (install the package, or testbed/packages)");
+	else
+		folders(p, pw, &p->err);
+	if (p->err.code == 0 && access(p->exe, X_OK) < 0)
+		err_errno(&p->err, errno, "%s", p->exe);
+}
+
+static void spawn(struct manager_proc *m, const struct preparation *p, int take_lock)
+{
 	/* setpriv(1) of util-linux drops to the user and execs, so the pid is the manager's. Group gswarm
 	 * lets it give its socket to that group. */
 	const char *argv[] = {"/usr/bin/setpriv",
 			      "--reuid=_gswarm",
 			      "--regid=_gswarm",
-			      getgrnam("gswarm") ? "--groups=gswarm" : "--clear-groups",
+			      p->has_group ? "--groups=gswarm" : "--clear-groups",
 			      "--no-new-privs",
 			      "--inh-caps=-all",
 			      "--bounding-set=-all",
-			      exe,
+			      p->exe,
 			      "--state-dir",
-			      state,
+			      p->state,
 			      "--run-dir",
-			      run,
+			      p->run,
 			      "--log-level",
-			      w->log_level,
+			      m->w->log_level,
 			      NULL};
 	const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "MALLOC_ARENA_MAX=1", NULL};
 	struct spawn_spec spec = {.argv = argv, .env = env, .done = on_spawned, .arg = m};
-	const struct passwd *pw = getpwnam("_gswarm");
-	struct err e = {0};
-	int lock;
 
-	if (!pw)
-		err_set(&e, E_NOT_FOUND,
-			"user _gswarm does not exist (install the package, or testbed/packages)");
-	else
-		folders(m, pw, &e);
-	if (e.code == 0 && access(exe, X_OK) < 0)
-		err_errno(&e, errno, "%s", exe);
-	if (e.code != 0) {
-		snprintf(m->error, sizeof(m->error), "%s", e.msg);
-		retry(m);
-		return;
-	}
-	lock = lock_take(m);
-	if (lock < 0) {
-		snprintf(m->error, sizeof(m->error), "another one holds %s/manager.lock: %s", w->dir,
-			 strerror(-lock));
-		loop_timer_set(&m->timer, FIND_MS);
-		return;
-	}
-	m->starting = true;
 	spec.fds[0] = -1;
 	spec.fds[1] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
 	spec.fds[2] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
-	spec.fds[LOCK_FD] = lock;
-	spawner_run(w->spawner, &spec);
+	spec.fds[LOCK_FD] = take_lock;
+	spawner_run(m->w->spawner, &spec);
+}
+
+static void prepared(struct manager_proc *m, const struct preparation *p)
+{
+	int lock;
+
+	if (!m->wanted) {
+		m->starting = false;
+		stopped(m);
+	} else if (p->err.code != 0) {
+		m->starting = false;
+		snprintf(m->error, sizeof(m->error), "%s", p->err.msg);
+		retry(m);
+	} else if ((lock = lock_take(m)) < 0) {
+		m->starting = false;
+		snprintf(m->error, sizeof(m->error), "another one holds %s/manager.lock: %s", m->w->dir,
+			 strerror(-lock));
+		loop_timer_set(&m->timer, FIND_MS);
+	} else {
+		spawn(m, p, lock);
+	}
+}
+
+static void prepare_back(void *arg)
+{
+	struct preparation *p = arg;
+	struct manager_proc *m = p->m;
+
+	bug_if(!m->starting || m->pid != 0);
+	if (m->closing) {
+		m->starting = false;
+		gone(m);
+	} else {
+		prepared(m, p);
+	}
+	free(p->run_dir);
+	free(p->state);
+	free(p->run);
+	free(p->exe);
+	free(p);
+}
+
+static void start(struct manager_proc *m)
+{
+	struct preparation *p = xcalloc(1, sizeof(*p));
+
+	bug_if(m->starting || m->pid != 0);
+	p->m = m;
+	p->run_dir = xstrdup(m->w->run_dir);
+	p->state = xasprintf("%s/manager", m->w->state_dir);
+	p->run = xasprintf("%s/manager", p->run_dir);
+	p->exe = xasprintf("%s/gswarm-manager", m->w->exe_dir);
+	m->starting = true;
+	loop_work(m->w->loop, prepare_work, prepare_back, p);
 }
 
 /* 0: the file is not there or names another process by now. */
@@ -402,8 +461,8 @@ static void on_timer_closed(void *arg)
 {
 	struct manager_proc *m = arg;
 
-	if (!m->starting)
-		free(m);
+	m->timer_closed = true;
+	gone(m);
 }
 
 void manager_proc_free(struct manager_proc *m)

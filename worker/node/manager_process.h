@@ -8,6 +8,7 @@
 #include "worker/worker.h"
 
 struct manager_proc;
+/* Borrows w. Starts and looks for nothing yet. */
 struct manager_proc *manager_proc_new(struct worker *w);
 /* Have it running from now on. Adopts one that already runs. */
 void manager_proc_want(struct manager_proc *m);
@@ -18,6 +19,9 @@ void manager_proc_restart(struct manager_proc *m);
 /* Stop it, also one that we did not know of (TERM, KILL after 5 s). done comes when no manager works in the folders
  * any more; not before, however long that takes. */
 void manager_proc_stop(struct manager_proc *m, void (*done)(void *arg), void *arg);
-int manager_proc_pid(const struct manager_proc *m); /* 0: none */
+/* 0: none runs that we know of. */
+int manager_proc_pid(const struct manager_proc *m);
+/* Why it ended or could not be started last, or "". */
 const char *manager_proc_error(const struct manager_proc *m);
-void manager_proc_free(struct manager_proc *m); /* the process stays */
+/* The process stays. The memory goes when a start that is under way has ended. */
+void manager_proc_free(struct manager_proc *m);

@@ -233,6 +233,22 @@ int state_notes_remove(const char *dir, struct err *e)
 	return any ? fs_sync_dir(dir, e) : 0;
 }
 
+static char *text_dup(const char *text)
+{
+	return text ? xstrdup(text) : NULL;
+}
+
+void state_dup(const struct state *s, struct state *ret)
+{
+	*ret = *s;
+	ret->ca = text_dup(s->ca);
+	ret->cert = text_dup(s->cert);
+	ret->key = text_dup(s->key);
+	ret->managers = xcalloc(s->n_managers + 1, sizeof(*ret->managers));
+	for (size_t i = 0; i < s->n_managers; i++)
+		ret->managers[i] = xstrdup(s->managers[i]);
+}
+
 void state_fini(struct state *s)
 {
 	for (size_t i = 0; i < s->n_managers; i++)

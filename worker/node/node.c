@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/gap.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@
 #include "worker/node/manager_process.h"
 #include "worker/net/network.h"
 #include "worker/session/peers.h"
+#include "worker/node/saver.h"
 #include "worker/task/table.h"
 
 #define AGAIN_MS 5000
@@ -48,6 +50,7 @@ bool node_begin(struct node *n, struct rpc_call *call)
 	char left[128];
 	struct err e = {0};
 
+	bug_if_off_loop();
 	if (n->busy)
 		err_set(&e, E_IN_USE, "another init, join or leave is under way on this node");
 	else if (n->w->state.is_member)
@@ -75,22 +78,36 @@ int node_ports_check(const char *advertise, uint16_t manager_port, uint32_t data
 	return port_check("", (uint16_t)(data_path_port != 0 ? data_path_port : 4789), true, e);
 }
 
-int node_become_member(struct node *n, struct state *take_state, struct err *e)
-{
-	struct worker *w = n->w;
+struct becoming {
+	struct node *n;
+	char *dir;
+	struct state state;
 	struct tls_identity *identity;
+	struct err err;
+	void (*done)(const struct err *e, void *arg);
+	void *arg;
+};
 
-	if (tls_identity_new(take_state->ca, take_state->cert, take_state->key, &identity, e) < 0 ||
-	    state_save(w->dir, take_state, e) < 0) {
-		state_fini(take_state);
-		return err_wrap(e, "identity of this node");
-	}
+static void becoming_work(void *arg)
+{
+	struct becoming *b = arg;
+
+	if (tls_identity_new(b->state.ca, b->state.cert, b->state.key, &b->identity, &b->err) < 0 ||
+	    state_save(b->dir, &b->state, &b->err) < 0)
+		err_wrap(&b->err, "identity of this node");
+}
+
+static int member_take(struct becoming *b, struct err *e)
+{
+	struct worker *w = b->n->w;
+
 	state_fini(&w->state);
-	w->state = *take_state;
-	memcpy(w->state.chosen_advertise, w->state.advertise, sizeof(w->state.advertise));
-	memcpy(w->state.chosen_data_path, w->state.data_path, sizeof(w->state.data_path));
+	w->state = b->state;
+	b->state = (struct state){0};
 	w->state.is_member = true;
-	w->identity = identity;
+	w->identity = b->identity;
+	b->identity = NULL;
+	saver_allow(w->saver);
 	worker_managers_set(w, w->state.managers, w->state.n_managers);
 	if (worker_member_start(w, e) < 0) {
 		worker_member_stop(w);
@@ -99,6 +116,42 @@ int node_become_member(struct node *n, struct state *take_state, struct err *e)
 	}
 	log_info("node %s is a member of cluster %s", w->state.node_id, w->state.cluster_id);
 	return 0;
+}
+
+static void becoming_back(void *arg)
+{
+	struct becoming *b = arg;
+
+	bug_if(!b->n->busy || b->n->w->state.is_member);
+	if (b->err.code == 0)
+		member_take(b, &b->err);
+	b->done(&b->err, b->arg);
+	if (b->identity)
+		tls_identity_unref(b->identity);
+	state_fini(&b->state);
+	free(b->dir);
+	free(b);
+}
+
+void node_become_member(struct node *n, struct state *take_state,
+			void (*done)(const struct err *e, void *arg), void *arg)
+{
+	struct becoming *b = xcalloc(1, sizeof(*b));
+
+	b->n = n;
+	b->dir = xstrdup(n->w->dir);
+	b->state = *take_state;
+	*take_state = (struct state){0};
+	memcpy(b->state.chosen_advertise, b->state.advertise, sizeof(b->state.advertise));
+	memcpy(b->state.chosen_data_path, b->state.data_path, sizeof(b->state.data_path));
+	b->done = done;
+	b->arg = arg;
+	loop_work(n->w->loop, becoming_work, becoming_back, b);
+}
+
+bool node_busy(const struct node *n)
+{
+	return n->busy;
 }
 
 /* ---- what a half-made or lost membership has left ---- */
@@ -115,6 +168,7 @@ static void aside_work(void *arg)
 {
 	struct aside *a = arg;
 
+	saver_forbid(a->n->w->saver);
 	if (state_set_aside(a->state_dir, &a->where, &a->err) == 0)
 		state_notes_remove(a->dir, &a->err);
 }
@@ -123,6 +177,7 @@ static void aside_back(void *arg)
 {
 	struct aside *a = arg;
 
+	bug_if(!a->n->busy);
 	a->done(a->where, &a->err, a->arg);
 	free(a->state_dir);
 	free(a->dir);
@@ -142,6 +197,7 @@ void node_set_aside(struct node *n, void (*done)(const char *where, const struct
 {
 	struct aside *a = xcalloc(1, sizeof(*a));
 
+	bug_if(!n->busy || n->w->state.is_member);
 	a->n = n;
 	a->state_dir = xstrdup(n->w->state_dir);
 	a->dir = xstrdup(n->w->dir);
@@ -262,6 +318,7 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 
 static void node_trouble(struct node *n, const struct err *e)
 {
+	bug_if(e->code == 0 || n->w->state.is_member);
 	if (strcmp(n->trouble.msg, e->msg) != 0)
 		log_error("%s; tasks go on, tried again every %d s", e->msg, AGAIN_MS / 1000);
 	n->trouble = *e;
@@ -290,6 +347,7 @@ static void node_start_member(struct node *n)
 	struct worker *w = n->w;
 	struct err e = {0};
 
+	bug_if(!w->state.is_member || n->trouble.code != 0);
 	state_notes_remove(w->dir, NULL);
 	worker_managers_set(w, w->state.managers, w->state.n_managers);
 	if (worker_member_start(w, &e) == 0)
@@ -305,6 +363,7 @@ void node_start(struct node *n)
 	char left[128];
 	struct err e = {0};
 
+	bug_if(w->state.is_member || n->busy);
 	if (state_load(w->dir, &w->state, &e) < 0) {
 		node_trouble(n, &e);
 		return;

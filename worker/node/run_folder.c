@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is two lstat a second that find the sockets where they were made. What can fail is making them again:
- * told once, tried on.
+/* The happy path is two lstat a second that find the sockets where they were made. What can fail is making them
+ * again: told once, tried on.
  *
- * A manager cannot know that its socket is gone; it is asked to end and started again, which takes a moment less than an
- * election would and loses nothing. Tasks are watched by their processes, not by their folders: they go on. */
+ * A manager cannot know that its socket is gone; it is asked to end and started again, which takes a moment less
+ * than an election would and loses nothing. Tasks are watched by their processes, not by their folders: they go
+ * on. */
 #include "worker/node/run_folder.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The run folder (/run/gswarm) under us: what was removed while we run is made again, so that a host on which somebody
- * wiped /run needs nobody. */
+/* The run folder (/run/gswarm) under us: what was removed while we run is made again, so that a host on which
+ * somebody wiped /run needs nobody. */
 #pragma once
 #include "worker/worker.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is one connection to the leader with one stream of assignments, a heartbeat a second and a
- * report whenever something changed. What can fail is the connection, the leader's mood and the sequence:
- * each closes the session and the next manager of the list is dialled after a jittered back-off. Tasks do not
- * notice. */
+/* The session with the managers. The happy path is one connection to the leader with one stream of assignments,
+ * a heartbeat a second and a report whenever something changed. What can fail is the connection, the leader's mood
+ * and the sequence: each ends the session, and the next manager of the list is dialled after a jittered back-off.
+ * Tasks do not notice. */
 #include "worker/session/agent.h"
 
 #include <inttypes.h>
@@ -10,10 +10,12 @@
 #include <string.h>
 
 #include "base/backoff.h"
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/sm.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "worker/session/assignments.h"
@@ -31,26 +33,80 @@
 #define RENEW_CHECK_MAX_MS (3600 * 1000)
 #define RENEW_RETRY_MS (60 * 1000)
 
-enum agent_step { AGENT_CLOSED, AGENT_CONNECTING, AGENT_OPENING, AGENT_OPEN };
+enum { AGENT_NEW, AGENT_WAITING, AGENT_CONNECTING, AGENT_OPENING, AGENT_OPEN, AGENT_ENDED };
+
+static const struct sm_state agent_states[] = {
+	{AGENT_NEW, "new", SM(AGENT_CONNECTING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_WAITING, "waiting", SM(AGENT_CONNECTING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_CONNECTING, "connecting", SM(AGENT_OPENING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_OPENING, "opening", SM(AGENT_OPEN) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_OPEN, "open", SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_ENDED, "ended", 0},
+};
+
+static void agent_check(const struct sm *sm, unsigned from);
+const struct sm_kind agent_kind = SM_KIND("session", agent_states, agent_check);
+
+#define AGENT_MAGIC MAGIC('a', 'g', 'n', 't')
+
+/* What belongs to one attempt; begun anew in one assignment. */
+struct attempt {
+	struct rpc_client *client;
+	char session_id[ID_LEN * 2];
+	uint64_t seq;
+	bool in_set; /* between BEGIN and COMPLETE */
+	bool report_in_flight, heartbeat_in_flight;
+};
 
 struct agent {
+	uint32_t magic;
 	struct worker *w;
-	enum agent_step step;
-	struct rpc_client *client;
-	char manager[80], session_id[ID_LEN * 2], error[300];
+	struct sm sm;
+	struct attempt now;
+	char manager[80], error[300];
 	size_t next;     /* index in w->managers */
 	char leader[80]; /* whom a manager that does not lead has named: dialled next */
 	struct backoff backoff;
-	uint64_t seq;
-	bool in_set;
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
-	bool report_in_flight, heartbeat_in_flight, renewing;
-	bool closing;
-	unsigned handles, calls; /* open timers; calls whose done has not fired */
+	bool renewing;
+	unsigned handles, calls; /* open timers and clients; calls whose done has not fired */
 };
 
+static void agent_check(const struct sm *sm, unsigned from)
+{
+	const struct agent *a = container_of(sm, const struct agent, sm);
+
+	bug_if_off_loop();
+	bug_if(sm_in(sm, SM(AGENT_CONNECTING) | SM(AGENT_OPENING) | SM(AGENT_OPEN)) && !a->now.client);
+	bug_if(sm_in(sm, SM(AGENT_NEW) | SM(AGENT_WAITING)) && (a->now.client || a->now.in_set));
+	bug_if(sm_is(sm, AGENT_OPEN) && !*a->now.session_id);
+}
+
+static struct agent *agent_of(void *arg)
+{
+	return magic_of(struct agent, AGENT_MAGIC, arg);
+}
+
+static bool is_ended(const struct agent *a)
+{
+	return sm_is(&a->sm, AGENT_ENDED);
+}
+
+/* One of ours has answered. */
+static void call_over(struct agent *a)
+{
+	bug_if(a->calls == 0);
+	a->calls--;
+}
+
 static void session_lost(struct agent *a, const char *why);
+
+/* A connection is under way or there. */
+static bool has_attempt(const struct agent *a)
+{
+	return sm_in(&a->sm, SM(AGENT_CONNECTING) | SM(AGENT_OPENING) | SM(AGENT_OPEN));
+}
 
 static struct backoff backoff_within(uint32_t heartbeat_ms)
 {
@@ -67,17 +123,17 @@ static void report_send(struct agent *a);
 static void on_report_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
 	const Gs__ReportResponse *r = (const Gs__ReportResponse *)resp;
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 	int code = e ? e->code : 0;
 
-	a->calls--;
-	a->report_in_flight = false;
-	if (a->closing)
+	call_over(a);
+	a->now.report_in_flight = false;
+	if (is_ended(a))
 		return;
 	tasks_reported(a->w->tasks, code == 0);
 	for (size_t i = 0; r && i < r->n_refused; i++)
 		tasks_report_refused(a->w->tasks, r->refused[i]);
-	if (a->step != AGENT_OPEN)
+	if (!sm_is(&a->sm, AGENT_OPEN))
 		return;
 	if (code == E_LIMIT) { /* too much at once: the same again, later */
 		log_warn("report: %s", e->msg);
@@ -103,23 +159,23 @@ static void report_send(struct agent *a)
 		.arg = a,
 	};
 
-	if (a->step != AGENT_OPEN || a->report_in_flight || a->in_set)
+	if (!sm_is(&a->sm, AGENT_OPEN) || a->now.report_in_flight || a->now.in_set)
 		return;
 	loop_timer_stop(&a->report);
 	req = obj_new(&gs__report_request__descriptor);
-	str_replace(&req->session_id, a->session_id);
+	str_replace(&req->session_id, a->now.session_id);
 	if (tasks_report_fill(a->w->tasks, req) > 0) {
-		a->report_in_flight = true;
+		a->now.report_in_flight = true;
 		a->calls++;
 		spec.req = &req->base;
-		rpc_call_start(a->client, &spec);
+		rpc_call_start(a->now.client, &spec);
 	}
 	obj_free(req);
 }
 
 static void on_report_timer(void *arg)
 {
-	report_send(arg);
+	report_send(agent_of(arg));
 }
 
 void agent_report_soon(struct agent *a)
@@ -128,14 +184,14 @@ void agent_report_soon(struct agent *a)
 
 	/* While a report is under way its answer sends the next one. When idle: after this turn of the loop,
 	 * so that what changes together travels together. */
-	if (a->step == AGENT_OPEN && !a->report_in_flight &&
+	if (sm_is(&a->sm, AGENT_OPEN) && !a->now.report_in_flight &&
 	    (!uv_is_active((uv_handle_t *)&a->report.uv) || due > REPORT_WAIT_MS))
 		loop_timer_set(&a->report, 0);
 }
 
 void agent_report_later(struct agent *a)
 {
-	if (a->step == AGENT_OPEN && !uv_is_active((uv_handle_t *)&a->report.uv))
+	if (sm_is(&a->sm, AGENT_OPEN) && !uv_is_active((uv_handle_t *)&a->report.uv))
 		loop_timer_set(&a->report, REPORT_SLOW_MS);
 }
 
@@ -143,12 +199,12 @@ void agent_report_later(struct agent *a)
 
 static void on_heartbeat_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 	const Gs__HeartbeatResponse *r = (const Gs__HeartbeatResponse *)resp;
 
-	a->calls--;
-	a->heartbeat_in_flight = false;
-	if (a->closing || a->step != AGENT_OPEN)
+	call_over(a);
+	a->now.heartbeat_in_flight = false;
+	if (!sm_is(&a->sm, AGENT_OPEN))
 		return;
 	if (!resp) {
 		session_lost(a, e ? e->msg : "heartbeat failed");
@@ -160,7 +216,7 @@ static void on_heartbeat_done(const ProtobufCMessage *resp, const struct err *e,
 
 static void on_heartbeat_timer(void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 	Gs__HeartbeatRequest req = GS__HEARTBEAT_REQUEST__INIT;
 	struct rpc_call_spec spec = {
 		.service = RPC_DISPATCHER,
@@ -173,12 +229,12 @@ static void on_heartbeat_timer(void *arg)
 	};
 
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
-	if (a->step != AGENT_OPEN || a->heartbeat_in_flight)
+	if (!sm_is(&a->sm, AGENT_OPEN) || a->now.heartbeat_in_flight)
 		return;
-	a->heartbeat_in_flight = true;
+	a->now.heartbeat_in_flight = true;
 	a->calls++;
-	req.session_id = a->session_id;
-	rpc_call_start(a->client, &spec);
+	req.session_id = a->now.session_id;
+	rpc_call_start(a->now.client, &spec);
 }
 
 /* ---- certificate ---- */
@@ -226,8 +282,7 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 			free(w->state.ca);
 			w->state.ca = steal(ca);
 		}
-		if (state_save_cert(w->dir, &w->state, &e) < 0)
-			log_error("renewed certificate: %s", e.msg);
+		worker_state_changed(w, STATE_CERT);
 		worker_identity_changed(w, identity);
 		log_info("certificate renewed");
 	}
@@ -237,11 +292,11 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 
 static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 
-	a->calls--;
+	call_over(a);
 	a->renewing = false;
-	if (a->closing)
+	if (is_ended(a))
 		return;
 	if (!resp) {
 		log_warn("renew the certificate: %s", e ? e->msg : "no answer");
@@ -253,7 +308,7 @@ static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, voi
 
 static void on_renew_timer(void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 	Gs__RenewRequest req = GS__RENEW_REQUEST__INIT;
 	struct rpc_call_spec spec = {.service = RPC_CA,
 				     .method = CA_RENEW,
@@ -270,7 +325,7 @@ static void on_renew_timer(void *arg)
 		renew_plan(a);
 		return;
 	}
-	if (a->step != AGENT_OPEN || a->renewing ||
+	if (!sm_is(&a->sm, AGENT_OPEN) || a->renewing ||
 	    tls_csr_new(a->w->state.key, a->w->state.node_id, &csr, &e) < 0) {
 		loop_timer_set(&a->renew, RENEW_RETRY_MS);
 		return;
@@ -279,45 +334,48 @@ static void on_renew_timer(void *arg)
 	a->calls++;
 	req.csr_pem.data = (uint8_t *)csr;
 	req.csr_pem.len = strlen(csr);
-	rpc_call_start(a->client, &spec);
+	rpc_call_start(a->now.client, &spec);
 }
 
 /* ---- the session ---- */
 
 static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 {
-	a->step = AGENT_OPEN;
+	snprintf(a->now.session_id, sizeof(a->now.session_id), "%s", *ev->session_id ? ev->session_id : "-");
+	sm_go(&a->sm, AGENT_OPEN);
 	a->error[0] = '\0';
 	a->heartbeat_ms = ev->heartbeat_ms != 0 ? ev->heartbeat_ms : HEARTBEAT_MS;
 	a->backoff = backoff_within(a->heartbeat_ms);
-	snprintf(a->session_id, sizeof(a->session_id), "%s", ev->session_id);
 	worker_managers_set(a->w, ev->managers, ev->n_managers);
 	netglue_pool_set(a->w->net, ev->addr_pool);
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
 	tasks_report_anew(a->w->tasks);
-	log_info("session open manager=%s session=%s", a->manager, a->session_id);
-	logs_session_opened(a->w->logs, a->manager, a->session_id);
+	log_info("session open manager=%s session=%s", a->manager, a->now.session_id);
+	logs_session_opened(a->w->logs, a->manager, a->now.session_id);
 	agent_report_soon(a);
 }
 
 static bool seq_is_next(struct agent *a, const Gs__SessionEvent *ev)
 {
-	return a->seq == 0 || ev->seq == a->seq + 1;
+	return a->now.seq == 0 || ev->seq == a->now.seq + 1;
 }
 
 static void on_session_event(const ProtobufCMessage *event, void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 	const Gs__SessionEvent *ev = (const Gs__SessionEvent *)event;
 
-	if (a->closing || a->step < AGENT_OPENING)
+	if (!sm_in(&a->sm, SM(AGENT_OPENING) | SM(AGENT_OPEN)))
 		return;
 	switch (ev->kind) {
 	case SESSION_OPEN:
-		session_opened(a, ev);
+		if (sm_is(&a->sm, AGENT_OPENING))
+			session_opened(a, ev);
+		else
+			session_lost(a, "a session that opens twice");
 		return;
 	case SESSION_BEGIN:
-		a->in_set = true;
+		a->now.in_set = true;
 		items_set_begin(a->w);
 		break;
 	case SESSION_CHANGE:
@@ -331,9 +389,9 @@ static void on_session_event(const ProtobufCMessage *event, void *arg)
 	}
 	items_apply(a->w, ev->items, ev->n_items);
 	if (ev->seq != 0)
-		a->seq = ev->seq;
+		a->now.seq = ev->seq;
 	if (ev->kind == SESSION_COMPLETE) {
-		a->in_set = false;
+		a->now.in_set = false;
 		items_set_end(a->w);
 		agent_report_soon(a);
 	}
@@ -341,13 +399,13 @@ static void on_session_event(const ProtobufCMessage *event, void *arg)
 
 static void on_session_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 
-	a->calls--;
-	if (a->closing || a->step == AGENT_CLOSED)
+	call_over(a);
+	if (!has_attempt(a))
 		return;
-	if (e && e->code == E_NOT_LEADER && a->client)
-		snprintf(a->leader, sizeof(a->leader), "%s", rpc_client_leader(a->client));
+	if (e && e->code == E_NOT_LEADER && a->now.client)
+		snprintf(a->leader, sizeof(a->leader), "%s", rpc_client_leader(a->now.client));
 	session_lost(a, e && e->code != 0 ? e->msg : "the manager ended the session");
 }
 
@@ -362,13 +420,12 @@ static void session_start(struct agent *a)
 		.arg = a,
 	};
 
-	a->step = AGENT_OPENING;
-	a->seq = 0;
+	sm_go(&a->sm, AGENT_OPENING);
 	req->description = obj_new(&gs__node_description__descriptor);
 	worker_describe(a->w, req->description);
 	spec.req = &req->base;
 	a->calls++;
-	rpc_call_start(a->client, &spec);
+	rpc_call_start(a->now.client, &spec);
 	obj_free(req);
 }
 
@@ -376,17 +433,18 @@ static void agent_check_gone(struct agent *a);
 
 static void on_client_state(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 
-	if (state == RPC_OPEN && c == a->client && !a->closing)
+	if (state == RPC_OPEN && c == a->now.client && sm_is(&a->sm, AGENT_CONNECTING))
 		session_start(a);
 	if (state != RPC_CLOSED)
 		return;
+	bug_if(a->handles == 0);
 	a->handles--;
-	if (c == a->client)
-		a->client = NULL;
-	if (!a->closing && !a->client && a->step != AGENT_CLOSED)
+	if (c == a->now.client && has_attempt(a)) {
+		a->now.client = NULL; /* closed already */
 		session_lost(a, e && e->code != 0 ? e->msg : "connection lost");
+	}
 	agent_check_gone(a);
 }
 
@@ -402,8 +460,9 @@ static void dial(struct agent *a)
 					   .on_state = on_client_state,
 					   .arg = a};
 
+	bug_if(a->now.client);
 	if (w->n_managers == 0) {
-		snprintf(a->error, sizeof(a->error), "no manager is known");
+		session_lost(a, "no manager is known");
 		return;
 	}
 	if (a->leader[0])
@@ -418,34 +477,31 @@ static void dial(struct agent *a)
 	config.port = port;
 	memcpy(config.cluster_id, w->state.cluster_id, sizeof(config.cluster_id));
 	memcpy(config.node_id, w->state.node_id, sizeof(config.node_id));
-	a->step = AGENT_CONNECTING;
 	a->handles++;
-	a->client = rpc_client_new(w->loop, &config);
+	a->now = (struct attempt){.client = rpc_client_new(w->loop, &config)};
+	sm_go(&a->sm, AGENT_CONNECTING);
 }
 
 static void on_retry(void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 
-	if (!a->client)
+	if (sm_is(&a->sm, AGENT_WAITING))
 		dial(a);
-	else
-		loop_timer_set(&a->retry, BACKOFF_FIRST_MS); /* the old connection is still closing */
 }
 
 static void session_lost(struct agent *a, const char *why)
 {
-	struct rpc_client *c = a->client;
-	bool was_open = a->step == AGENT_OPEN;
+	struct rpc_client *c = a->now.client;
+	bool was_open = sm_is(&a->sm, AGENT_OPEN);
 
 	if (was_open)
 		log_warn("session lost manager=%s: %s", a->manager, why);
 	else if (strcmp(a->error, why) != 0)
 		log_warn("no session manager=%s: %s", a->manager, why);
 	snprintf(a->error, sizeof(a->error), "%s: %s", a->manager, why);
-	a->step = AGENT_CLOSED;
-	a->in_set = false;
-	a->client = NULL;
+	a->now = (struct attempt){0};
+	sm_go(&a->sm, AGENT_WAITING);
 	loop_timer_stop(&a->heartbeat);
 	loop_timer_stop(&a->report);
 	if (was_open)
@@ -461,7 +517,9 @@ struct agent *agent_new(struct worker *w)
 {
 	struct agent *a = xcalloc(1, sizeof(*a));
 
+	magic_set(a, AGENT_MAGIC);
 	a->w = w;
+	sm_init(&a->sm, &agent_kind, AGENT_NEW, w->state.node_id);
 	a->backoff = backoff_within(HEARTBEAT_MS);
 	a->heartbeat_ms = HEARTBEAT_MS;
 	loop_timer_init(&a->retry, w->loop, on_retry, a);
@@ -480,13 +538,15 @@ void agent_start(struct agent *a)
 
 static void agent_check_gone(struct agent *a)
 {
-	if (a->closing && a->handles == 0 && a->calls == 0)
-		free(a);
+	if (!is_ended(a) || a->handles > 0 || a->calls > 0)
+		return;
+	magic_end(a);
+	free(a);
 }
 
 static void on_timer_closed(void *arg)
 {
-	struct agent *a = arg;
+	struct agent *a = agent_of(arg);
 
 	a->handles--;
 	agent_check_gone(a);
@@ -494,12 +554,14 @@ static void on_timer_closed(void *arg)
 
 void agent_free(struct agent *a)
 {
-	if (!a || a->closing)
+	struct rpc_client *c = a ? a->now.client : NULL;
+
+	if (!a || is_ended(a))
 		return;
-	a->closing = true;
-	a->step = AGENT_CLOSED;
-	if (a->client)
-		rpc_client_close(a->client);
+	a->now = (struct attempt){0};
+	sm_go(&a->sm, AGENT_ENDED);
+	if (c)
+		rpc_client_close(c);
 	loop_timer_close(&a->retry, on_timer_closed);
 	loop_timer_close(&a->heartbeat, on_timer_closed);
 	loop_timer_close(&a->report, on_timer_closed);
@@ -508,22 +570,17 @@ void agent_free(struct agent *a)
 
 bool agent_is_open(const struct agent *a)
 {
-	return a->step == AGENT_OPEN;
+	return sm_is(&a->sm, AGENT_OPEN);
 }
 
 const char *agent_manager(const struct agent *a)
 {
-	return a->step == AGENT_OPEN ? a->manager : "";
+	return sm_is(&a->sm, AGENT_OPEN) ? a->manager : "";
 }
 
 const char *agent_error(const struct agent *a)
 {
-	return a->step == AGENT_OPEN ? "" : a->error;
-}
-
-const char *agent_session_id(const struct agent *a)
-{
-	return a->session_id;
+	return sm_is(&a->sm, AGENT_OPEN) ? "" : a->error;
 }
 
 void agent_reconnect(struct agent *a)
@@ -534,8 +591,6 @@ void agent_reconnect(struct agent *a)
 
 void agent_dump(const struct agent *a, struct buf *out)
 {
-	static const char *const steps[] = {"closed", "connecting", "opening", "open"};
-
-	buf_printf(out, "agent %s manager=%s session=%s seq=%" PRIx64 " error=%s\n", steps[a->step],
-		   a->manager, a->session_id, a->seq, a->error);
+	buf_printf(out, "agent %s manager=%s session=%s seq=%" PRIx64 " error=%s\n", sm_name(&a->sm),
+		   a->manager, a->now.session_id, a->now.seq, a->error);
 }

@@ -1,28 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The session with the managers: assignments in, reports out, heartbeats, certificate renewal.
  *
- *   CLOSED --timer--> CONNECTING --open--> OPENING --SESSION_OPEN--> OPEN
- *      ^                  |                   |                        |
- *      +---- back-off 0.1 .. 4 s, next manager in the list ------------+ lost, sequence gap
+ *   NEW --start--> CONNECTING --open--> OPENING --SESSION_OPEN--> OPEN
+ *                   ^      |                |                        |
+ *             timer |      v lost           v refused                v lost, a gap in the sequence
+ *                  WAITING (back-off 0.1 s .. two heartbeats; the named leader or the next of the list)
+ *                                                              ENDED from each of them: agent_free
  * Tasks know nothing of it: they go on while there is no session. */
 #pragma once
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "base/sm.h"
 #include "worker/worker.h"
 
 struct agent;
+extern const struct sm_kind agent_kind; /* its states, for tests */
+/* Borrows w, whose identity, tasks, networks and logs must be there. Nothing happens before agent_start. */
 struct agent *agent_new(struct worker *w);
+/* Dial the first manager of the list, plan the renewal of the certificate. Once. */
 void agent_start(struct agent *a);
+/* End what is under way; the memory goes when the last connection and call have. NULL is fine. */
 void agent_free(struct agent *a);
 /* Something changed that the managers should know: at once when nothing is under way, else within 10 ms. */
 void agent_report_soon(struct agent *a);
 /* Within a second. */
 void agent_report_later(struct agent *a);
+/* There is a session: the managers know that this node lives. */
 bool agent_is_open(const struct agent *a);
 const char *agent_manager(const struct agent *a); /* "ip:port" of the session, or "" */
 const char *agent_error(const struct agent *a);   /* why there is none, or "" */
-const char *agent_session_id(const struct agent *a);
 /* The identity changed or the list of managers did: dial again. */
 void agent_reconnect(struct agent *a);
+/* A line for `system dump`. */
 void agent_dump(const struct agent *a, struct buf *out);

@@ -99,10 +99,20 @@ static void on_rotate(void *arg)
  * One job or one push is under way for a demand, never both; who ends it looks whether the demand is still
  * wanted. */
 
+static void close_work(void *arg)
+{
+	conmon_log_free(arg);
+}
+
+static void close_back(void *arg)
+{
+}
+
 static void demand_free(struct demand *d)
 {
 	bug_if(d->busy);
-	conmon_log_free(d->log);
+	if (d->log) /* the last close of a truncated file writes it out: a matter for the pool */
+		loop_work(d->l->w->loop, close_work, close_back, d->log);
 	free(d->id);
 	free(d->path);
 	magic_end(d);

@@ -278,6 +278,23 @@ static void test_deadline_ends_both_sides(void **state)
 	client_close(&c);
 }
 
+/* FINDINGS M2, on the caller's side: who was stopped over a deadline takes the answer that came meanwhile. */
+static void test_m2_pause_of_the_caller_is_no_deadline(void **state)
+{
+	struct fixture *f = *state;
+	Gs__PingRequest m = ping("across the pause");
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, SERVER_NODE);
+	ping_ok(&c, "it is open");
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 300);
+	usleep(1200 * 1000); /* the whole process stands still: a span of time is what is tested */
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, 0);
+	client_close(&c);
+}
+
 static void test_late_reply_is_dropped(void **state)
 {
 	struct fixture *f = *state;
@@ -509,6 +526,7 @@ int main(void)
 		T(test_stream_with_backpressure),
 		T(test_two_streams_and_calls_share_a_connection),
 		T(test_deadline_ends_both_sides),
+		T(test_m2_pause_of_the_caller_is_no_deadline),
 		T(test_late_reply_is_dropped),
 		T(test_reply_after_the_connection_is_gone),
 		T(test_on_cancel_asked_for_too_late),

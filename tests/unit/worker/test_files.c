@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
 #include "worker/task/intent.h"
+#include "worker/node/saver.h"
 #include "worker/node/membership.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -348,6 +349,66 @@ static void volume_keeps_its_owner(void **s)
 	assert_int_equal(uid, 65534);
 }
 
+static void state_fill(struct state *s, const char *address)
+{
+	*s = (struct state){.is_member = true};
+	memcpy(s->cluster_id, ID_A, sizeof(ID_A));
+	memcpy(s->node_id, ID_B, sizeof(ID_B));
+	snprintf(s->advertise, sizeof(s->advertise), "%s", address);
+	s->ca = xstrdup("ca");
+	s->cert = xstrdup("cert");
+	s->key = xstrdup("key");
+}
+
+/* FINDINGS W, last line: written beside the loop, the last of several changes stays. */
+static void saver_writes_the_last(void **s)
+{
+	struct state a, b;
+	struct saver *saver;
+	struct err e = {0};
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	saver = saver_new(&loop, dir);
+	state_fill(&a, "10.0.0.1");
+	assert_int_equal(state_save(dir, &a, &e), 0);
+	for (int i = 2; i < 9; i++) {
+		snprintf(a.advertise, sizeof(a.advertise), "10.0.0.%d", i);
+		saver_save(saver, &a, STATE_JSON);
+	}
+	saver_free(saver); /* what is under way and what waits is written */
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_string_equal(b.advertise, "10.0.0.8");
+	state_fini(&a);
+	state_fini(&b);
+}
+
+/* A write that is under way must not make a node a member again that has left. */
+static void saver_writes_nothing_once_forbidden(void **s)
+{
+	struct state a, b;
+	struct saver *saver;
+	struct err e = {0};
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	saver = saver_new(&loop, dir);
+	state_fill(&a, "10.0.0.1");
+	saver_save(saver, &a, STATE_JSON | STATE_CERT);
+	saver_save(saver, &a, STATE_JSON);
+	saver_forbid(saver);
+	assert_int_equal(state_remove(dir, &e), 0);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_false(b.is_member);
+	saver_free(saver);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	state_fini(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +416,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(p5_renewed_root_is_kept, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(state_needs_its_last_file, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(state_damaged, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(saver_writes_the_last, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(saver_writes_nothing_once_forbidden, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_round_trip, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_unreadable_is_no_damage, make_dir, drop_dir),

@@ -4,23 +4,21 @@
  * or ends the daemon's start with one line. Stopping leaves every task and kernel object as it is. */
 #include "worker/worker.h"
 
-#include <stdio.h>
-#include <string.h>
-#include <sys/sysinfo.h>
-#include <sys/utsname.h>
-#include <unistd.h>
+#include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/node/address.h"
 #include "worker/session/agent.h"
-#include "worker/task/driver.h"
 #include "worker/session/logs.h"
 #include "worker/node/manager_process.h"
 #include "worker/net/network.h"
 #include "worker/session/peers.h"
 #include "worker/runtime/container.h"
+#include "worker/node/saver.h"
+#include "worker/task/driver.h"
 #include "worker/task/table.h"
 
 static void on_task_changed(void *arg)
@@ -46,6 +44,8 @@ int worker_member_start(struct worker *w, struct err *e)
 	struct runtime_config runtime = {
 		.run_dir = w->run_dir, .crun = CRUN, .conmon = CONMON, .spawner = w->spawner};
 
+	bug_if_off_loop();
+	bug_if(!w->state.is_member || w->agent || w->tasks || w->net || w->peers || w->logs || w->runtime);
 	if (fs_mkdir(w->dir, 0700, e) < 0 || fs_mkdir(w->blob_dir, 0700, e) < 0)
 		return e->code;
 	if (!w->identity && tls_identity_new(w->state.ca, w->state.cert, w->state.key, &w->identity, e) < 0)
@@ -95,88 +95,4 @@ void worker_member_stop(struct worker *w)
 	free(w->managers);
 	w->managers = NULL;
 	w->n_managers = 0;
-}
-
-void worker_identity_changed(struct worker *w, struct tls_identity *take_identity)
-{
-	tls_identity_unref(w->identity);
-	w->identity = take_identity;
-	peers_identity_changed(w->peers);
-}
-
-static char **list_dup(char *const *list, size_t n)
-{
-	char **copy = xcalloc(n + 1, sizeof(*copy));
-
-	for (size_t i = 0; i < n; i++)
-		copy[i] = xstrdup(list[i]);
-	return copy;
-}
-
-static void list_free(char **list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(list[i]);
-	free(list);
-}
-
-static bool list_equal(char *const *a, size_t n, char *const *b, size_t m)
-{
-	if (n != m)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(a[i], b[i]) != 0)
-			return false;
-	return true;
-}
-
-void worker_managers_set(struct worker *w, char *const *list, size_t n)
-{
-	struct err e = {0};
-	char **copy;
-
-	if (n == 0)
-		return;
-	copy = list_dup(list, n);
-	list_free(w->managers, w->n_managers);
-	w->managers = copy;
-	w->n_managers = n;
-	if (list_equal(w->state.managers, w->state.n_managers, copy, n))
-		return;
-	list_free(w->state.managers, w->state.n_managers);
-	w->state.managers = list_dup(copy, n);
-	w->state.n_managers = n;
-	if (state_save_json(w->dir, &w->state, &e) < 0)
-		log_error("%s", e.msg);
-}
-
-static void ip_bytes(const char *text, ProtobufCBinaryData *ret)
-{
-	uint8_t bytes[16];
-	size_t n = addr_bytes(text, bytes);
-
-	if (n)
-		obj_bytes_set(ret, bytes, n);
-}
-
-void worker_describe(struct worker *w, Gs__NodeDescription *d)
-{
-	struct utsname u;
-	struct sysinfo si;
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-	uname(&u);
-	sysinfo(&si);
-	str_replace(&d->hostname, w->hostname);
-	str_replace(&d->platform_os, "linux");
-	str_replace(&d->platform_arch, u.machine);
-	str_replace(&d->software_version, GSWARM_VERSION);
-	str_replace(&d->boot_id, w->boot_id);
-	d->resources = obj_new(&gs__resources__descriptor);
-	d->resources->nano_cpus = (uint64_t)(cpus > 0 ? cpus : 1) * 1000000000u;
-	d->resources->memory_bytes = (uint64_t)si.totalram * si.mem_unit;
-	ip_bytes(w->state.advertise, &d->advertise_ip);
-	ip_bytes(w->state.data_path, &d->vtep_ip);
-	d->vtep_mtu = netglue_mtu(w->net, w->state.data_path);
-	d->peer_port = PEER_PORT;
 }
