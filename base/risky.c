@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path: a job is queued, a thread takes the first one whose key is free, runs it, and an async wakes the loop
- * for done. What can fail is the work, by not coming back: its timer tells done without it, and the thread stays with
- * the job. A thread that cannot be made leaves its job in the queue: a running one takes it, or its deadline ends it. */
+/* The happy path: a job is queued, a thread takes the first one whose key is free, runs it, and an async wakes the
+ * loop for done. What can fail is the work, by not coming back: its timer tells done without it, and the thread stays
+ * with the job. A thread that cannot be made leaves its job in the queue: a running one takes it, or its deadline
+ * ends it. */
 #include "base/risky.h"
 
 #include <pthread.h>

@@ -2,13 +2,13 @@
 /* Blocking work that may never come back, on threads of its own: a look at a file system that somebody else serves
  * (NFS, FUSE) hangs for as long as that does, and would take the loop's few pool threads with it.
  *
- * At most one job a key runs at a time, so that one dead file system holds one thread, however many ask for it; at most
- * `max` run in all. A thread ends when nothing waits. The deadline counts from risky_run, the wait for a thread
+ * At most one job a key runs at a time, so that one dead file system holds one thread, however many ask for it; at
+ * most `max` run in all. A thread ends when nothing waits. The deadline counts from risky_run, the wait for a thread
  * included.
  *
  * Who owns what: arg is the job's from risky_run on. done(owner, arg) hands it back. After the deadline done(owner,
  * NULL) is called instead, and the job, once its work came back, is ended by drop(arg). done is called exactly once,
- * from the loop and never from inside risky_run; drop from the loop too, and not at all when risky_free came before. */
+ * from the loop and never from inside risky_run; drop from the loop too, and not at all after risky_free. */
 #pragma once
 #include <stdint.h>
 #include <uv.h>
@@ -35,6 +35,6 @@ struct risky_threads {
 
 struct risky *risky_new(uv_loop_t *loop, const struct risky_threads *threads);
 void risky_run(struct risky *r, const struct risky_job *job);
-/* No done and no drop any more; the args of unfinished jobs are lost with the program that ends. Does not wait. NULL is
- * fine. */
+/* No done and no drop any more; the args of unfinished jobs are lost with the program that ends. Does not wait. NULL
+ * is fine. */
 void risky_free(struct risky *r);

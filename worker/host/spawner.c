@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: a thread of the spawner's pool enters the private mount namespace, mounts what is asked, starts the
- * program with posix_spawn (vfork semantics: no copy of the worker's memory), and the loop tells pid and pidfd. What
- * can fail is the namespace (fatal at start), a mount or the exec of one job (told to its owner), and an image on a
- * file system that does not answer: its job is given up at the deadline and starts nothing when it comes back, and
- * others start meanwhile (FINDINGS W6). */
+/* The happy path is: a thread of the spawner's pool enters the private mount namespace, mounts what is asked, starts
+ * the program with posix_spawn (vfork semantics: no copy of the worker's memory), and the loop tells pid and pidfd.
+ * What can fail is the namespace (fatal at start), a mount or the exec of one job (told to its owner), and an image
+ * on a file system that does not answer: its job is given up at the deadline and starts nothing when it comes back,
+ * and others start meanwhile (FINDINGS W6). */
 #include "worker/host/spawner.h"
 
 #include <errno.h>
@@ -345,8 +345,8 @@ void spawner_run(struct spawner *s, const struct spawn_spec *spec)
 	j->done = spec->done;
 	j->arg = spec->arg;
 	j->pidfd = -1;
-	/* One image at a time: what was mounted for a task is dropped before it is mounted again, and a file system that
-	 * hangs holds one thread. */
+	/* One image at a time: what was mounted for a task is dropped before it is mounted again, and a file system
+	 * that hangs holds one thread. */
 	job.key = j->lower ? j->lower : "";
 	job.owner = job.arg = j;
 	risky_run(s->threads, &job);

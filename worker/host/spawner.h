@@ -26,16 +26,16 @@ int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
 void spawner_free(struct spawner *s);
 
 struct spawn_spec {
-	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower is the image
-	 * also of a mount that is only dropped. What has the same image is done in the order of the calls. */
+	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower is the
+	 * image also of a mount that is only dropped. What has the same image is done in the order of the calls. */
 	const char *lower, *upper, *work, *mount_at;
 	const char *unmount_at;
 	const char *const *argv; /* argv[0] absolute; NULL: only the mounts */
 	const char *const *env;
 	int fds[4]; /* become 0..3 of the child; -1: /dev/null for 0..2, none for 3. Closed by the spawner
 		       (taken) */
-	/* pidfd of the child (not inherited, owned by the callee) and its pid, or e. E_DEADLINE when the image does not
-	 * answer; nothing is started then. */
+	/* pidfd of the child (not inherited, owned by the callee) and its pid, or e. E_DEADLINE when the image does
+	 * not answer; nothing is started then. */
 	void (*done)(pid_t pid, int pidfd, const struct err *e, void *arg);
 	void *arg;
 };

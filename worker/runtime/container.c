@@ -145,8 +145,9 @@ static int exit_read(struct container *c)
 }
 
 /* The process is gone. conmon writes the exit file within milliseconds; if conmon is gone too, nobody will. One that
- * hangs is ended, or the task would never be tried again; what the kernel does not let end (a dead disk) is not waited
- * for twice as long. That a file or a process cannot be looked at (EMFILE) says nothing about it: never an exit. */
+ * hangs is ended, or the task would never be tried again; what the kernel does not let end (a dead disk) is not
+ * waited for twice as long. That a file or a process cannot be looked at (EMFILE) says nothing about it: never an
+ * exit. */
 static void exit_wait(struct container *c)
 {
 	struct container_exit x = {.known = false, .code = -1};

@@ -55,8 +55,8 @@ struct container_spec {
 	const struct container_ops *ops;
 	void *arg;
 };
-/* Answers by started() and later exited(), or by failed(): also when the runtime does not answer (E_DEADLINE). The spec's
- * texts are copied. Free it with container_free, at any time. */
+/* Answers by started() and later exited(), or by failed(): also when the runtime does not answer (E_DEADLINE). The
+ * spec's texts are copied. Free it with container_free, at any time. */
 struct container *container_start(struct runtime *r, const struct container_spec *spec);
 /* What became of a container that an earlier worker started: answers by started() (it runs), exited() or
  * failed() (nothing is known of it: it never ran or its traces are gone). */

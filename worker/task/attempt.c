@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Begin and end of an attempt. The happy path of an end: the exit is said in words, the driver hears of it, and by the
- * service's restart condition the task is either over or gets its next attempt after a back-off. What belongs to an
- * attempt is one struct; the next one replaces it. */
+/* Begin and end of an attempt. The happy path of an end: the exit is said in words, the driver hears of it, and by
+ * the service's restart condition the task is either over or gets its next attempt after a back-off. What belongs to
+ * an attempt is one struct; the next one replaces it. */
 #include <stdio.h>
 #include <string.h>
 

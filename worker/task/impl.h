@@ -211,8 +211,8 @@ void task_move_killing(struct task *t);  /* until the process ends */
 struct risky *task_risky_new(uv_loop_t *loop);
 /* Without the task's being busy: for what goes on beside it. */
 void task_work(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);
-/* The task is busy (neither moved nor freed) until back calls task_job_back: true when it was given up meanwhile; it is
- * freed then. */
+/* The task is busy (neither moved nor freed) until back calls task_job_back: true when it was given up meanwhile; it
+ * is freed then. */
 void task_job_start(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);
 bool task_job_back(struct task *t); /* first in each back */
 /* Do the file systems of others answer? False: it uses none, and answer is not called. Else the task is busy until

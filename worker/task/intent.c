@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is one durable file a change. What can fail is the disk: a file that cannot be read now may be read
- * later and says nothing about what it holds, so it is never taken for damage. Damaged is only what was read and makes
- * no sense. */
+ * later and says nothing about what it holds, so it is never taken for damage. Damaged is only what was read and
+ * makes no sense. */
 #include "worker/task/intent.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The state machine of one task. Callbacks only store what they learned and call task_move, which asks the step's row of
- * `moves` what to do next; the legal moves are in task_states.
+/* The state machine of one task. Callbacks only store what they learned and call task_move, which asks the step's row
+ * of `moves` what to do next; the legal moves are in task_states.
  *
  *   NEW --slot free, networks known--> PREPARING --plain--> LAUNCHING --> STARTING --> RUNNING
  *                                       |     ^                 ^             |           |

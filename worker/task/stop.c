@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How a task is stopped. The happy path: the driver drains, the stop signal is sent, the process ends within the grace.
- * What can fail is the drain (the grace runs for it too) and the process, which is killed at the end of its grace, or at
- * once when it would not notice the signal. */
+/* How a task is stopped. The happy path: the driver drains, the stop signal is sent, the process ends within the
+ * grace. What can fail is the drain (the grace runs for it too) and the process, which is killed at the end of its
+ * grace, or at once when it would not notice the signal. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

@@ -364,8 +364,8 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), v
 	tasks_kick(ts);
 }
 
-/* An attempt that has ended needs no legs; its namespace is kept for the next one. One that runs needs them also while
- * it is drained or stopped. */
+/* An attempt that has ended needs no legs; its namespace is kept for the next one. One that runs needs them also
+ * while it is drained or stopped. */
 static bool net_is_settled(const struct task *t)
 {
 	if (task_is(t, STEP_CLEAN))

@@ -11,8 +11,9 @@
 
 struct tasks;
 struct task;
-/* What tasks need of those that stand above them, so that they call nobody upwards. Copied; what it points to outlives
- * the tasks. The calls may come at any time from the loop, also from inside calls of this header, and may be NULL. */
+/* What tasks need of those that stand above them, so that they call nobody upwards. Copied; what it points to
+ * outlives the tasks. The calls may come at any time from the loop, also from inside calls of this header, and may be
+ * NULL. */
 struct task_driver_ops;
 struct peer;
 struct tasks_above {
