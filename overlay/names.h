@@ -43,13 +43,4 @@ void leg_alias_format(const struct leg_alias *a, char ret_text[ALIAS_MAX]);
 /* false, and *ret untouched: not a mark of ours. */
 bool leg_alias_parse(const char *text, struct leg_alias *ret);
 
-bool ip_is_equal(const struct overlay_ip *a, const struct overlay_ip *b); /* the prefix does not count */
-int ip_compare(const struct overlay_ip *a, const struct overlay_ip *b);
-/* "10.0.0.1" without the prefix; "-" for none. */
-const char *ip_format(const struct overlay_ip *ip, char ret_text[48]);
-/* "10.0.0.1" or "10.0.0.1/24"; without a prefix it is the full length. */
-bool ip_parse(const char *text, struct overlay_ip *ret);
-/* The n-th address of an IPv4 subnet; false when it is not inside (network and broadcast count as outside). */
-bool ip_nth(const struct overlay_ip *subnet, unsigned n, struct overlay_ip *ret);
-int ip_family(const struct overlay_ip *ip); /* AF_INET, AF_INET6 or AF_UNSPEC */
 const char *link_mac_format(const unsigned char mac[6], char ret_text[18]);

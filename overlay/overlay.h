@@ -19,12 +19,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-
-struct overlay_ip { /* len 4 or 16; 0: none */
-	uint8_t bytes[16];
-	uint8_t len;
-	uint8_t prefix;
-};
+#include "overlay/kernel/ip.h"
 
 struct overlay_config {
 	struct overlay_ip vtep; /* source of our VXLAN packets */

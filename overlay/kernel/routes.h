@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Addresses and routes. */
 #pragma once
-#include "overlay/names.h"
+#include "overlay/kernel/ip.h"
 #include "overlay/kernel/nl.h"
 
 #include <netlink/addr.h>

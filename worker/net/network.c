@@ -619,7 +619,7 @@ static void on_hosts(void *arg)
 		n->above.hosts_changed(n->above.arg);
 }
 
-static int ip_parse(const char *text, struct overlay_ip *ret, uint8_t prefix)
+static int ip_of(const char *text, struct overlay_ip *ret, uint8_t prefix)
 {
 	*ret = (struct overlay_ip){.prefix = prefix};
 	ret->len = (uint8_t)addr_bytes(text, ret->bytes);
@@ -635,7 +635,7 @@ static int open_overlay(struct worker *w, struct overlay **ret, struct err *e)
 		.nft_helper = access(helper, X_OK) == 0 ? helper : NULL,
 	};
 
-	if (ip_parse(w->state.data_path, &config.vtep, 32) < 0)
+	if (ip_of(w->state.data_path, &config.vtep, 32) < 0)
 		return err_set(e, E_INVALID, "data path address %s is not numeric", w->state.data_path);
 	return overlay_new(&config, ret, e);
 }
@@ -645,7 +645,7 @@ void netglue_vtep_set(struct netglue *n, const char *ip)
 	struct overlay_ip vtep;
 	struct err e = {0};
 
-	if (ip_parse(ip, &vtep, 32) < 0 || overlay_vtep_set(n->overlay, &vtep, &e) < 0)
+	if (ip_of(ip, &vtep, 32) < 0 || overlay_vtep_set(n->overlay, &vtep, &e) < 0)
 		log_warn("data path address %s is not numeric", ip);
 	pass_soon(n, 0);
 }
@@ -738,7 +738,7 @@ static uint32_t address_mtu(const char *ip)
 	struct overlay_ip want;
 	uint32_t mtu = 0;
 
-	if (ip_parse(ip, &want, 0) < 0 || getifaddrs(&list) < 0)
+	if (ip_of(ip, &want, 0) < 0 || getifaddrs(&list) < 0)
 		return 0;
 	for (i = list; i && mtu == 0; i = i->ifa_next) {
 		const void *have = NULL;
