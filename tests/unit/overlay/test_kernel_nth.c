@@ -117,8 +117,8 @@ static const char *const views[] = {
 	"permanent\" | grep -v 'br0 permanent' | awk '{sub(/@.*/, \"\", $1); gsub(/NO-CARRIER,|,LOWER_UP/, "
 	"\"\"); "
 	"if ($4 ~ /^</) print $1, $4; else print}' | sort",
-	"nsenter --net=%s/t11 sh -c \"ip -br -4 addr; ip -4 route; ip -br link show eth0\" | "
-	"awk '{sub(/@.*/, \"\", $1); gsub(/NO-CARRIER,|,LOWER_UP/, \"\"); print $1, $3, $4}' | sort",
+	("nsenter --net=%s/t11 sh -c \"ip -br -4 addr; ip -4 route; ip -br link show eth0\" | "
+	 "awk '{sub(/@.*/, \"\", $1); gsub(/NO-CARRIER,|,LOWER_UP/, \"\"); print $1, $3, $4}' | sort"),
 };
 
 static void print_output(const char *cmd, struct buf *out)
