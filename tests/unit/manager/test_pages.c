@@ -83,7 +83,7 @@ static size_t count_tasks(struct rig *r, unsigned method, const char *ref, unsig
 static void test_M5_every_task_is_listed_once(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	cleanup_free char *id = big_service(r, MANY, 0, 0);
+	free(big_service(r, MANY, 0, 0));
 	unsigned pages;
 
 	(void)state;
@@ -95,12 +95,13 @@ static void test_M5_every_task_is_listed_once(void **state)
 static void test_M5_services_and_dump(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	cleanup_free char *id = big_service(r, MANY, 0, 0), *after = xstrdup("");
+	cleanup_free char *after = xstrdup("");
 	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
 	size_t services = 0, tasks = 0, bytes = 0, pages = 0;
 	bool events = false;
 
 	(void)state;
+	free(big_service(r, MANY, 0, 0));
 	do {
 		Gs__ListServicesResponse *resp;
 
@@ -203,7 +204,7 @@ static void watch_end(struct rig *r, struct watched *w)
 static void test_M5_a_large_service_can_be_watched(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	cleanup_free char *id = big_service(r, 700, 2300, 0);
+	free(big_service(r, 700, 2300, 0));
 	struct watched w = {0};
 
 	(void)state;
@@ -218,7 +219,7 @@ static void test_M5_a_large_service_can_be_watched(void **state)
 static void test_M5_a_larger_one_without_specs(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	cleanup_free char *id = big_service(r, MANY, 0, 0);
+	free(big_service(r, MANY, 0, 0));
 	struct watched w = {0};
 
 	(void)state;
@@ -233,7 +234,7 @@ static void test_M5_a_larger_one_without_specs(void **state)
 static void test_M5_too_large_to_be_watched_is_told(void **state)
 {
 	struct rig *r = rig_with_cluster();
-	cleanup_free char *id = big_service(r, MANY, 0, 1500);
+	free(big_service(r, MANY, 0, 1500));
 	struct watched w = {0};
 
 	(void)state;
