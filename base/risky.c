@@ -41,6 +41,13 @@ struct risky {
 	bool closing;
 };
 
+static void job_free(struct job *j)
+{
+	magic_end(j);
+	free(j->key);
+	free(j);
+}
+
 /* Under the mutex. Takes the mutex with it into the grave when it was the last. */
 static void unref_unlock(struct risky *r)
 {
@@ -50,6 +57,12 @@ static void unref_unlock(struct risky *r)
 	if (!last)
 		return;
 	pthread_mutex_destroy(&r->mutex);
+	while (r->jobs) { /* no thread works on one and its timer is closed: both held a reference */
+		struct job *j = r->jobs;
+
+		dl_drop(r->jobs, j);
+		job_free(j);
+	}
 	if (r->config.gone)
 		r->config.gone(r->config.arg);
 	free(r);
@@ -121,11 +134,7 @@ static void thread_start(struct risky *r)
 
 static void on_deadline_closed(void *arg)
 {
-	struct job *j = magic_of(struct job, JOB_MAGIC, arg);
-
-	magic_end(j);
-	free(j->key);
-	free(j);
+	job_free(magic_of(struct job, JOB_MAGIC, arg));
 }
 
 /* It is back, or was never begun: nobody else knows it now. */
@@ -232,6 +241,14 @@ static void on_async_closed(uv_handle_t *h)
 	unref_unlock(r);
 }
 
+static void on_deadline_given_up(void *arg)
+{
+	struct job *j = magic_of(struct job, JOB_MAGIC, arg);
+
+	pthread_mutex_lock(&j->r->mutex);
+	unref_unlock(j->r);
+}
+
 void risky_free(struct risky *r)
 {
 	struct job *j;
@@ -240,8 +257,10 @@ void risky_free(struct risky *r)
 		return;
 	pthread_mutex_lock(&r->mutex);
 	r->closing = true;
-	DL_FOREACH (r->jobs, j)
-		loop_timer_close(&j->deadline, NULL);
+	DL_FOREACH (r->jobs, j) {
+		r->refs++;
+		loop_timer_close(&j->deadline, on_deadline_given_up);
+	}
 	pthread_mutex_unlock(&r->mutex);
 	uv_close((uv_handle_t *)&r->async, on_async_closed);
 }

@@ -217,6 +217,9 @@ static void freed_while_it_hangs(void **s)
 	while (!gone) /* by its last thread */
 		sched_yield();
 	assert_true(a->worked);
+	look_fini(a);
+	free(a);
+	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_rig, close_rig)
