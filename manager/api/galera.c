@@ -3,7 +3,7 @@
  *
  * The happy path is: the cluster's own row and four credentials are born in the service's own log entry, so
  * that there is never one without the other. What can fail is: a recovery that the controller would refuse;
- * the consent is only recorded here, the controller decides (manager/galera*.c). */
+ * the consent is only recorded here, the controller decides (manager/galera). */
 #include <openssl/crypto.h>
 #include <string.h>
 

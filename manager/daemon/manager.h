@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The manager daemon: who owns what, and in which order it lives.
  *
- *   start --no raft folder--> EMPTY --InitCluster--> INITIALISING --row committed--> SERVING
- *     |                         ^                        | failed: everything is removed again
- *     |                         +------------------------+
+ *   start --no raft folder--> EMPTY --InitCluster--> INITIALISING --row committed--> SERVING --> STOPPING
+ *     |                                                  +--failed: its files are set aside, the process ends
  *     +--raft folder--> LOADING --leader, Cluster row--> SERVING
- *                          +------leader, no row: an init that was cut off--> EMPTY
+ *                          +------leader, no row: an init that was cut off: set aside, the process ends
  *
  * Everything runs on one loop. The parts (control, ca, dispatcher, log broker) keep no state of the cluster
  * of their own: they read the store and commit to it; what they remember is about their connections. */

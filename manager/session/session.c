@@ -16,7 +16,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "manager/reconcile/allocate_internal.h"
+#include "manager/model/pool.h"
 #include "manager/model/check.h"
 #include "manager/session/internal.h"
 
