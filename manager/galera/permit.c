@@ -46,6 +46,9 @@ void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPer
 
 	obj_free(t->permit);
 	t->permit = take_permit;
+	/* Behind the cluster's row: a commit that is cut between them leaves a token without a permit, which is given
+	 * again, and never a permit that nobody knows of. */
+	tx_behind(g->tx, OBJ_TASK, t->meta->id);
 	if (m->life == GL_HELD && take_permit->mode != PERMIT_NONE) {
 		m->permitted = true;
 		if (take_permit->mode != PERMIT_GENESIS)

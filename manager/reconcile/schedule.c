@@ -171,6 +171,7 @@ static void place(struct board *b, struct seat *seat, const Gs__Task *t)
 	str_replace(&task->pending_reason, "");
 	task->generation = slot->holder->generation;
 	task->status->state = TASK_ASSIGNED;
+	tx_behind(b->tx, OBJ_TASK, task->meta->id);
 	seat_take(seat, task);
 	if (strcmp(slot->preferred_node, node_id) != 0)
 		seat->copies++;

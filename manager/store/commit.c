@@ -88,12 +88,12 @@ static size_t fitting(struct tx_entry **entries, size_t n, size_t actions)
 }
 
 /* Those that change something, in their order. Returns how many. */
-static size_t live_entries(const struct tx *tx, bool ahead, struct tx_entry **ret)
+static size_t live_entries(const struct tx *tx, int place, struct tx_entry **ret)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < tx->n; i++)
-		if (tx->entries[i]->ahead == ahead && !tx_entry_is_noop(tx, tx->entries[i]))
+		if (tx->entries[i]->place == place && !tx_entry_is_noop(tx, tx->entries[i]))
 			ret[n++] = tx->entries[i];
 	return n;
 }
@@ -145,10 +145,11 @@ static void pack_split(struct commit *c, const struct tx *tx, struct tx_entry **
 static void pack_all(struct commit *c, struct tx *tx)
 {
 	cleanup_free struct tx_entry **live = xcalloc(tx->n, sizeof(struct tx_entry *));
-	size_t n = live_entries(tx, true, live);
+	size_t n = live_entries(tx, -1, live);
 
 	bug_if(tx->allow_split && tx->n_touches > 0);
-	n += live_entries(tx, false, live + n);
+	n += live_entries(tx, 0, live + n);
+	n += live_entries(tx, 1, live + n);
 	drop_changed_touches(tx);
 	if (tx->allow_split) {
 		pack_split(c, tx, live, n);

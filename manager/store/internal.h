@@ -76,7 +76,7 @@ struct tx_entry {
 	Gs__ActionKind action;
 	void *row; /* NULL: forgotten */
 	bool spec_changed;
-	bool ahead; /* tx_ahead */
+	int place; /* -1: tx_ahead, 1: tx_behind */
 };
 struct tx_touch {
 	enum obj_kind kind;

@@ -101,6 +101,9 @@ void tx_allow_split(struct tx *tx);
 /* The change of this row (one is pending) goes into the log ahead of all that are not marked so: what must
  * not be missing when the commit is cut behind its users. */
 void tx_ahead(struct tx *tx, enum obj_kind kind, const char *id);
+/* The other way round: behind all that are not marked so. What a worker obeys must not be there before what remembers
+ * that it was told: a placed task before its slot knows where the data is, a bootstrap permit before its token. */
+void tx_behind(struct tx *tx, enum obj_kind kind, const char *id);
 /* Rises with every change made in the tx, also with one that tx_len does not show. */
 uint64_t tx_touched(const struct tx *tx);
 /* Takes tx. done (may be NULL) fires once, never from inside. An empty tx is done with 0. Updates that

@@ -219,7 +219,15 @@ void tx_ahead(struct tx *tx, enum obj_kind kind, const char *id)
 	struct tx_entry *en = tx_entry_of(tx, kind, id);
 
 	bug_if(!en || !en->row); /* only what this tx changes has a place in it */
-	en->ahead = true;
+	en->place = -1;
+}
+
+void tx_behind(struct tx *tx, enum obj_kind kind, const char *id)
+{
+	struct tx_entry *en = tx_entry_of(tx, kind, id);
+
+	bug_if(!en || !en->row || en->place < 0);
+	en->place = 1;
 }
 
 /* ---- lists as the tx will leave them ---- */

@@ -169,6 +169,37 @@ static void test_node_down_keeps_volumes(void **state)
 	c_free(c);
 }
 
+/* A commit may be cut behind any of its rows: a task is never on a node of which its slot does not know that its data is
+ * there, or the next one might start elsewhere with an empty volume. */
+static void test_placed_only_where_the_slot_knows(void **state)
+{
+	bool cut = true;
+	unsigned n;
+
+	(void)state;
+	for (n = 0; cut; n++) {
+		struct cluster *c = c_new(2);
+		Gs__Service *svc = c_service("db", 3, NULL);
+
+		c_mount(svc, "/data");
+		c_drain(c, "node01", AVAIL_DRAIN);
+		c_drain(c, "node02", AVAIL_DRAIN);
+		c_put(c, svc);
+		c_work(c); /* slots and tasks are there and wait for a node */
+		c_drain(c, "node02", AVAIL_ACTIVE);
+		store_set_part_actions(c->s, 1);
+		cut = c_pass_cut(c, n);
+		for (size_t i = 0; i < store_count(c->s, OBJ_TASK); i++) {
+			const Gs__Task *t = store_at(c->s, OBJ_TASK, i);
+
+			if (*t->node_id)
+				assert_string_equal(store_slot(c->s, t->slot_id)->preferred_node, t->node_id);
+		}
+		c_free(c);
+	}
+	assert_true(n > 3);
+}
+
 /* Never two processes on one volume: a stopping task on a silent node holds the slot. */
 static void test_stopping_on_silent_node_holds_volume(void **state)
 {
@@ -721,6 +752,7 @@ int main(void)
 		cmocka_unit_test(test_scale_fills_gaps),
 		cmocka_unit_test(test_node_down_moves_plain_tasks),
 		cmocka_unit_test(test_node_down_keeps_volumes),
+		cmocka_unit_test(test_placed_only_where_the_slot_knows),
 		cmocka_unit_test(test_stopping_on_silent_node_holds_volume),
 		cmocka_unit_test(test_u9_removed_by_force),
 		cmocka_unit_test(test_removed_node),
