@@ -23,8 +23,7 @@ bool fs_exists(const char *path);
 int fs_unlink(const char *path, struct err *e);
 /* What may be somebody's data is not deleted but moved out of the way: those of the names (relative to dir,
  * each with another last part) that exist go to a new folder "<dir>/aside-<UTC time>", durably. *ret_where:
- * that folder, owned by the caller; NULL when none of them existed. After an error some may have been moved.
- */
+ * that folder, owned by the caller; NULL when none of them existed. After an error some may have been moved. */
 int fs_set_aside(const char *dir, const char *const *names, size_t n, char **ret_where, struct err *e);
 /* One process at a time: takes the file's lock until *ret_fd is closed or the process ends, and writes its pid into
  * it. E_IN_USE with the pid of who has it, after half a second (a predecessor that is just ending is waited for). */

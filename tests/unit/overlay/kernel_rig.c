@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: a tmpfs on /run, three namespaces, two overlays. What can fail fails the test that asked.
- */
+/* The happy path is: a tmpfs on /run, three namespaces, two overlays. What can fail fails the test that asked. */
 #include "kernel_rig.h"
 
 #include <fcntl.h>
