@@ -220,7 +220,7 @@ static int worker_run(struct worker *w, struct err *e)
 
 static void worker_fini(struct worker *w)
 {
-	state_fini(&w->state);
+	membership_fini(&w->state);
 	free(w->state_dir);
 	free(w->run_dir);
 	free(w->dir);

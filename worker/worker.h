@@ -5,7 +5,7 @@
  *        |                                     |
  *   struct worker --- agent (session, reports) --- tasks --- runtime, bundle, driver
  *                          |                         |
- *                          +--- netglue --- overlay -+
+ *                          +--- net ------- overlay -+
  *                          +--- logs (second connection)
  * One loop, one thread; blocking work (files, netlink) goes to the thread pool. */
 #pragma once
@@ -23,7 +23,7 @@ struct address;
 struct agent;
 struct logs;
 struct manager_proc;
-struct netglue;
+struct net;
 struct node;
 struct peers;
 struct runtime;
@@ -43,7 +43,7 @@ struct worker {
 	char hostname[256];
 	char *seccomp_bpf;             /* of all tasks, NULL: the runtime compiles it */
 	const char *apparmor;          /* profile of all tasks, NULL: this host has none */
-	struct state state;            /* identity and last session; state.is_member */
+	struct membership state;       /* identity and last session; state.is_member */
 	struct tls_identity *identity; /* NULL while no member */
 	char **managers;               /* "ip:port", the last session's, saved */
 	size_t n_managers;
@@ -52,7 +52,7 @@ struct worker {
 	void (*save)(struct worker *w, unsigned what); /* by the saver; NULL in tests */
 	struct spawner *spawner;
 	struct runtime *runtime; /* member only */
-	struct netglue *net;     /* member only */
+	struct net *net;         /* member only */
 	struct tasks *tasks;     /* member only */
 	struct agent *agent;     /* member only */
 	struct logs *logs;       /* member only */

@@ -102,7 +102,7 @@ static void arm_wake(struct manager *m)
 static void listen_tick(void *arg)
 {
 	struct manager *m = arg;
-	int64_t period = nodes_heartbeat_ms(m->ctx.store);
+	int64_t period = node_state_heartbeat_ms(m->ctx.store);
 	int64_t gap = hearing_tick(&m->hearing, clock_mono_ms(m->ctx.clock), period);
 
 	if (gap)
@@ -140,9 +140,9 @@ static void on_applied(void *arg)
 {
 	struct manager *m = arg;
 
-	dispatcher_changed(m->dispatcher);
+	sessions_changed(m->dispatcher);
 	api_changed(m->api);
-	log_broker_changed(m->logs);
+	logs_changed(m->logs);
 	manager_mark_dirty(m);
 }
 
@@ -153,12 +153,12 @@ static void env_new_id(void *arg, char ret_id[ID_LEN + 1])
 
 static int64_t env_last_seen(void *arg, const char *node_id)
 {
-	return dispatcher_last_seen_ms(((struct manager *)arg)->dispatcher, node_id);
+	return sessions_last_seen_ms(((struct manager *)arg)->dispatcher, node_id);
 }
 
 static int64_t env_seqno(void *arg, const char *task_id)
 {
-	return dispatcher_seqno(((struct manager *)arg)->dispatcher, task_id);
+	return sessions_seqno(((struct manager *)arg)->dispatcher, task_id);
 }
 
 /* ---- leadership ---- */
@@ -222,7 +222,7 @@ static void on_leader(void *arg, bool is_leader)
 	m->is_leader = is_leader;
 	if (!is_leader) {
 		log_warn("not the leader any more");
-		dispatcher_reset(m->dispatcher);
+		sessions_reset(m->dispatcher);
 		return;
 	}
 	if (m->init)
@@ -371,22 +371,21 @@ static int make_server(struct manager *m, struct err *e)
 		return err_set(e, rc, "cannot make the server");
 	api_register(m->api);
 	ca_register(m->ca);
-	dispatcher_register(m->dispatcher);
-	log_broker_register(m->logs);
+	sessions_register(m->dispatcher);
+	logs_register(m->logs);
 	return rpc_server_listen_unix(m->ctx.server, path, e);
 }
 
 static void make_parts(struct manager *m)
 {
 	const struct ca_hooks ca_hooks = {.own_renewed = own_renewed, .arg = m};
-	struct api_hooks api_hooks = {
-		.init_cluster = on_init_cluster, .init_arg = m, .logs = log_broker_on_logs};
+	struct api_hooks api_hooks = {.init_cluster = on_init_cluster, .init_arg = m, .logs = logs_on_logs};
 
 	m->ctx.ops = &context_ops;
 	m->ctx.daemon = m;
 	m->ca = ca_new(&m->ctx, &ca_hooks);
-	m->dispatcher = dispatcher_new(&m->ctx);
-	m->logs = log_broker_new(&m->ctx);
+	m->dispatcher = sessions_new(&m->ctx);
+	m->logs = logs_new(&m->ctx);
 	api_hooks.logs_arg = m->logs;
 	m->api = api_new(&m->ctx, &api_hooks);
 }
@@ -439,8 +438,8 @@ static void on_server_closed(void *arg)
 	struct manager *m = arg;
 
 	m->ctx.server = NULL;
-	dispatcher_close(m->dispatcher);
-	log_broker_close(m->logs);
+	sessions_close(m->dispatcher);
+	logs_close(m->logs);
 	api_close(m->api);
 	loop_timer_close(&m->wake, NULL);
 	loop_timer_close(&m->lag, NULL);
@@ -476,8 +475,8 @@ void manager_fini(struct manager *m)
 {
 	raft_engine_free(m->ctx.engine);
 	store_free(m->ctx.store);
-	dispatcher_free(m->dispatcher);
-	log_broker_free(m->logs);
+	sessions_free(m->dispatcher);
+	logs_free(m->logs);
 	api_free(m->api);
 	ca_free(m->ca);
 	tls_identity_unref(m->identity);

@@ -28,8 +28,8 @@ extern const struct sm_kind manager_life;
 
 struct api;
 struct ca;
-struct dispatcher;
-struct log_broker;
+struct sessions;
+struct logs;
 struct init;
 struct manager {
 	struct context ctx; /* what the parts may know; the rest is ours */
@@ -40,8 +40,8 @@ struct manager {
 	bool listens;
 
 	struct ca *ca;
-	struct dispatcher *dispatcher;
-	struct log_broker *logs;
+	struct sessions *dispatcher;
+	struct logs *logs;
 	struct api *api;
 	struct init *init; /* the InitCluster under way */
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Ready and Down from the heartbeats that the dispatcher has seen.
+/* Ready and Down from the heartbeats of the sessions.
  *
  * The happy path is: a node with a recent heartbeat is Ready, one without for heartbeat * missed is Down.
  * What can fail is this manager's own knowledge: after an election nothing was heard yet, so silence counts
@@ -13,7 +13,7 @@
 #define HEARTBEAT_MS 1000
 #define HEARTBEAT_MISSED 3
 
-int64_t nodes_heartbeat_ms(const struct store *s)
+int64_t node_state_heartbeat_ms(const struct store *s)
 {
 	const Gs__Cluster *c = store_cluster(s);
 
@@ -24,7 +24,7 @@ static int64_t grace_ms(const struct store *s)
 {
 	const Gs__Cluster *c = store_cluster(s);
 
-	return nodes_heartbeat_ms(s) *
+	return node_state_heartbeat_ms(s) *
 	       (c && c->spec && c->spec->heartbeat_missed ? c->spec->heartbeat_missed : HEARTBEAT_MISSED);
 }
 
@@ -74,7 +74,7 @@ static void judge(struct tx *tx, struct reconcile_env *env, const Gs__Node *n, i
 		reconcile_wake(env, now + left + 1);
 }
 
-void nodes_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
+void node_state_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
 	cleanup_free const void **rows = NULL;
 	size_t n = tx_list(tx, OBJ_NODE, &rows);

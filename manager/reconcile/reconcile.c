@@ -176,7 +176,7 @@ void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env)
 	if (!store_cluster(s))
 		return;
 	tx_allow_split(tx);
-	nodes_pass(s, tx, env);
+	node_state_pass(s, tx, env);
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		uint64_t before = tx_touched(tx);
 

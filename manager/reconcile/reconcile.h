@@ -57,9 +57,9 @@ void schedule_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 /* See orchestrate_pass. */
 void galera_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 /* How often a node should be heard of (ClusterSpec, or its default). */
-int64_t nodes_heartbeat_ms(const struct store *s);
+int64_t node_state_heartbeat_ms(const struct store *s);
 /* Node Ready/Down from sessions. */
-void nodes_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
+void node_state_pass(struct store *s, struct tx *tx, struct reconcile_env *env);
 /* All of them in turn, until they add nothing more; the tx may be split. Nothing before init. */
 void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env);
 

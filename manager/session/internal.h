@@ -35,8 +35,8 @@ struct report {
 	Gs__ReportResponse *resp;
 	size_t n_on_sight; /* of resp->refused; the rest is judged anew at each attempt to commit */
 };
-#define DISPATCHER_MAGIC MAGIC('d', 'i', 's', 'p')
-struct dispatcher {
+#define SESSIONS_MAGIC MAGIC('a', 'l', 'l', 's')
+struct sessions {
 	uint32_t magic;
 	struct context *ctx;
 	struct node_mem *nodes;
@@ -48,16 +48,16 @@ struct dispatcher {
 	size_t bytes_waiting;         /* of all reports that are not answered yet */
 	bool committing;
 };
-struct node_mem *dispatcher_node(struct dispatcher *d, const char *node_id); /* NULL: never heard */
+struct node_mem *sessions_node(struct sessions *all, const char *node_id); /* NULL: never heard */
 /* The call comes from the node's open session; false: it has been answered. */
-bool dispatcher_session_ok(struct dispatcher *d, struct rpc_call *call, const char *session_id);
+bool sessions_check_open(struct sessions *all, struct rpc_call *call, const char *session_id);
 
-/* Dispatcher.Report; arg is the dispatcher. */
+/* Dispatcher.Report; arg is the struct sessions. */
 void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg);
 /* Commit what waits, unless a commit is under way. */
-void dispatcher_flush_reports(void *dispatcher);
+void sessions_flush_reports(void *sessions);
 /* Answer what waits with E_NOT_LEADER: there will be no commit. */
-void dispatcher_refuse_reports(struct dispatcher *d);
+void sessions_refuse_reports(struct sessions *all);
 
 /* For the test of its table. */
 extern const struct sm_kind session_kind;

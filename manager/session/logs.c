@@ -24,7 +24,7 @@
 
 struct subscriber { /* a worker's second connection */
 	struct subscriber *next;
-	struct log_broker *b;
+	struct logs *logs;
 	struct rpc_call *call;
 	char node_id[ID_LEN + 1];
 };
@@ -40,14 +40,14 @@ struct demand { /* one task's log for one reader */
 };
 struct reader { /* a CLI's Logs stream */
 	struct reader *next;
-	struct log_broker *b;
+	struct logs *logs;
 	struct rpc_call *call;
 	Gs__LogsRequest *req;
 	char service_id[ID_LEN + 1]; /* empty: one task */
 	struct demand *demands;
 	size_t n_demands;
 };
-struct log_broker {
+struct logs {
 	struct context *ctx;
 	struct subscriber *subscribers;
 	struct reader *readers;
@@ -56,9 +56,9 @@ struct log_broker {
 	bool armed, closed;
 };
 
-static struct subscriber *subscriber_find(struct log_broker *b, const char *node_id)
+static struct subscriber *subscriber_find(struct logs *logs, const char *node_id)
 {
-	for (struct subscriber *s = b->subscribers; s; s = s->next)
+	for (struct subscriber *s = logs->subscribers; s; s = s->next)
 		if (strcmp(s->node_id, node_id) == 0)
 			return s;
 	return NULL;
@@ -66,7 +66,7 @@ static struct subscriber *subscriber_find(struct log_broker *b, const char *node
 
 static bool send_demand(const struct demand *d, bool stop)
 {
-	struct subscriber *s = subscriber_find(d->reader->b, d->node_id);
+	struct subscriber *s = subscriber_find(d->reader->logs, d->node_id);
 	Gs__LogDemand msg = GS__LOG_DEMAND__INIT;
 
 	msg.id = (char *)d->id;
@@ -110,12 +110,12 @@ static void push_answer(struct demand *d)
 
 static void reader_free(struct reader *r)
 {
-	struct reader **p = &r->b->readers;
+	struct reader **p = &r->logs->readers;
 
 	while (*p != r)
 		p = &(*p)->next;
 	*p = r->next;
-	r->b->n_readers--;
+	r->logs->n_readers--;
 	while (r->demands) {
 		struct demand *d = r->demands;
 
@@ -185,7 +185,7 @@ static bool has_demand(const struct reader *r, const char *task_id)
 
 static void add_demand(struct reader *r, const Gs__Task *t)
 {
-	const Gs__Node *node = store_node(r->b->ctx->store, t->node_id);
+	const Gs__Node *node = store_node(r->logs->ctx->store, t->node_id);
 	struct demand *d;
 
 	if (r->n_demands >= DEMANDS_MAX || !*t->node_id || has_demand(r, t->meta->id))
@@ -210,7 +210,7 @@ static void add_demand(struct reader *r, const Gs__Task *t)
 static void add_demands(struct reader *r)
 {
 	const Gs__Task *const *tasks;
-	size_t n = store_tasks_of_service(r->b->ctx->store, r->service_id, &tasks);
+	size_t n = store_tasks_of_service(r->logs->ctx->store, r->service_id, &tasks);
 
 	for (size_t i = 0; i < n; i++)
 		add_demand(r, tasks[i]);
@@ -218,58 +218,58 @@ static void add_demands(struct reader *r)
 
 static void on_look(void *arg)
 {
-	struct log_broker *b = arg;
+	struct logs *logs = arg;
 
-	b->armed = false;
-	for (struct reader *r = b->readers; r; r = r->next)
+	logs->armed = false;
+	for (struct reader *r = logs->readers; r; r = r->next)
 		if (r->req->follow && *r->service_id)
 			add_demands(r);
 }
 
-void log_broker_changed(struct log_broker *b)
+void logs_changed(struct logs *logs)
 {
-	if (b->armed || b->closed || !b->readers)
+	if (logs->armed || logs->closed || !logs->readers)
 		return;
-	b->armed = true;
-	loop_timer_set(&b->look, LOOK_MS);
+	logs->armed = true;
+	loop_timer_set(&logs->look, LOOK_MS);
 }
 
-static struct reader *reader_new(struct log_broker *b, struct rpc_call *call, const ProtobufCMessage *msg)
+static struct reader *reader_new(struct logs *logs, struct rpc_call *call, const ProtobufCMessage *msg)
 {
 	struct reader *r = xcalloc(1, sizeof(*r));
 
-	r->b = b;
+	r->logs = logs;
 	r->call = call;
 	r->req = obj_dup(msg);
-	r->next = b->readers;
-	b->readers = r;
-	b->n_readers++;
+	r->next = logs->readers;
+	logs->readers = r;
+	logs->n_readers++;
 	rpc_call_on_cancel(call, on_reader_cancel, r);
 	rpc_call_on_drain(call, on_reader_drain, r);
 	return r;
 }
 
-void log_broker_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+void logs_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct log_broker *b = arg;
+	struct logs *logs = arg;
 	const Gs__LogsRequest *req = (const Gs__LogsRequest *)msg;
 	const Gs__Service *svc;
 	const Gs__Task *task = NULL;
 	struct reader *r;
 	struct err e = {0};
 
-	if (answer_unless_serving(b->ctx, call))
+	if (answer_unless_serving(logs->ctx, call))
 		return;
-	svc = store_find(b->ctx->store, OBJ_SERVICE, req->ref, NULL);
-	if (!svc && !(task = store_find(b->ctx->store, OBJ_TASK, req->ref, &e))) {
+	svc = store_find(logs->ctx->store, OBJ_SERVICE, req->ref, NULL);
+	if (!svc && !(task = store_find(logs->ctx->store, OBJ_TASK, req->ref, &e))) {
 		answer_fail(call, E_NOT_FOUND, "no service or task %.80s", req->ref);
 		return;
 	}
-	if (b->n_readers >= READERS_MAX) {
+	if (logs->n_readers >= READERS_MAX) {
 		answer_fail(call, E_LIMIT, "more than %u log readers", READERS_MAX);
 		return;
 	}
-	r = reader_new(b, call, msg);
+	r = reader_new(logs, call, msg);
 	if (svc) {
 		snprintf(r->service_id, sizeof(r->service_id), "%s", svc->meta->id);
 		add_demands(r);
@@ -281,11 +281,11 @@ void log_broker_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void
 
 /* ---- workers ---- */
 
-static void fail_demands(struct log_broker *b, const char *node_id)
+static void fail_demands(struct logs *logs, const char *node_id)
 {
 	struct reader *next;
 
-	for (struct reader *r = b->readers; r; r = next) {
+	for (struct reader *r = logs->readers; r; r = next) {
 		next = r->next;
 		for (struct demand *d = r->demands; d; d = d->next) {
 			if (d->ended || strcmp(d->node_id, node_id) != 0)
@@ -300,7 +300,7 @@ static void fail_demands(struct log_broker *b, const char *node_id)
 
 static void subscriber_free(struct subscriber *s)
 {
-	struct subscriber **p = &s->b->subscribers;
+	struct subscriber **p = &s->logs->subscribers;
 
 	while (*p != s)
 		p = &(*p)->next;
@@ -311,41 +311,41 @@ static void subscriber_free(struct subscriber *s)
 static void on_subscriber_cancel(struct rpc_call *call, void *arg)
 {
 	struct subscriber *s = arg;
-	struct log_broker *b = s->b;
+	struct logs *logs = s->logs;
 	char node_id[ID_LEN + 1];
 
 	memcpy(node_id, s->node_id, sizeof(node_id));
 	subscriber_free(s);
-	fail_demands(b, node_id);
+	fail_demands(logs, node_id);
 }
 
 static void on_subscribe(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct log_broker *b = arg;
+	struct logs *logs = arg;
 	const char *node_id = rpc_call_peer(call)->node_id;
-	struct subscriber *s = subscriber_find(b, node_id);
+	struct subscriber *s = subscriber_find(logs, node_id);
 
-	if (answer_unless_serving(b->ctx, call))
+	if (answer_unless_serving(logs->ctx, call))
 		return;
 	if (s) {
 		struct rpc_call *old = s->call;
 
 		subscriber_free(s);
-		fail_demands(b, node_id);
+		fail_demands(logs, node_id);
 		answer_fail(old, E_CLOSED, "replaced by a newer log connection of this node");
 	}
 	s = xcalloc(1, sizeof(*s));
-	s->b = b;
+	s->logs = logs;
 	s->call = call;
 	snprintf(s->node_id, sizeof(s->node_id), "%s", node_id);
-	s->next = b->subscribers;
-	b->subscribers = s;
+	s->next = logs->subscribers;
+	logs->subscribers = s;
 	rpc_call_on_cancel(call, on_subscriber_cancel, s);
 }
 
-static struct demand *demand_find(struct log_broker *b, const char *id, const char *node_id)
+static struct demand *demand_find(struct logs *logs, const char *id, const char *node_id)
 {
-	for (struct reader *r = b->readers; r; r = r->next)
+	for (struct reader *r = logs->readers; r; r = r->next)
 		for (struct demand *d = r->demands; d; d = d->next)
 			if (strcmp(d->id, id) == 0 && strcmp(d->node_id, node_id) == 0)
 				return d;
@@ -354,9 +354,9 @@ static struct demand *demand_find(struct log_broker *b, const char *id, const ch
 
 static void on_push(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct log_broker *b = arg;
+	struct logs *logs = arg;
 	const Gs__LogPush *push = (const Gs__LogPush *)msg;
-	struct demand *d = demand_find(b, push->id, rpc_call_peer(call)->node_id);
+	struct demand *d = demand_find(logs, push->id, rpc_call_peer(call)->node_id);
 
 	if (!d || d->ended) {
 		answer_fail(call, E_NOT_FOUND, "nobody reads this log any more");
@@ -375,36 +375,36 @@ static void on_push(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
 
 /* ---- life ---- */
 
-struct log_broker *log_broker_new(struct context *ctx)
+struct logs *logs_new(struct context *ctx)
 {
-	struct log_broker *b = xcalloc(1, sizeof(*b));
+	struct logs *logs = xcalloc(1, sizeof(*logs));
 
-	b->ctx = ctx;
-	loop_timer_init(&b->look, ctx->loop, on_look, b);
-	return b;
+	logs->ctx = ctx;
+	loop_timer_init(&logs->look, ctx->loop, on_look, logs);
+	return logs;
 }
 
-void log_broker_register(struct log_broker *b)
+void logs_register(struct logs *logs)
 {
 	static const rpc_handler handlers[] = {
 		[LOG_BROKER_SUBSCRIBE] = on_subscribe, [LOG_BROKER_PUSH] = on_push};
 
-	rpc_server_add(b->ctx->server, RPC_LOG_BROKER, handlers, array_size(handlers), b);
+	rpc_server_add(logs->ctx->server, RPC_LOG_BROKER, handlers, array_size(handlers), logs);
 }
 
-void log_broker_close(struct log_broker *b)
+void logs_close(struct logs *logs)
 {
-	if (b->closed)
+	if (logs->closed)
 		return;
-	b->closed = true;
-	loop_timer_close(&b->look, NULL);
+	logs->closed = true;
+	loop_timer_close(&logs->look, NULL);
 }
 
-void log_broker_free(struct log_broker *b)
+void logs_free(struct logs *logs)
 {
-	while (b->readers)
-		reader_free(b->readers);
-	while (b->subscribers)
-		subscriber_free(b->subscribers);
-	free(b);
+	while (logs->readers)
+		reader_free(logs->readers);
+	while (logs->subscribers)
+		subscriber_free(logs->subscribers);
+	free(logs);
 }

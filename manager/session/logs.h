@@ -7,11 +7,10 @@
 #include "proto/schema/dispatch.pb-c.h"
 
 /* ctx is borrowed and outlives it. */
-struct log_broker *log_broker_new(struct context *ctx);
-void log_broker_register(struct log_broker *b); /* serve RPC_LOG_BROKER on ctx->server */
-void log_broker_close(struct log_broker *b);    /* its timer; idempotent; free it once the loop has run */
-void log_broker_free(struct log_broker *b);     /* its connections are closed */
-void log_broker_changed(
-	struct log_broker *b); /* the store has changed: a followed service may have new tasks */
-/* Control.Logs; arg is the broker. */
-void log_broker_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg);
+struct logs *logs_new(struct context *ctx);
+void logs_register(struct logs *logs); /* serve RPC_LOG_BROKER on ctx->server */
+void logs_close(struct logs *logs);    /* its timer; idempotent; free it once the loop has run */
+void logs_free(struct logs *logs);     /* its connections are closed */
+void logs_changed(struct logs *logs);  /* the store has changed: a followed service may have new tasks */
+/* Control.Logs; arg is the struct logs. */
+void logs_on_logs(struct rpc_call *call, const ProtobufCMessage *msg, void *arg);

@@ -30,38 +30,38 @@
 #define WARNINGS_BURST 5.0
 
 struct batch {
-	struct dispatcher *d;
+	struct sessions *all;
 	struct report *reports;
 	int attempt;
 };
 
-static void keep_seqno(struct dispatcher *d, const char *node_id, const Gs__SeqnoReport *r)
+static void keep_seqno(struct sessions *all, const char *node_id, const Gs__SeqnoReport *r)
 {
-	const Gs__Task *task = store_task(d->ctx->store, r->task_id);
+	const Gs__Task *task = store_task(all->ctx->store, r->task_id);
 	struct seqno_mem *s;
 
 	if (!task || strcmp(task->node_id, node_id) != 0)
 		return;
-	HASH_FIND_STR(d->seqnos, r->task_id, s);
+	HASH_FIND_STR(all->seqnos, r->task_id, s);
 	if (!s) {
 		s = xcalloc(1, sizeof(*s));
 		snprintf(s->task_id, sizeof(s->task_id), "%s", r->task_id);
-		HASH_ADD_STR(d->seqnos, task_id, s);
+		HASH_ADD_STR(all->seqnos, task_id, s);
 	}
 	if (s->last_committed != r->last_committed)
-		context_mark_dirty(d->ctx);
+		context_mark_dirty(all->ctx);
 	s->last_committed = r->last_committed;
 }
 
 /* ---- refusals ---- */
 
 /* One line, or counted for the next one. */
-static void warn_refused(struct dispatcher *d, const char *node_id, const char *why)
+static void warn_refused(struct sessions *all, const char *node_id, const char *why)
 {
-	struct node_mem *n = dispatcher_node(d, node_id);
+	struct node_mem *n = sessions_node(all, node_id);
 
 	if (!n ||
-	    !bucket_take(&n->warnings, clock_mono_ms(d->ctx->clock), 1, WARNINGS_PER_S, WARNINGS_BURST)) {
+	    !bucket_take(&n->warnings, clock_mono_ms(all->ctx->clock), 1, WARNINGS_PER_S, WARNINGS_BURST)) {
 		if (n)
 			n->n_unsaid++;
 		return;
@@ -74,7 +74,7 @@ static void warn_refused(struct dispatcher *d, const char *node_id, const char *
 	n->n_unsaid = 0;
 }
 
-static void refuse(struct dispatcher *d, struct report *r, const char *task_id, const struct err *e)
+static void refuse(struct sessions *all, struct report *r, const char *task_id, const struct err *e)
 {
 	Gs__TaskRefusal *refusal = obj_new(&gs__task_refusal__descriptor);
 
@@ -85,7 +85,7 @@ static void refuse(struct dispatcher *d, struct report *r, const char *task_id, 
 	if (e->code == E_STALE_VERSION)
 		log_debug("report of node %s: %s", r->node_id, e->msg);
 	else
-		warn_refused(d, r->node_id, e->msg);
+		warn_refused(all, r->node_id, e->msg);
 }
 
 static void forget_refusals(struct report *r)
@@ -95,15 +95,15 @@ static void forget_refusals(struct report *r)
 		obj_free(r->resp->refused[--r->resp->n_refused]);
 }
 
-static void apply_report(struct dispatcher *d, struct tx *tx, struct report *r)
+static void apply_report(struct sessions *all, struct tx *tx, struct report *r)
 {
 	struct err e = {0};
 
 	forget_refusals(r);
 	for (size_t i = 0; i < r->req->n_tasks; i++) {
 		err_clear(&e);
-		if (report_apply(d->ctx->store, tx, r->node_id, r->req->tasks[i], &d->ctx->env, &e))
-			refuse(d, r, r->req->tasks[i]->task_id, &e);
+		if (report_apply(all->ctx->store, tx, r->node_id, r->req->tasks[i], &all->ctx->env, &e))
+			refuse(all, r, r->req->tasks[i]->task_id, &e);
 	}
 	for (size_t i = 0; i < r->req->n_volumes; i++)
 		report_volume(tx, r->node_id, r->req->volumes[i]);
@@ -111,14 +111,14 @@ static void apply_report(struct dispatcher *d, struct tx *tx, struct report *r)
 
 /* ---- commit and answer ---- */
 
-static void report_free(struct dispatcher *d, struct report *r)
+static void report_free(struct sessions *all, struct report *r)
 {
-	struct node_mem *n = dispatcher_node(d, r->node_id);
+	struct node_mem *n = sessions_node(all, r->node_id);
 
 	if (n && n->n_waiting)
 		n->n_waiting--;
-	bug_if(d->bytes_waiting < r->bytes);
-	d->bytes_waiting -= r->bytes;
+	bug_if(all->bytes_waiting < r->bytes);
+	all->bytes_waiting -= r->bytes;
 	obj_free(r->req);
 	obj_free(r->resp);
 	free(r);
@@ -134,7 +134,7 @@ static void answer_all(struct batch *b, const struct err *e)
 			rpc_fail(r->call, e);
 		else
 			rpc_reply(r->call, &r->resp->base);
-		report_free(b->d, r);
+		report_free(b->all, r);
 	}
 }
 
@@ -143,59 +143,59 @@ static void commit(struct batch *b);
 static void on_committed(void *arg, const struct err *e)
 {
 	struct batch *b = arg;
-	struct dispatcher *d = b->d;
+	struct sessions *all = b->all;
 
-	bug_if(!d->committing);
-	if (e->code == E_STALE_VERSION && ++b->attempt < ATTEMPTS && context_is_serving(d->ctx)) {
+	bug_if(!all->committing);
+	if (e->code == E_STALE_VERSION && ++b->attempt < ATTEMPTS && context_is_serving(all->ctx)) {
 		commit(b);
 		return;
 	}
 	answer_all(b, e);
 	free(b);
-	d->committing = false;
-	if (d->first)
-		dispatcher_flush_reports(d);
+	all->committing = false;
+	if (all->first)
+		sessions_flush_reports(all);
 }
 
 static void commit(struct batch *b)
 {
-	struct tx *tx = tx_new(b->d->ctx->store);
+	struct tx *tx = tx_new(b->all->ctx->store);
 
 	tx_allow_split(tx);
 	for (struct report *r = b->reports; r; r = r->next)
-		apply_report(b->d, tx, r);
-	store_commit(b->d->ctx->store, tx, on_committed, b);
+		apply_report(b->all, tx, r);
+	store_commit(b->all->ctx->store, tx, on_committed, b);
 }
 
-void dispatcher_refuse_reports(struct dispatcher *d)
+void sessions_refuse_reports(struct sessions *all)
 {
-	struct batch b = {.d = d, .reports = d->first};
+	struct batch b = {.all = all, .reports = all->first};
 	struct err e = {0};
 
 	err_set(&e, E_NOT_LEADER, "this manager is not the leader any more");
-	d->first = NULL;
-	d->last = &d->first;
+	all->first = NULL;
+	all->last = &all->first;
 	answer_all(&b, &e);
 }
 
-void dispatcher_flush_reports(void *arg)
+void sessions_flush_reports(void *arg)
 {
-	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
+	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
 	struct batch *b;
 
-	d->report_armed = false;
-	if (!d->first || d->committing)
+	all->report_armed = false;
+	if (!all->first || all->committing)
 		return;
-	if (!context_is_serving(d->ctx)) {
-		dispatcher_refuse_reports(d);
+	if (!context_is_serving(all->ctx)) {
+		sessions_refuse_reports(all);
 		return;
 	}
 	b = xcalloc(1, sizeof(*b));
-	b->d = d;
-	b->reports = d->first;
-	d->first = NULL;
-	d->last = &d->first;
-	d->committing = true;
+	b->all = all;
+	b->reports = all->first;
+	all->first = NULL;
+	all->last = &all->first;
+	all->committing = true;
 	commit(b);
 }
 
@@ -214,14 +214,14 @@ static int check(const Gs__ReportRequest *req, struct err *e)
 	return 0;
 }
 
-static int check_pace(struct dispatcher *d, struct node_mem *n, size_t bytes, struct err *e)
+static int check_pace(struct sessions *all, struct node_mem *n, size_t bytes, struct err *e)
 {
-	int64_t now = clock_mono_ms(d->ctx->clock);
+	int64_t now = clock_mono_ms(all->ctx->clock);
 
 	if (n->n_waiting >= WAITING_MAX)
 		return err_set(e, E_LIMIT, "%u reports of this node wait already", n->n_waiting);
-	if (d->bytes_waiting + bytes > WAITING_BYTES_MAX)
-		return err_set(e, E_LIMIT, "%zu bytes of reports wait already", d->bytes_waiting);
+	if (all->bytes_waiting + bytes > WAITING_BYTES_MAX)
+		return err_set(e, E_LIMIT, "%zu bytes of reports wait already", all->bytes_waiting);
 	if (!bucket_take(&n->reports, now, 1, REPORTS_PER_S, REPORTS_BURST) ||
 	    !bucket_take(&n->report_bytes, now, (double)bytes, BYTES_PER_S, BYTES_BURST))
 		return err_set(e, E_LIMIT, "this node reports too much; wait a second");
@@ -229,7 +229,7 @@ static int check_pace(struct dispatcher *d, struct node_mem *n, size_t bytes, st
 }
 
 /* Copies the request but for the items that are too large to be kept. */
-static struct report *report_new(struct dispatcher *d, struct rpc_call *call, const char *node_id,
+static struct report *report_new(struct sessions *all, struct rpc_call *call, const char *node_id,
 				 const Gs__ReportRequest *req, size_t bytes)
 {
 	cleanup_free Gs__TaskReport **tasks = xcalloc(req->n_tasks + 1, sizeof(*tasks));
@@ -245,7 +245,7 @@ static struct report *report_new(struct dispatcher *d, struct rpc_call *call, co
 	kept.tasks = tasks;
 	for (size_t i = 0; i < req->n_tasks; i++) {
 		if (report_bounds(req->tasks[i], &e))
-			refuse(d, r, req->tasks[i]->task_id, &e);
+			refuse(all, r, req->tasks[i]->task_id, &e);
 		else
 			tasks[kept.n_tasks++] = req->tasks[i];
 	}
@@ -254,36 +254,36 @@ static struct report *report_new(struct dispatcher *d, struct rpc_call *call, co
 	return r;
 }
 
-static void report_queue(struct dispatcher *d, struct node_mem *n, struct report *r)
+static void report_queue(struct sessions *all, struct node_mem *n, struct report *r)
 {
-	*d->last = r;
-	d->last = &r->next;
-	d->bytes_waiting += r->bytes;
+	*all->last = r;
+	all->last = &r->next;
+	all->bytes_waiting += r->bytes;
 	n->n_waiting++;
-	if (!d->committing && !d->report_armed) {
-		d->report_armed = true;
-		loop_timer_set(&d->report, GATHER_MS);
+	if (!all->committing && !all->report_armed) {
+		all->report_armed = true;
+		loop_timer_set(&all->report, GATHER_MS);
 	}
 }
 
 void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
+	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
 	const Gs__ReportRequest *req = (const Gs__ReportRequest *)msg;
 	const char *node_id = rpc_call_peer(call)->node_id;
 	size_t bytes = protobuf_c_message_get_packed_size(msg);
 	struct node_mem *n;
 	struct err e = {0};
 
-	if (!dispatcher_session_ok(d, call, req->session_id))
+	if (!sessions_check_open(all, call, req->session_id))
 		return;
-	n = dispatcher_node(d, node_id);
-	if (check(req, &e) || check_pace(d, n, bytes, &e)) {
+	n = sessions_node(all, node_id);
+	if (check(req, &e) || check_pace(all, n, bytes, &e)) {
 		rpc_fail(call, &e);
 		return;
 	}
-	n->last_seen_ms = clock_mono_ms(d->ctx->clock);
+	n->last_seen_ms = clock_mono_ms(all->ctx->clock);
 	for (size_t i = 0; i < req->n_seqnos; i++)
-		keep_seqno(d, node_id, req->seqnos[i]);
-	report_queue(d, n, report_new(d, call, node_id, req, bytes));
+		keep_seqno(all, node_id, req->seqnos[i]);
+	report_queue(all, n, report_new(all, call, node_id, req, bytes));
 }

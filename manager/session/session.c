@@ -34,7 +34,7 @@ struct outgoing { /* an event that had no room yet */
 #define SESSION_MAGIC MAGIC('s', 'e', 's', 's')
 struct session {
 	uint32_t magic;
-	struct dispatcher *d;
+	struct sessions *all;
 	struct node_mem *node;
 	struct rpc_call *call;
 	char id[ID_LEN + 1];
@@ -73,39 +73,39 @@ static bool session_is_open(const struct session *s)
 	return sm_in(&s->sm, SM(SESSION_OPENED) | SM(SESSION_FULL));
 }
 
-struct node_mem *dispatcher_node(struct dispatcher *d, const char *node_id)
+struct node_mem *sessions_node(struct sessions *all, const char *node_id)
 {
 	struct node_mem *n;
 
-	HASH_FIND_STR(d->nodes, node_id, n);
+	HASH_FIND_STR(all->nodes, node_id, n);
 	return n;
 }
 
-static struct node_mem *node_need(struct dispatcher *d, const char *node_id)
+static struct node_mem *node_need(struct sessions *all, const char *node_id)
 {
-	struct node_mem *n = dispatcher_node(d, node_id);
+	struct node_mem *n = sessions_node(all, node_id);
 
 	if (n)
 		return n;
 	n = xcalloc(1, sizeof(*n));
 	snprintf(n->id, sizeof(n->id), "%s", node_id);
 	n->last_seen_ms = -1; /* until its session is open */
-	HASH_ADD_STR(d->nodes, id, n);
+	HASH_ADD_STR(all->nodes, id, n);
 	return n;
 }
 
-int64_t dispatcher_last_seen_ms(struct dispatcher *d, const char *node_id)
+int64_t sessions_last_seen_ms(struct sessions *all, const char *node_id)
 {
-	struct node_mem *n = dispatcher_node(d, node_id);
+	struct node_mem *n = sessions_node(all, node_id);
 
 	return n ? n->last_seen_ms : -1;
 }
 
-int64_t dispatcher_seqno(struct dispatcher *d, const char *task_id)
+int64_t sessions_seqno(struct sessions *all, const char *task_id)
 {
 	struct seqno_mem *s;
 
-	HASH_FIND_STR(d->seqnos, task_id, s);
+	HASH_FIND_STR(all->seqnos, task_id, s);
 	return s ? s->last_committed : -1;
 }
 
@@ -220,14 +220,14 @@ static void push(struct session *s)
 
 	if (!sm_is(&s->sm, SESSION_OPENED))
 		return;
-	n = assign_diff(s->d->ctx->store, s->node->id, s->set, &items);
+	n = assign_diff(s->all->ctx->store, s->node->id, s->set, &items);
 	send_items(s, SESSION_CHANGE, items, n);
 	assign_items_free(items, n);
 }
 
 static void send_open(struct session *s)
 {
-	struct context *ctx = s->d->ctx;
+	struct context *ctx = s->all->ctx;
 	Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
 	char **managers;
 	size_t n = context_managers(ctx, &managers);
@@ -251,65 +251,65 @@ static void session_begin(struct session *s)
 	size_t n;
 
 	sm_go(&s->sm, SESSION_OPENED);
-	s->node->last_seen_ms = clock_mono_ms(s->d->ctx->clock);
+	s->node->last_seen_ms = clock_mono_ms(s->all->ctx->clock);
 	send_open(s);
 	send_marker(s, SESSION_BEGIN);
-	n = assign_diff(s->d->ctx->store, s->node->id, s->set, &items);
+	n = assign_diff(s->all->ctx->store, s->node->id, s->set, &items);
 	send_items(s, SESSION_ITEM, items, n);
 	assign_items_free(items, n);
 	send_marker(s, SESSION_COMPLETE);
 	log_info("session of node %s open, %zu items", s->node->id, n);
-	context_mark_dirty(s->d->ctx);
+	context_mark_dirty(s->all->ctx);
 }
 
-static void drop_node(struct dispatcher *d, struct node_mem *n)
+static void drop_node(struct sessions *all, struct node_mem *n)
 {
 	if (n->session)
 		session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
-	rpc_server_drop_node(d->ctx->server, n->id);
-	HASH_DEL(d->nodes, n);
+	rpc_server_drop_node(all->ctx->server, n->id);
+	HASH_DEL(all->nodes, n);
 	free(n);
 }
 
-static void drop_seqnos(struct dispatcher *d)
+static void drop_seqnos(struct sessions *all)
 {
 	struct seqno_mem *q, *tmp;
 
-	HASH_ITER (hh, d->seqnos, q, tmp)
-		if (!store_task(d->ctx->store, q->task_id)) {
-			HASH_DEL(d->seqnos, q);
+	HASH_ITER (hh, all->seqnos, q, tmp)
+		if (!store_task(all->ctx->store, q->task_id)) {
+			HASH_DEL(all->seqnos, q);
 			free(q);
 		}
 }
 
 static void on_push(void *arg)
 {
-	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
+	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
 	struct node_mem *n, *tmp;
 
-	d->push_armed = false;
-	drop_seqnos(d);
-	HASH_ITER (hh, d->nodes, n, tmp) {
-		if (!store_node(d->ctx->store, n->id))
-			drop_node(d, n);
+	all->push_armed = false;
+	drop_seqnos(all);
+	HASH_ITER (hh, all->nodes, n, tmp) {
+		if (!store_node(all->ctx->store, n->id))
+			drop_node(all, n);
 		else if (n->session)
 			push(n->session);
 	}
 }
 
-void dispatcher_changed(struct dispatcher *d)
+void sessions_changed(struct sessions *all)
 {
-	if (d->push_armed || d->closed || !d->nodes)
+	if (all->push_armed || all->closed || !all->nodes)
 		return;
-	d->push_armed = true;
-	loop_timer_set(&d->push, COALESCE_MS);
+	all->push_armed = true;
+	loop_timer_set(&all->push, COALESCE_MS);
 }
 
 /* ---- Session ---- */
 
 /* Between Session and its first event a description may have to be committed; the caller may be gone by then. */
 struct opening {
-	struct dispatcher *d;
+	struct sessions *all;
 	char node_id[ID_LEN + 1], session_id[ID_LEN + 1];
 	Gs__NodeDescription *description;
 	int attempts;
@@ -320,8 +320,8 @@ static void describe_commit(struct opening *o, const Gs__Node *node);
 static void on_described(void *arg, const struct err *e)
 {
 	struct opening *o = arg;
-	struct context *ctx = o->d->ctx;
-	struct node_mem *n = dispatcher_node(o->d, o->node_id);
+	struct context *ctx = o->all->ctx;
+	struct node_mem *n = sessions_node(o->all, o->node_id);
 	struct session *s = n ? n->session : NULL;
 	const Gs__Node *node = store_node(ctx->store, o->node_id);
 
@@ -360,27 +360,28 @@ static void manager_addr_follow(Gs__Node *node, const Gs__NodeDescription *now)
 static void describe_commit(struct opening *o, const Gs__Node *node)
 {
 	Gs__Node *changed = obj_dup(node);
-	struct tx *tx = tx_new(o->d->ctx->store);
+	struct tx *tx = tx_new(o->all->ctx->store);
 
 	manager_addr_follow(changed, o->description);
 	obj_set(&changed->description, o->description);
 	tx_update(tx, changed);
-	store_commit(o->d->ctx->store, tx, on_described, o);
+	store_commit(o->all->ctx->store, tx, on_described, o);
 }
 
 static int describe(struct session *s, const Gs__NodeDescription *description, struct err *e)
 {
-	const Gs__Node *node = store_node(s->d->ctx->store, s->node->id);
+	const Gs__Node *node = store_node(s->all->ctx->store, s->node->id);
 	struct opening *o;
 
 	if (!description || obj_equal(node->description, description)) {
 		session_begin(s);
 		return 0;
 	}
-	if (check_description(description, e) || check_family(s->d->ctx->store, s->node->id, description, e))
+	if (check_description(description, e) ||
+	    check_family(s->all->ctx->store, s->node->id, description, e))
 		return e->code;
 	o = xcalloc(1, sizeof(*o));
-	o->d = s->d;
+	o->all = s->all;
 	memcpy(o->node_id, s->node->id, sizeof(o->node_id));
 	memcpy(o->session_id, s->id, sizeof(o->session_id));
 	o->description = obj_dup(description);
@@ -388,11 +389,11 @@ static int describe(struct session *s, const Gs__NodeDescription *description, s
 	return 0;
 }
 
-static struct session *session_new(struct dispatcher *d, struct node_mem *n, struct rpc_call *call)
+static struct session *session_new(struct sessions *all, struct node_mem *n, struct rpc_call *call)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
 
-	s->d = d;
+	s->all = all;
 	s->node = n;
 	s->call = call;
 	s->last = &s->first;
@@ -409,35 +410,35 @@ static struct session *session_new(struct dispatcher *d, struct node_mem *n, str
 
 static void on_session(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
+	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
 	const char *node_id = rpc_call_peer(call)->node_id;
 	struct session *s;
 	struct node_mem *n;
 	struct err e = {0};
 
-	if (answer_unless_serving(d->ctx, call))
+	if (answer_unless_serving(all->ctx, call))
 		return;
-	if (!store_node(d->ctx->store, node_id)) {
+	if (!store_node(all->ctx->store, node_id)) {
 		answer_fail(call, E_UNAUTHENTICATED, "node %s is not in the cluster", node_id);
 		return;
 	}
-	n = node_need(d, node_id);
-	if (!bucket_take(&n->sessions, clock_mono_ms(d->ctx->clock), 1, SESSIONS_PER_S, SESSIONS_BURST)) {
+	n = node_need(all, node_id);
+	if (!bucket_take(&n->sessions, clock_mono_ms(all->ctx->clock), 1, SESSIONS_PER_S, SESSIONS_BURST)) {
 		answer_fail(call, E_LIMIT, "this node opens sessions too fast; wait a second");
 		return;
 	}
 	if (n->session)
 		session_end(n->session, E_CLOSED, "replaced by a newer session of this node");
-	s = session_new(d, n, call);
+	s = session_new(all, n, call);
 	if (describe(s, ((const Gs__SessionRequest *)msg)->description, &e))
 		session_end(s, e.code, e.msg);
 }
 
-bool dispatcher_session_ok(struct dispatcher *d, struct rpc_call *call, const char *session_id)
+bool sessions_check_open(struct sessions *all, struct rpc_call *call, const char *session_id)
 {
-	struct node_mem *n = dispatcher_node(d, rpc_call_peer(call)->node_id);
+	struct node_mem *n = sessions_node(all, rpc_call_peer(call)->node_id);
 
-	if (answer_unless_serving(d->ctx, call))
+	if (answer_unless_serving(all->ctx, call))
 		return false;
 	if (n && n->session && session_is_open(n->session) && strcmp(n->session->id, session_id) == 0)
 		return true;
@@ -447,81 +448,81 @@ bool dispatcher_session_ok(struct dispatcher *d, struct rpc_call *call, const ch
 
 static void on_heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	struct dispatcher *d = magic_of(struct dispatcher, DISPATCHER_MAGIC, arg);
+	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
 	Gs__HeartbeatResponse resp = GS__HEARTBEAT_RESPONSE__INIT;
 	const Gs__Node *node;
 	struct node_mem *n;
 
-	if (!dispatcher_session_ok(d, call, ((const Gs__HeartbeatRequest *)msg)->session_id))
+	if (!sessions_check_open(all, call, ((const Gs__HeartbeatRequest *)msg)->session_id))
 		return;
-	n = dispatcher_node(d, rpc_call_peer(call)->node_id);
-	n->last_seen_ms = clock_mono_ms(d->ctx->clock);
-	node = store_node(d->ctx->store, n->id);
+	n = sessions_node(all, rpc_call_peer(call)->node_id);
+	n->last_seen_ms = clock_mono_ms(all->ctx->clock);
+	node = store_node(all->ctx->store, n->id);
 	if (node && node->status && node->status->state != NODE_READY)
-		context_mark_dirty(d->ctx);
-	resp.heartbeat_ms = store_cluster(d->ctx->store)->spec->heartbeat_ms;
+		context_mark_dirty(all->ctx);
+	resp.heartbeat_ms = store_cluster(all->ctx->store)->spec->heartbeat_ms;
 	rpc_reply(call, &resp.base);
 }
 
 /* ---- life ---- */
 
-struct dispatcher *dispatcher_new(struct context *ctx)
+struct sessions *sessions_new(struct context *ctx)
 {
-	struct dispatcher *d = xcalloc(1, sizeof(*d));
+	struct sessions *all = xcalloc(1, sizeof(*all));
 
-	magic_set(d, DISPATCHER_MAGIC);
-	d->ctx = ctx;
-	d->last = &d->first;
-	loop_timer_init(&d->push, ctx->loop, on_push, d);
-	loop_timer_init(&d->report, ctx->loop, dispatcher_flush_reports, d);
-	return d;
+	magic_set(all, SESSIONS_MAGIC);
+	all->ctx = ctx;
+	all->last = &all->first;
+	loop_timer_init(&all->push, ctx->loop, on_push, all);
+	loop_timer_init(&all->report, ctx->loop, sessions_flush_reports, all);
+	return all;
 }
 
-void dispatcher_register(struct dispatcher *d)
+void sessions_register(struct sessions *all)
 {
 	static const rpc_handler handlers[] = {[DISPATCHER_SESSION] = on_session,
 					       [DISPATCHER_HEARTBEAT] = on_heartbeat,
 					       [DISPATCHER_REPORT] = on_report};
 
-	rpc_server_add(d->ctx->server, RPC_DISPATCHER, handlers, array_size(handlers), d);
+	rpc_server_add(all->ctx->server, RPC_DISPATCHER, handlers, array_size(handlers), all);
 }
 
-void dispatcher_reset(struct dispatcher *d)
+void sessions_reset(struct sessions *all)
 {
 	struct node_mem *n, *n_tmp;
 	struct seqno_mem *q, *q_tmp;
 
-	HASH_ITER (hh, d->nodes, n, n_tmp) {
+	HASH_ITER (hh, all->nodes, n, n_tmp) {
 		if (n->session)
 			session_end(n->session, E_NOT_LEADER, "this manager is not the leader any more");
-		HASH_DEL(d->nodes, n);
+		HASH_DEL(all->nodes, n);
 		free(n);
 	}
-	HASH_ITER (hh, d->seqnos, q, q_tmp) {
-		HASH_DEL(d->seqnos, q);
+	HASH_ITER (hh, all->seqnos, q, q_tmp) {
+		HASH_DEL(all->seqnos, q);
 		free(q);
 	}
 }
 
-void dispatcher_close(struct dispatcher *d)
+void sessions_close(struct sessions *all)
 {
-	if (d->closed)
+	if (all->closed)
 		return;
-	d->closed = true;
-	dispatcher_refuse_reports(d);
-	loop_timer_close(&d->push, NULL);
-	loop_timer_close(&d->report, NULL);
+	all->closed = true;
+	sessions_refuse_reports(all);
+	loop_timer_close(&all->push, NULL);
+	loop_timer_close(&all->report, NULL);
 }
 
-void dispatcher_free(struct dispatcher *d)
+void sessions_free(struct sessions *all)
 {
 	struct node_mem *n, *tmp;
 
-	HASH_ITER (hh, d->nodes, n, tmp)
+	HASH_ITER (hh, all->nodes, n, tmp)
 		if (n->session)
 			session_free(n->session);
-	dispatcher_reset(d);
-	bug_if(d->first || d->nodes);
-	magic_end(d);
-	free(d);
+	sessions_reset(all);
+	bug_if(all->first || all->nodes);
+	magic_end(all);
+	free(all);
 }

@@ -7,14 +7,14 @@
 #include "manager/context/context.h"
 
 /* ctx is borrowed and outlives it. */
-struct dispatcher *dispatcher_new(struct context *ctx);
-void dispatcher_register(struct dispatcher *d); /* serve RPC_DISPATCHER on ctx->server */
+struct sessions *sessions_new(struct context *ctx);
+void sessions_register(struct sessions *all); /* serve RPC_DISPATCHER on ctx->server */
 /* Its timers; reports that wait are answered E_NOT_LEADER. Idempotent; free it once the loop has run. */
-void dispatcher_close(struct dispatcher *d);
-void dispatcher_free(struct dispatcher *d); /* its connections are closed */
+void sessions_close(struct sessions *all);
+void sessions_free(struct sessions *all); /* its connections are closed */
 /* The store has changed: sessions get the difference within a few milliseconds. */
-void dispatcher_changed(struct dispatcher *d);
+void sessions_changed(struct sessions *all);
 /* Leadership is gone: sessions end, memory is dropped. */
-void dispatcher_reset(struct dispatcher *d);
-int64_t dispatcher_last_seen_ms(struct dispatcher *d, const char *node_id); /* <0: no session yet */
-int64_t dispatcher_seqno(struct dispatcher *d, const char *task_id);        /* <0: none */
+void sessions_reset(struct sessions *all);
+int64_t sessions_last_seen_ms(struct sessions *all, const char *node_id); /* <0: no session yet */
+int64_t sessions_seqno(struct sessions *all, const char *task_id);        /* <0: none */

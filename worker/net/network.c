@@ -26,7 +26,7 @@
 #define SETTLE_MS 300
 #define NET_MAGIC MAGIC('n', 'e', 't', 'g')
 
-struct net {
+struct network {
 	char id[ID_LEN + 1];
 	struct overlay_network o;
 	bool internal, declared; /* declared: not only spoken of by an endpoint */
@@ -37,19 +37,19 @@ struct net {
 
 struct ep {
 	struct ep *prev, *next; /* in net->eps */
-	struct net *net;
+	struct network *net;
 	char id[56], name[128], ip[INET6_ADDRSTRLEN];
 	uint64_t version;
 	bool marked;
 	UT_hash_handle hh;
 };
 
-struct netglue {
+struct net {
 	uint32_t magic;
 	struct worker *w;
-	struct netglue_above above; /* who uses the networks; empty: nobody */
+	struct net_above above; /* who uses the networks; empty: nobody */
 	struct overlay *overlay;
-	struct net *nets;
+	struct network *nets;
 	struct ep *eps;
 	bool in_set, adopted, closing;
 	bool passing, pass_again; /* one pass at a time */
@@ -64,7 +64,7 @@ struct netglue {
 
 /* One job on the pool. It touches only the overlay, which has a lock of its own. */
 struct job {
-	struct netglue *n;
+	struct net *n;
 	void (*work)(struct job *j);
 	void (*back)(struct job *j);
 	struct overlay_pass pass;
@@ -80,7 +80,7 @@ struct job {
 };
 
 struct net_plan {
-	struct netglue *n;
+	struct net *n;
 	char netns[128], task_id[ID_LEN + 1];
 	struct overlay_port *ports;
 	size_t n_ports;
@@ -90,7 +90,7 @@ struct net_plan {
 
 /* ---- jobs ---- */
 
-static void netglue_gone(struct netglue *n);
+static void net_gone(struct net *n);
 
 static void on_work(void *arg)
 {
@@ -102,7 +102,7 @@ static void on_work(void *arg)
 static void on_back(void *arg)
 {
 	struct job *j = arg;
-	struct netglue *n = magic_of(struct netglue, NET_MAGIC, j->n);
+	struct net *n = magic_of(struct net, NET_MAGIC, j->n);
 
 	bug_if(n->jobs == 0);
 	n->jobs--;
@@ -113,10 +113,10 @@ static void on_back(void *arg)
 	free(j->text);
 	free(j);
 	if (n->closing)
-		netglue_gone(n);
+		net_gone(n);
 }
 
-static struct job *job_new(struct netglue *n, void (*work)(struct job *j), void (*back)(struct job *j))
+static struct job *job_new(struct net *n, void (*work)(struct job *j), void (*back)(struct job *j))
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
@@ -133,7 +133,7 @@ static void job_start(struct job *j)
 
 /* ---- passes ---- */
 
-static void pass_soon(struct netglue *n, uint64_t wait_ms)
+static void pass_soon(struct net *n, uint64_t wait_ms)
 {
 	int64_t due = (int64_t)uv_now(n->w->loop) + (int64_t)wait_ms;
 
@@ -161,7 +161,7 @@ static void pass_work(struct job *j)
 
 static void pass_back(struct job *j)
 {
-	struct netglue *n = j->n;
+	struct net *n = j->n;
 
 	n->passing = false;
 	n->repairs += j->pass.repairs;
@@ -175,7 +175,7 @@ static void pass_back(struct job *j)
 	n->pass_again = false;
 }
 
-static void pass_start(struct netglue *n, char **take_keep, size_t n_keep)
+static void pass_start(struct net *n, char **take_keep, size_t n_keep)
 {
 	struct job *j = job_new(n, pass_work, pass_back);
 
@@ -188,7 +188,7 @@ static void pass_start(struct netglue *n, char **take_keep, size_t n_keep)
 
 static void on_pass(void *arg)
 {
-	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+	struct net *n = magic_of(struct net, NET_MAGIC, arg);
 
 	n->pass_due_ms = 0;
 	if (!n->passing)
@@ -198,7 +198,7 @@ static void on_pass(void *arg)
 static void on_events(uv_poll_t *poll, int status, int events)
 {
 	LOOP_SCOPE();
-	struct netglue *n = magic_of(struct netglue, NET_MAGIC, poll->data);
+	struct net *n = magic_of(struct net, NET_MAGIC, poll->data);
 
 	if (overlay_events_drain(n->overlay))
 		pass_soon(n, EVENT_WAIT_MS);
@@ -207,7 +207,7 @@ static void on_events(uv_poll_t *poll, int status, int events)
 /* Everything that runs has been declared again: what is left over in the kernel is nobody's. */
 static void on_settle(void *arg)
 {
-	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+	struct net *n = magic_of(struct net, NET_MAGIC, arg);
 	char **keep;
 	size_t n_keep;
 
@@ -222,10 +222,10 @@ static void on_settle(void *arg)
 	pass_start(n, keep, n_keep);
 }
 
-void netglue_listen(struct netglue *n, const struct netglue_above *above)
+void net_listen(struct net *n, const struct net_above *above)
 {
 	bug_if(above && (!above->settled || !above->names));
-	n->above = above ? *above : (struct netglue_above){0};
+	n->above = above ? *above : (struct net_above){0};
 }
 
 /* ---- rows ---- */
@@ -239,17 +239,17 @@ static void ip_fill(struct overlay_ip *ret, const ProtobufCBinaryData *ip, uint3
 	}
 }
 
-static struct net *net_find(const struct netglue *n, const char *id)
+static struct network *network_find(const struct net *n, const char *id)
 {
-	struct net *net;
+	struct network *net;
 
 	HASH_FIND_STR(n->nets, id, net);
 	return net;
 }
 
-static struct net *net_get(struct netglue *n, const char *id)
+static struct network *network_get(struct net *n, const char *id)
 {
-	struct net *net = net_find(n, id);
+	struct network *net = network_find(n, id);
 
 	if (net)
 		return net;
@@ -259,7 +259,7 @@ static struct net *net_get(struct netglue *n, const char *id)
 	return net;
 }
 
-static void net_review(struct netglue *n, struct net *net)
+static void network_review(struct net *n, struct network *net)
 {
 	if (net->declared || net->eps)
 		return;
@@ -267,11 +267,11 @@ static void net_review(struct netglue *n, struct net *net)
 	free(net);
 }
 
-void netglue_network_set(struct netglue *n, const Gs__Network *row)
+void net_network_set(struct net *n, const Gs__Network *row)
 {
 	struct overlay_network o = {0};
 	struct err e = {0};
-	struct net *net;
+	struct network *net;
 
 	if (!row->meta || !row->subnet || !id_is_valid(row->meta->id))
 		return; /* not allocated yet: it comes again */
@@ -280,7 +280,7 @@ void netglue_network_set(struct netglue *n, const Gs__Network *row)
 	o.mtu = row->mtu;
 	o.generation = row->meta->version;
 	ip_fill(&o.subnet, &row->subnet->ip, row->subnet->prefix);
-	net = net_get(n, row->meta->id);
+	net = network_get(n, row->meta->id);
 	net->internal = row->spec && row->spec->internal;
 	net->marked = true;
 	if (net->declared && memcmp(&net->o, &o, sizeof(o)) == 0)
@@ -294,19 +294,19 @@ void netglue_network_set(struct netglue *n, const Gs__Network *row)
 		n->above.came(n->above.arg);
 }
 
-void netglue_network_remove(struct netglue *n, const char *network_id)
+void net_network_remove(struct net *n, const char *network_id)
 {
-	struct net *net = net_find(n, network_id);
+	struct network *net = network_find(n, network_id);
 
 	if (!net || !net->declared)
 		return;
 	net->declared = false;
 	overlay_network_remove(n->overlay, network_id);
-	net_review(n, net);
+	network_review(n, net);
 	pass_soon(n, 0);
 }
 
-static struct ep *ep_find(const struct netglue *n, const char *id)
+static struct ep *ep_find(const struct net *n, const char *id)
 {
 	struct ep *ep;
 
@@ -315,13 +315,13 @@ static struct ep *ep_find(const struct netglue *n, const char *id)
 }
 
 /* The hosts files, once for many; a stream of changes does not put them off for ever. */
-static void hosts_changed(struct netglue *n)
+static void hosts_changed(struct net *n)
 {
 	if (!uv_is_active((uv_handle_t *)&n->hosts.uv))
 		loop_timer_set(&n->hosts, HOSTS_WAIT_MS);
 }
 
-static struct ep *ep_get(struct netglue *n, const Gs__Endpoint *row)
+static struct ep *ep_get(struct net *n, const Gs__Endpoint *row)
 {
 	struct ep *ep = ep_find(n, row->meta->id);
 
@@ -333,14 +333,14 @@ static struct ep *ep_get(struct netglue *n, const Gs__Endpoint *row)
 		return ep;
 	} else {
 		DL_DELETE(ep->net->eps, ep);
-		net_review(n, ep->net);
+		network_review(n, ep->net);
 	}
-	ep->net = net_get(n, row->network_id);
+	ep->net = network_get(n, row->network_id);
 	DL_APPEND(ep->net->eps, ep);
 	return ep;
 }
 
-static void ep_declare(struct netglue *n, const Gs__Endpoint *row)
+static void ep_declare(struct net *n, const Gs__Endpoint *row)
 {
 	struct overlay_endpoint o = {.generation = row->generation};
 	struct err e = {0};
@@ -357,7 +357,7 @@ static void ep_declare(struct netglue *n, const Gs__Endpoint *row)
 	pass_soon(n, 0);
 }
 
-void netglue_endpoint_set(struct netglue *n, const Gs__Endpoint *row)
+void net_endpoint_set(struct net *n, const Gs__Endpoint *row)
 {
 	struct ep *ep;
 
@@ -374,20 +374,20 @@ void netglue_endpoint_set(struct netglue *n, const Gs__Endpoint *row)
 	ep_declare(n, row);
 }
 
-static void ep_drop(struct netglue *n, struct ep *ep)
+static void ep_drop(struct net *n, struct ep *ep)
 {
-	struct net *net = ep->net;
+	struct network *net = ep->net;
 
 	overlay_endpoint_remove(n->overlay, ep->id);
 	HASH_DEL(n->eps, ep);
 	DL_DELETE(net->eps, ep);
-	net_review(n, net);
+	network_review(n, net);
 	free(ep);
 	pass_soon(n, 0);
 	hosts_changed(n);
 }
 
-void netglue_endpoint_remove(struct netglue *n, const char *id)
+void net_endpoint_remove(struct net *n, const char *id)
 {
 	struct ep *ep = ep_find(n, id);
 
@@ -395,7 +395,7 @@ void netglue_endpoint_remove(struct netglue *n, const char *id)
 		ep_drop(n, ep);
 }
 
-void netglue_pool_set(struct netglue *n, const char *pool)
+void net_pool_set(struct net *n, const char *pool)
 {
 	struct overlay_ip ip = {0};
 	Gs__Addr *addr = NULL;
@@ -407,18 +407,18 @@ void netglue_pool_set(struct netglue *n, const char *pool)
 	overlay_egress_pool_set(n->overlay, &ip);
 }
 
-void netglue_set_begin(struct netglue *n)
+void net_set_begin(struct net *n)
 {
 	n->in_set = true;
-	for (struct net *net = n->nets; net; net = net->hh.next)
+	for (struct network *net = n->nets; net; net = net->hh.next)
 		net->marked = false;
 	for (struct ep *ep = n->eps; ep; ep = ep->hh.next)
 		ep->marked = false;
 }
 
-void netglue_set_end(struct netglue *n)
+void net_set_end(struct net *n)
 {
-	struct net *net, *net_tmp;
+	struct network *net, *net_tmp;
 	struct ep *ep, *ep_tmp;
 	bool in_set = n->in_set;
 
@@ -429,17 +429,17 @@ void netglue_set_end(struct netglue *n)
 	}
 	HASH_ITER (hh, n->nets, net, net_tmp) {
 		if (in_set && !net->marked)
-			netglue_network_remove(n, net->id);
+			net_network_remove(n, net->id);
 	}
 	if (!n->adopted)
 		loop_timer_set(&n->settle, SETTLE_MS);
 }
 
-bool netglue_ready(const struct netglue *n, const Gs__Task *task)
+bool net_ready(const struct net *n, const Gs__Task *task)
 {
 	for (size_t i = 0; i < task->n_addresses; i++) {
 		const Gs__SlotAddress *a = task->addresses[i];
-		const struct net *net = net_find(n, a->network_id);
+		const struct network *net = network_find(n, a->network_id);
 
 		if (!net || !net->declared || !a->addr)
 			return false;
@@ -448,12 +448,12 @@ bool netglue_ready(const struct netglue *n, const Gs__Task *task)
 	return !task->spec || task->n_addresses >= task->spec->n_networks;
 }
 
-uint64_t netglue_repairs(const struct netglue *n)
+uint64_t net_repairs(const struct net *n)
 {
 	return n->repairs;
 }
 
-char *netglue_hosts(const struct netglue *n, const Gs__Task *task)
+char *net_hosts(const struct net *n, const Gs__Task *task)
 {
 	struct buf out = {0};
 	char ip[INET6_ADDRSTRLEN];
@@ -465,7 +465,7 @@ char *netglue_hosts(const struct netglue *n, const Gs__Task *task)
 				   addr_format(&task->addresses[i]->addr->ip, ip, sizeof(ip)), task->name,
 				   *task->spec->hostname ? " " : "", task->spec->hostname);
 	for (size_t i = 0; i < task->n_addresses; i++) {
-		const struct net *net = net_find(n, task->addresses[i]->network_id);
+		const struct network *net = network_find(n, task->addresses[i]->network_id);
 
 		DL_FOREACH (net ? net->eps : NULL, ep)
 			if (*ep->name && strcmp(ep->name, task->name) != 0)
@@ -484,10 +484,10 @@ static void dump_work(struct job *j)
 
 static void dump_back(struct job *j)
 {
-	struct netglue *n = j->n;
+	struct net *n = j->n;
 	struct buf out = {0};
 
-	for (const struct net *net = n->nets; net; net = net->hh.next)
+	for (const struct network *net = n->nets; net; net = net->hh.next)
 		buf_printf(&out, "network %s vni=%u mtu=%u declared=%d\n", net->id, net->o.vni, net->o.mtu,
 			   net->declared);
 	for (const struct ep *ep = n->eps; ep; ep = ep->hh.next)
@@ -497,7 +497,7 @@ static void dump_back(struct job *j)
 	buf_fini(&out);
 }
 
-void netglue_dump(struct netglue *n, void (*done)(const char *text, void *arg), void *arg)
+void net_dump(struct net *n, void (*done)(const char *text, void *arg), void *arg)
 {
 	struct job *j = job_new(n, dump_work, dump_back);
 
@@ -518,7 +518,7 @@ static void remove_back(struct job *j)
 	j->done.removed(&j->err, j->arg);
 }
 
-void netglue_remove_all(struct netglue *n, void (*done)(const struct err *e, void *arg), void *arg)
+void net_remove_all(struct net *n, void (*done)(const struct err *e, void *arg), void *arg)
 {
 	struct job *j = job_new(n, remove_work, remove_back);
 
@@ -544,7 +544,7 @@ static void plan_port(struct net_plan *p, const Gs__SlotAddress *a, const Gs__Ta
 }
 
 /* A task on internal networks alone has no way out; one more network that is not internal gives it one. */
-struct net_plan *net_plan_new(struct netglue *n, const Gs__Task *task)
+struct net_plan *net_plan_new(struct net *n, const Gs__Task *task)
 {
 	struct net_plan *p = xcalloc(1, sizeof(*p));
 	size_t internal = 0;
@@ -555,7 +555,7 @@ struct net_plan *net_plan_new(struct netglue *n, const Gs__Task *task)
 	p->ports = xcalloc(task->n_addresses + 1, sizeof(*p->ports));
 	for (size_t i = 0; i < task->n_addresses; i++) {
 		const Gs__SlotAddress *a = task->addresses[i];
-		const struct net *net = net_find(n, a->network_id);
+		const struct network *net = network_find(n, a->network_id);
 
 		if (!a->addr || a->mac.len != 6)
 			continue;
@@ -613,7 +613,7 @@ void net_detach(struct net_plan *p)
 
 static void on_hosts(void *arg)
 {
-	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+	struct net *n = magic_of(struct net, NET_MAGIC, arg);
 
 	if (n->above.hosts_changed)
 		n->above.hosts_changed(n->above.arg);
@@ -640,7 +640,7 @@ static int open_overlay(struct worker *w, struct overlay **ret, struct err *e)
 	return overlay_new(&config, ret, e);
 }
 
-void netglue_vtep_set(struct netglue *n, const char *ip)
+void net_vtep_set(struct net *n, const char *ip)
 {
 	struct overlay_ip vtep;
 	struct err e = {0};
@@ -650,9 +650,9 @@ void netglue_vtep_set(struct netglue *n, const char *ip)
 	pass_soon(n, 0);
 }
 
-int netglue_new(struct worker *w, struct netglue **ret, struct err *e)
+int net_new(struct worker *w, struct net **ret, struct err *e)
 {
-	struct netglue *n = xcalloc(1, sizeof(*n));
+	struct net *n = xcalloc(1, sizeof(*n));
 
 	n->w = w;
 	if (open_overlay(w, &n->overlay, e) < 0) {
@@ -674,9 +674,9 @@ int netglue_new(struct worker *w, struct netglue **ret, struct err *e)
 	return 0;
 }
 
-static void netglue_gone(struct netglue *n)
+static void net_gone(struct net *n)
 {
-	struct net *net, *net_tmp;
+	struct network *net, *net_tmp;
 	struct ep *ep, *ep_tmp;
 
 	if (n->handles > 0 || n->jobs > 0)
@@ -696,10 +696,10 @@ static void netglue_gone(struct netglue *n)
 
 static void on_timer_closed(void *arg)
 {
-	struct netglue *n = magic_of(struct netglue, NET_MAGIC, arg);
+	struct net *n = magic_of(struct net, NET_MAGIC, arg);
 
 	n->handles--;
-	netglue_gone(n);
+	net_gone(n);
 }
 
 static void on_events_closed(uv_handle_t *h)
@@ -707,7 +707,7 @@ static void on_events_closed(uv_handle_t *h)
 	on_timer_closed(h->data);
 }
 
-void netglue_free(struct netglue *n)
+void net_free(struct net *n)
 {
 	if (!n || n->closing)
 		return;
@@ -754,7 +754,7 @@ static uint32_t address_mtu(const char *ip)
 	return mtu;
 }
 
-uint32_t netglue_mtu(const struct netglue *n, const char *data_path)
+uint32_t net_mtu(const struct net *n, const char *data_path)
 {
 	uint32_t link = address_mtu(data_path);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Translates assignments into declarations for overlay/, and asks it for passes.
  *
- *   items --> netglue_network_set / netglue_endpoint_set --> overlay_*_set (remembered, nothing else)
+ *   items --> net_network_set / net_endpoint_set --> overlay_*_set (remembered, nothing else)
  *                                       then, and on events, failures, time --> one pool job: overlay_pass
  *   task  --> net_plan (own copy) --> net_attach / net_detach, called by the task's own pool jobs
  *
@@ -16,50 +16,50 @@
 #include "proto/value/obj.h"
 
 struct worker;
-struct netglue;
-int netglue_new(struct worker *w, struct netglue **ret, struct err *e);
+struct net;
+int net_new(struct worker *w, struct net **ret, struct err *e);
 /* What the networks ask and tell those that use them. NULL: nobody is there; nothing is adopted then. Copied. */
-struct netglue_above {
+struct net_above {
 	bool (*settled)(void *arg);                           /* all that runs has declared its legs */
 	void (*names)(char ***ret, size_t *ret_n, void *arg); /* namespaces in use; both levels become ours */
 	void (*hosts_changed)(void *arg);                     /* the names of endpoints did */
 	void (*came)(void *arg);                              /* a network that somebody may wait for */
 	void *arg;
 };
-void netglue_listen(struct netglue *n, const struct netglue_above *above);
+void net_listen(struct net *n, const struct net_above *above);
 /* Leaves the kernel as it is. Frees once its jobs are back. */
-void netglue_free(struct netglue *n);
+void net_free(struct net *n);
 
 /* A row of the store; one that is not allocated yet is passed over, it comes again. */
-void netglue_network_set(struct netglue *n, const Gs__Network *row);
-void netglue_network_remove(struct netglue *n, const char *network_id);
-void netglue_endpoint_set(struct netglue *n, const Gs__Endpoint *row);
-void netglue_endpoint_remove(struct netglue *n, const char *id);
+void net_network_set(struct net *n, const Gs__Network *row);
+void net_network_remove(struct net *n, const char *network_id);
+void net_endpoint_set(struct net *n, const Gs__Endpoint *row);
+void net_endpoint_remove(struct net *n, const char *id);
 /* This host's data path address changed. */
-void netglue_vtep_set(struct netglue *n, const char *ip);
+void net_vtep_set(struct net *n, const char *ip);
 /* "10.0.0.0/8", the swarm's address pool; text of a manager, ignored when malformed. */
-void netglue_pool_set(struct netglue *n, const char *pool);
+void net_pool_set(struct net *n, const char *pool);
 /* Around a complete set, as in worker/task/table.h. The first end after a start also ends the overlay's adoption. */
-void netglue_set_begin(struct netglue *n);
-void netglue_set_end(struct netglue *n);
+void net_set_begin(struct net *n);
+void net_set_end(struct net *n);
 /* True when every network of this task is known. */
-bool netglue_ready(const struct netglue *n, const Gs__Task *task);
+bool net_ready(const struct net *n, const Gs__Task *task);
 /* Objects that were found changed and were mended, since the start. */
-uint64_t netglue_repairs(const struct netglue *n);
+uint64_t net_repairs(const struct net *n);
 /* "ip name\n" lines of all endpoints in this task's networks; heap. */
-char *netglue_hosts(const struct netglue *n, const Gs__Task *task);
+char *net_hosts(const struct net *n, const Gs__Task *task);
 /* What is known and what the kernel holds, gathered on the pool; text is the callback's for its duration. */
-void netglue_dump(struct netglue *n, void (*done)(const char *text, void *arg), void *arg);
+void net_dump(struct net *n, void (*done)(const char *text, void *arg), void *arg);
 /* Remove every kernel object of ours (leave), then done. */
-void netglue_remove_all(struct netglue *n, void (*done)(const struct err *e, void *arg), void *arg);
+void net_remove_all(struct net *n, void (*done)(const struct err *e, void *arg), void *arg);
 /* MTU of the link that carries the data path address, or what the ways to peers allow if that is less; 0 when
  * unknown. */
-uint32_t netglue_mtu(const struct netglue *n, const char *data_path); /* n may be NULL */
+uint32_t net_mtu(const struct net *n, const char *data_path); /* n may be NULL */
 
 /* ---- a task's own network ---- */
 struct net_plan;
 /* On the loop. */
-struct net_plan *net_plan_new(struct netglue *n, const Gs__Task *task);
+struct net_plan *net_plan_new(struct net *n, const Gs__Task *task);
 void net_plan_free(struct net_plan *p);
 /* The container's process: its namespace is mounted again when the mount was lost. 0: none. */
 void net_plan_process(struct net_plan *p, pid_t pid);

@@ -37,7 +37,7 @@
  * removal of a namespace holds for a while. */
 struct look {
 	struct address *a;
-	struct state told; /* the four addresses of it */
+	struct membership told; /* the four addresses of it */
 	char **managers;
 	size_t n_managers;
 	bool may_replace;
@@ -126,7 +126,7 @@ static bool pick(const struct look *l, const char *instead_of, char *ret, size_t
 static void look_work(void *arg)
 {
 	struct look *l = arg;
-	const struct state *s = &l->told;
+	const struct membership *s = &l->told;
 	bool data_there = advertise_is_local(s->data_path);
 
 	l->advertise_there = advertise_is_local(s->advertise);
@@ -162,7 +162,7 @@ static void take(struct address *a, const char *advertise, const char *data_path
 	if (w->state.has_manager && strcmp(old, advertise) != 0)
 		manager_follow(w, old, advertise);
 	peers_listen(w->peers);
-	netglue_vtep_set(w->net, data_path);
+	net_vtep_set(w->net, data_path);
 	agent_reconnect(w->agent);
 }
 
@@ -181,14 +181,14 @@ static int64_t patience_ms(const struct address *a)
 
 static void look_apply(struct address *a, const struct look *l)
 {
-	const struct state *s = &a->w->state;
+	const struct membership *s = &a->w->state;
 	uint32_t mtu;
 
 	if (strcmp(l->told.advertise, s->advertise) != 0 || strcmp(l->told.data_path, s->data_path) != 0)
 		return; /* changed since: the next look */
 	if (!l->there && a->gone_since_ms == 0)
 		gone_tell(a, l, patience_ms(a));
-	mtu = netglue_mtu(a->w->net, l->data_path);
+	mtu = net_mtu(a->w->net, l->data_path);
 	if (strcmp(l->advertise, s->advertise) != 0 || strcmp(l->data_path, s->data_path) != 0)
 		take(a, l->advertise, l->data_path);
 	else if (mtu != 0 && a->mtu != 0 && mtu != a->mtu)
@@ -225,7 +225,7 @@ static void look_back(void *arg)
 
 static void look_start(struct address *a)
 {
-	const struct state *s = &a->w->state;
+	const struct membership *s = &a->w->state;
 	int64_t now = clock_mono_ms(&clock_real);
 	struct look *l;
 

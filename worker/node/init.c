@@ -31,7 +31,7 @@ struct init {
 	struct node *n;
 	struct rpc_call *call;
 	Gs__NodeInitRequest *req;
-	struct state state;
+	struct membership state;
 	char *csr, *socket, *manager_addr;
 	struct rpc_client *client;
 	struct loop_timer timer;
@@ -45,7 +45,7 @@ static void init_free(void *arg)
 {
 	struct init *i = arg;
 
-	state_fini(&i->state);
+	membership_fini(&i->state);
 	obj_free(i->req);
 	free(i->csr);
 	free(i->socket);
@@ -126,7 +126,7 @@ static void on_member(const struct err *e, void *arg)
 		init_fail(i, e);
 		return;
 	}
-	state_notes_remove(i->n->w->dir, NULL); /* of a member they say nothing */
+	membership_notes_remove(i->n->w->dir, NULL); /* of a member they say nothing */
 	if (i->client)
 		rpc_call_start(i->client, &spec);
 	else
@@ -137,7 +137,7 @@ static void on_cluster(const ProtobufCMessage *resp, const struct err *e, void *
 {
 	struct init *i = arg;
 	const Gs__InitClusterResponse *r = (const Gs__InitClusterResponse *)resp;
-	struct state *s = &i->state;
+	struct membership *s = &i->state;
 
 	if (!r) {
 		init_fail(i, e);
@@ -165,7 +165,7 @@ static void init_call(struct init *i)
 				     .deadline_ms = INIT_DEADLINE_MS,
 				     .done = on_cluster,
 				     .arg = i};
-	struct state saved = w->state;
+	struct membership saved = w->state;
 
 	str_replace(&req->advertise_addr, i->manager_addr);
 	str_replace(&req->node_id, i->state.node_id);
@@ -229,7 +229,7 @@ static void on_timer(void *arg)
 static int init_check(struct init *i, struct err *e)
 {
 	const Gs__NodeInitRequest *req = i->req;
-	struct state *s = &i->state;
+	struct membership *s = &i->state;
 	uint16_t port, ignored;
 
 	if (advertise_pick(req->advertise_addr, MANAGER_PORT, s->advertise, sizeof(s->advertise), &port, e) <
@@ -246,9 +246,9 @@ static int init_check(struct init *i, struct err *e)
 	id_new(s->node_id);
 	if (tls_key_new(&s->key, e) < 0 || tls_csr_new(s->key, s->node_id, &i->csr, e) < 0)
 		return e->code;
-	if (state_notes_remove(i->n->w->dir, e) < 0)
+	if (membership_notes_remove(i->n->w->dir, e) < 0)
 		return e->code;
-	return state_note(i->n->w->dir, "init", s->node_id, e);
+	return membership_note(i->n->w->dir, "init", s->node_id, e);
 }
 
 void on_init(struct rpc_call *call, const ProtobufCMessage *req, void *arg)

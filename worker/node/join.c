@@ -30,7 +30,7 @@ struct join {
 	struct rpc_call *call;
 	Gs__NodeJoinRequest *req;
 	struct join_token token;
-	struct state state;
+	struct membership state;
 	char manager_ip[64], *csr, *ca, request_id[ID_LEN + 1];
 	uint16_t manager_port;
 	struct tls_identity *identity;
@@ -47,7 +47,7 @@ static void join_free(void *arg)
 {
 	struct join *j = arg;
 
-	state_fini(&j->state);
+	membership_fini(&j->state);
 	obj_free(j->req);
 	free(j->csr);
 	free(j->ca);
@@ -107,7 +107,7 @@ static void on_timer(void *arg)
 		loop_timer_set(&j->timer, SESSION_LOOK_MS);
 }
 
-static bool managers_take(struct state *s, const Gs__IssueResponse *r, const struct join *j)
+static bool managers_take(struct membership *s, const Gs__IssueResponse *r, const struct join *j)
 {
 	s->managers = xcalloc(r->n_managers + 2, sizeof(*s->managers));
 	for (size_t i = 0; i < r->n_managers; i++)
@@ -123,7 +123,7 @@ static void join_undo(const struct worker *w)
 {
 	struct err e = {0};
 
-	if (state_remove(w->dir, &e) < 0 || state_notes_remove(w->dir, &e) < 0)
+	if (membership_remove(w->dir, &e) < 0 || membership_notes_remove(w->dir, &e) < 0)
 		log_error("join: %s", e.msg);
 }
 
@@ -138,14 +138,14 @@ static void on_member(const struct err *e, void *arg)
 		join_fail(j, e);
 		return;
 	}
-	state_notes_remove(j->n->w->dir, NULL);
+	membership_notes_remove(j->n->w->dir, NULL);
 	j->member = true;
 	loop_timer_set(&j->timer, SESSION_LOOK_MS);
 }
 
 static void issued(struct join *j, const Gs__IssueResponse *r)
 {
-	struct state *s = &j->state;
+	struct membership *s = &j->state;
 	struct err e = {0};
 
 	snprintf(s->cluster_id, sizeof(s->cluster_id), "%s", r->cluster_id);
@@ -155,7 +155,7 @@ static void issued(struct join *j, const Gs__IssueResponse *r)
 	s->data_path_port = r->data_path_port;
 	j->role = r->role;
 	managers_take(s, r, j);
-	if (state_note(j->n->w->dir, "join", s->node_id, &e) < 0) {
+	if (membership_note(j->n->w->dir, "join", s->node_id, &e) < 0) {
 		join_fail(j, &e);
 		return;
 	}
@@ -189,7 +189,7 @@ static void issue(struct join *j)
 				     .done = on_issued,
 				     .arg = j};
 	struct worker *w = j->n->w;
-	struct state saved = w->state;
+	struct membership saved = w->state;
 
 	str_replace(&req->token, j->req->token);
 	str_replace(&req->request_id, j->request_id);
@@ -260,7 +260,7 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 static int join_check(struct join *j, struct err *e)
 {
 	const Gs__NodeJoinRequest *req = j->req;
-	struct state *s = &j->state;
+	struct membership *s = &j->state;
 	uint16_t ignored;
 
 	if (join_token_parse(req->token, &j->token, e) < 0)

@@ -72,10 +72,10 @@ static void leave_work(void *arg)
 	struct leave *l = arg;
 
 	saver_forbid(l->n->w->saver);
-	if (state_remove(l->worker_dir, &l->err) < 0)
+	if (membership_remove(l->worker_dir, &l->err) < 0)
 		return;
 	node_forget(l->worker_dir, l->run_dir, l->manager_dir, l->node_id);
-	state_notes_remove(l->worker_dir, &l->err);
+	membership_notes_remove(l->worker_dir, &l->err);
 }
 
 static void leave_back(void *arg)
@@ -109,11 +109,11 @@ static void on_manager_stopped(void *arg)
 	bug_if(!w->state.is_member || manager_proc_pid(w->manager) != 0);
 	worker_member_stop(w);
 	/* From here on it is no member: with the note a crash leaves what the next start removes. */
-	if (state_note(w->dir, "leave", note, &l->err) < 0)
+	if (membership_note(w->dir, "leave", note, &l->err) < 0)
 		log_error("leave: %s", l->err.msg);
 	l->err = (struct err){0};
 	log_info("node %s left cluster %s", w->state.node_id, w->state.cluster_id);
-	state_fini(&w->state);
+	membership_fini(&w->state);
 	leave_forget(l);
 }
 
@@ -128,7 +128,7 @@ static void on_tasks_stopped(void *arg)
 {
 	struct leave *l = arg;
 
-	netglue_remove_all(l->n->w->net, on_network_removed, l);
+	net_remove_all(l->n->w->net, on_network_removed, l);
 }
 
 void node_leave_resume(struct node *n)
@@ -173,7 +173,7 @@ static void on_set_aside(const char *where, const struct err *e, void *arg)
 static void leave_lost(struct node *n, struct rpc_call *call, bool force)
 {
 	char left[128];
-	bool holds_any = state_leftover(n->w->state_dir, left, sizeof(left));
+	bool holds_any = membership_leftover(n->w->state_dir, left, sizeof(left));
 	struct err e = n->trouble;
 	struct lost *l;
 

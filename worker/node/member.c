@@ -50,7 +50,7 @@ int worker_member_start(struct worker *w, struct err *e)
 		return e->code;
 	if (!w->identity && tls_identity_new(w->state.ca, w->state.cert, w->state.key, &w->identity, e) < 0)
 		return err_wrap(e, "identity of this node");
-	if (runtime_new(w->loop, &runtime, &w->runtime, e) < 0 || netglue_new(w, &w->net, e) < 0)
+	if (runtime_new(w->loop, &runtime, &w->runtime, e) < 0 || net_new(w, &w->net, e) < 0)
 		return e->code;
 	w->peers = peers_new(w);
 	w->logs = logs_new(w);
@@ -83,7 +83,7 @@ void worker_member_stop(struct worker *w)
 	w->tasks = NULL;
 	peers_free(w->peers);
 	w->peers = NULL;
-	netglue_free(w->net);
+	net_free(w->net);
 	w->net = NULL;
 	runtime_free(w->runtime);
 	w->runtime = NULL;

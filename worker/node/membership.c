@@ -37,7 +37,7 @@ static void text_get(const json_t *root, const char *name, char *ret, size_t n)
 	snprintf(ret, n, "%s", v ? v : "");
 }
 
-static void managers_get(const json_t *root, struct state *s)
+static void managers_get(const json_t *root, struct membership *s)
 {
 	const json_t *list = json_object_get(root, "managers");
 
@@ -50,7 +50,7 @@ static void managers_get(const json_t *root, struct state *s)
 	}
 }
 
-static void state_chosen_default(struct state *s)
+static void chosen_default(struct membership *s)
 {
 	if (!*s->chosen_advertise)
 		memcpy(s->chosen_advertise, s->advertise, sizeof(s->advertise));
@@ -58,9 +58,9 @@ static void state_chosen_default(struct state *s)
 		memcpy(s->chosen_data_path, s->data_path, sizeof(s->data_path));
 }
 
-int state_load(const char *dir, struct state *ret, struct err *e)
+int membership_load(const char *dir, struct membership *ret, struct err *e)
 {
-	struct state s = {0};
+	struct membership s = {0};
 	cleanup_free char *text = NULL;
 	json_t *root;
 	int rc = file_read(dir, "state.json", &text, e);
@@ -79,13 +79,13 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 	text_get(root, "data_path", s.data_path, sizeof(s.data_path));
 	text_get(root, "chosen_advertise", s.chosen_advertise, sizeof(s.chosen_advertise));
 	text_get(root, "chosen_data_path", s.chosen_data_path, sizeof(s.chosen_data_path));
-	state_chosen_default(&s);
+	chosen_default(&s);
 	s.data_path_port = (uint32_t)json_integer_value(json_object_get(root, "data_path_port"));
 	s.has_manager = json_is_true(json_object_get(root, "manager"));
 	managers_get(root, &s);
 	json_decref(root);
 	if (!id_is_valid(s.node_id) || !id_is_valid(s.cluster_id)) {
-		state_fini(&s);
+		membership_fini(&s);
 		return err_set(e, E_CORRUPT,
 			       "%s/state.json is damaged: restore it and restart, or 'gswarm leave --force' "
 			       "moves what is here aside",
@@ -93,7 +93,7 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 	}
 	if (file_read(dir, "ca.crt", &s.ca, e) < 0 || file_read(dir, "node.crt", &s.cert, e) < 0 ||
 	    file_read(dir, "node.key", &s.key, e) < 0) {
-		state_fini(&s);
+		membership_fini(&s);
 		return err_wrap(e, "identity of this node");
 	}
 	s.is_member = true;
@@ -101,7 +101,7 @@ int state_load(const char *dir, struct state *ret, struct err *e)
 	return 0;
 }
 
-int state_save_json(const char *dir, const struct state *s, struct err *e)
+int membership_save_json(const char *dir, const struct membership *s, struct err *e)
 {
 	json_t *list, *root;
 	cleanup_free char *text = NULL;
@@ -119,22 +119,22 @@ int state_save_json(const char *dir, const struct state *s, struct err *e)
 	return file_write(dir, "state.json", text, 0600, e);
 }
 
-int state_save_cert(const char *dir, const struct state *s, struct err *e)
+int membership_save_cert(const char *dir, const struct membership *s, struct err *e)
 {
 	if (file_write(dir, "ca.crt", s->ca, 0644, e) < 0)
 		return e->code;
 	return file_write(dir, "node.crt", s->cert, 0644, e);
 }
 
-int state_save(const char *dir, const struct state *s, struct err *e)
+int membership_save(const char *dir, const struct membership *s, struct err *e)
 {
 	if (fs_mkdir(dir, 0700, e) < 0 || file_write(dir, "node.key", s->key, 0600, e) < 0 ||
-	    state_save_cert(dir, s, e) < 0)
+	    membership_save_cert(dir, s, e) < 0)
 		return e->code;
-	return state_save_json(dir, s, e);
+	return membership_save_json(dir, s, e);
 }
 
-int state_remove(const char *dir, struct err *e)
+int membership_remove(const char *dir, struct err *e)
 {
 	static const char *const names[] = {"state.json", "node.crt", "node.key", "ca.crt"};
 
@@ -182,7 +182,7 @@ static bool is_left(const char *state_dir, const char *name)
 	return strcmp(name, MANAGER) == 0 ? holds_files(path) : fs_exists(path);
 }
 
-bool state_leftover(const char *state_dir, char *ret, size_t n)
+bool membership_leftover(const char *state_dir, char *ret, size_t n)
 {
 	struct buf list = {0};
 
@@ -195,7 +195,7 @@ bool state_leftover(const char *state_dir, char *ret, size_t n)
 	return *ret != '\0';
 }
 
-int state_set_aside(const char *state_dir, char **ret_where, struct err *e)
+int membership_set_aside(const char *state_dir, char **ret_where, struct err *e)
 {
 	cleanup_free char *manager = xasprintf("%s/" MANAGER, state_dir);
 
@@ -204,19 +204,19 @@ int state_set_aside(const char *state_dir, char **ret_where, struct err *e)
 	return fs_set_aside(state_dir, belongings, array_size(belongings), ret_where, e);
 }
 
-int state_note(const char *dir, const char *what, const char *text, struct err *e)
+int membership_note(const char *dir, const char *what, const char *text, struct err *e)
 {
 	return file_write(dir, what, text, 0600, e);
 }
 
-bool state_is_noted(const char *dir, const char *what)
+bool membership_is_noted(const char *dir, const char *what)
 {
 	cleanup_free char *path = xasprintf("%s/%s", dir, what);
 
 	return fs_exists(path);
 }
 
-int state_notes_remove(const char *dir, struct err *e)
+int membership_notes_remove(const char *dir, struct err *e)
 {
 	static const char *const notes[] = {"init", "join", "leave"};
 	bool any = false;
@@ -238,7 +238,7 @@ static char *text_dup(const char *text)
 	return text ? xstrdup(text) : NULL;
 }
 
-void state_dup(const struct state *s, struct state *ret)
+void membership_dup(const struct membership *s, struct membership *ret)
 {
 	*ret = *s;
 	ret->ca = text_dup(s->ca);
@@ -249,7 +249,7 @@ void state_dup(const struct state *s, struct state *ret)
 		ret->managers[i] = xstrdup(s->managers[i]);
 }
 
-void state_fini(struct state *s)
+void membership_fini(struct membership *s)
 {
 	for (size_t i = 0; i < s->n_managers; i++)
 		free(s->managers[i]);
@@ -257,5 +257,5 @@ void state_fini(struct state *s)
 	free(s->ca);
 	free(s->cert);
 	free(s->key);
-	*s = (struct state){0};
+	*s = (struct membership){0};
 }

@@ -16,7 +16,7 @@
 /* Which files: state.json; node.crt (and ca.crt). */
 enum { STATE_JSON = 1, STATE_CERT = 2 };
 
-struct state {
+struct membership {
 	bool is_member, has_manager;
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1];
 	char advertise[64], data_path[64];               /* numeric addresses that others are told */
@@ -30,27 +30,27 @@ struct state {
 
 /* No membership is no error: is_member is false then. E_CORRUPT when files do not fit together, -errno when one
  * cannot be read; *ret is untouched then. */
-int state_load(const char *dir, struct state *ret, struct err *e);
+int membership_load(const char *dir, struct membership *ret, struct err *e);
 /* Everything, durably. */
-int state_save(const char *dir, const struct state *s, struct err *e);
+int membership_save(const char *dir, const struct membership *s, struct err *e);
 /* Only state.json (the list of managers changed). */
-int state_save_json(const char *dir, const struct state *s, struct err *e);
+int membership_save_json(const char *dir, const struct membership *s, struct err *e);
 /* Only node.crt (renewed with the same key) and ca.crt: the manager sends its roots with it. */
-int state_save_cert(const char *dir, const struct state *s, struct err *e);
+int membership_save_cert(const char *dir, const struct membership *s, struct err *e);
 /* No member any more: state.json goes first, durably. The folder itself stays. */
-int state_remove(const char *dir, struct err *e);
+int membership_remove(const char *dir, struct err *e);
 /* What of a membership lies in state_dir (dir's parent): "manager/ (a cluster's state), worker/node.key". False
  * and "" when there is nothing; what cannot be read counts. */
-bool state_leftover(const char *state_dir, char *ret, size_t n);
+bool membership_leftover(const char *state_dir, char *ret, size_t n);
 /* Move all of that to one new folder below state_dir; *ret_where as in fs_set_aside. Empty folders just go. */
-int state_set_aside(const char *state_dir, char **ret_where, struct err *e);
+int membership_set_aside(const char *state_dir, char **ret_where, struct err *e);
 /* Leave the note that `what` (init, join, leave) is under way, durably. */
-int state_note(const char *dir, const char *what, const char *text, struct err *e);
+int membership_note(const char *dir, const char *what, const char *text, struct err *e);
 /* Is that note there? */
-bool state_is_noted(const char *dir, const char *what);
+bool membership_is_noted(const char *dir, const char *what);
 /* All of them. */
-int state_notes_remove(const char *dir, struct err *e);
+int membership_notes_remove(const char *dir, struct err *e);
 /* A copy with everything it owns. */
-void state_dup(const struct state *s, struct state *ret);
+void membership_dup(const struct membership *s, struct membership *ret);
 /* Frees what it owns; it is empty then. */
-void state_fini(struct state *s);
+void membership_fini(struct membership *s);

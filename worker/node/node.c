@@ -59,7 +59,7 @@ bool node_begin(struct node *n, struct rpc_call *call)
 			n->w->state.node_id);
 	else if (n->trouble.code != 0)
 		e = n->trouble;
-	else if (state_leftover(n->w->state_dir, left, sizeof(left)))
+	else if (membership_leftover(n->w->state_dir, left, sizeof(left)))
 		node_lost(n, left, &e);
 	if (e.code != 0) {
 		rpc_fail(call, &e);
@@ -81,7 +81,7 @@ int node_ports_check(const char *advertise, uint16_t manager_port, uint32_t data
 struct becoming {
 	struct node *n;
 	char *dir;
-	struct state state;
+	struct membership state;
 	struct tls_identity *identity;
 	struct err err;
 	void (*done)(const struct err *e, void *arg);
@@ -93,7 +93,7 @@ static void becoming_work(void *arg)
 	struct becoming *b = arg;
 
 	if (tls_identity_new(b->state.ca, b->state.cert, b->state.key, &b->identity, &b->err) < 0 ||
-	    state_save(b->dir, &b->state, &b->err) < 0)
+	    membership_save(b->dir, &b->state, &b->err) < 0)
 		err_wrap(&b->err, "identity of this node");
 }
 
@@ -101,9 +101,9 @@ static int member_take(struct becoming *b, struct err *e)
 {
 	struct worker *w = b->n->w;
 
-	state_fini(&w->state);
+	membership_fini(&w->state);
 	w->state = b->state;
-	b->state = (struct state){0};
+	b->state = (struct membership){0};
 	w->state.is_member = true;
 	w->identity = b->identity;
 	b->identity = NULL;
@@ -111,7 +111,7 @@ static int member_take(struct becoming *b, struct err *e)
 	worker_managers_set(w, w->state.managers, w->state.n_managers);
 	if (worker_member_start(w, e) < 0) {
 		worker_member_stop(w);
-		state_fini(&w->state);
+		membership_fini(&w->state);
 		return e->code;
 	}
 	log_info("node %s is a member of cluster %s", w->state.node_id, w->state.cluster_id);
@@ -128,12 +128,12 @@ static void becoming_back(void *arg)
 	b->done(&b->err, b->arg);
 	if (b->identity)
 		tls_identity_unref(b->identity);
-	state_fini(&b->state);
+	membership_fini(&b->state);
 	free(b->dir);
 	free(b);
 }
 
-void node_become_member(struct node *n, struct state *take_state,
+void node_become_member(struct node *n, struct membership *take_state,
 			void (*done)(const struct err *e, void *arg), void *arg)
 {
 	struct becoming *b = xcalloc(1, sizeof(*b));
@@ -141,7 +141,7 @@ void node_become_member(struct node *n, struct state *take_state,
 	b->n = n;
 	b->dir = xstrdup(n->w->dir);
 	b->state = *take_state;
-	*take_state = (struct state){0};
+	*take_state = (struct membership){0};
 	memcpy(b->state.chosen_advertise, b->state.advertise, sizeof(b->state.advertise));
 	memcpy(b->state.chosen_data_path, b->state.data_path, sizeof(b->state.data_path));
 	b->done = done;
@@ -169,8 +169,8 @@ static void aside_work(void *arg)
 	struct aside *a = arg;
 
 	saver_forbid(a->n->w->saver);
-	if (state_set_aside(a->state_dir, &a->where, &a->err) == 0)
-		state_notes_remove(a->dir, &a->err);
+	if (membership_set_aside(a->state_dir, &a->where, &a->err) == 0)
+		membership_notes_remove(a->dir, &a->err);
 }
 
 static void aside_back(void *arg)
@@ -263,7 +263,7 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *req, void *
 	if (w->tasks)
 		r->tasks = (uint32_t)tasks_running(w->tasks);
 	if (w->net)
-		r->repairs = netglue_repairs(w->net);
+		r->repairs = net_repairs(w->net);
 	rpc_reply(call, &r->base);
 	obj_free(r);
 }
@@ -309,7 +309,7 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 	if (w->tasks)
 		tasks_dump(w->tasks, &d->out);
 	if (w->net)
-		netglue_dump(w->net, dump_reply, d);
+		net_dump(w->net, dump_reply, d);
 	else
 		dump_reply("", d);
 }
@@ -339,7 +339,7 @@ static void on_leftover_aside(const char *where, const struct err *e, void *arg)
 
 static bool is_cut_off(const struct worker *w)
 {
-	return state_is_noted(w->dir, "init") || state_is_noted(w->dir, "join");
+	return membership_is_noted(w->dir, "init") || membership_is_noted(w->dir, "join");
 }
 
 static void node_start_member(struct node *n)
@@ -348,12 +348,12 @@ static void node_start_member(struct node *n)
 	struct err e = {0};
 
 	bug_if(!w->state.is_member || n->trouble.code != 0);
-	state_notes_remove(w->dir, NULL);
+	membership_notes_remove(w->dir, NULL);
 	worker_managers_set(w, w->state.managers, w->state.n_managers);
 	if (worker_member_start(w, &e) == 0)
 		return;
 	worker_member_stop(w);
-	state_fini(&w->state);
+	membership_fini(&w->state);
 	node_trouble(n, &e);
 }
 
@@ -364,19 +364,19 @@ void node_start(struct node *n)
 	struct err e = {0};
 
 	bug_if(w->state.is_member || n->busy);
-	if (state_load(w->dir, &w->state, &e) < 0) {
+	if (membership_load(w->dir, &w->state, &e) < 0) {
 		node_trouble(n, &e);
 		return;
 	}
 	n->trouble = (struct err){0};
 	if (w->state.is_member) {
 		node_start_member(n);
-	} else if (state_is_noted(w->dir, "leave")) {
+	} else if (membership_is_noted(w->dir, "leave")) {
 		node_leave_resume(n);
 	} else if (is_cut_off(w)) {
 		n->busy = true;
 		node_set_aside(n, on_leftover_aside, n);
-	} else if (state_leftover(w->state_dir, left, sizeof(left))) {
+	} else if (membership_leftover(w->state_dir, left, sizeof(left))) {
 		node_lost(n, left, &e);
 		log_error("%s", e.msg);
 	}

@@ -46,7 +46,7 @@ int node_ports_check(const char *advertise, uint16_t manager_port, uint32_t data
 void node_leave_resume(struct node *n);
 /* From a filled state: write it beside the loop, take the identity, start the member side; then done. On failure the
  * node is no member; files may lie there. */
-void node_become_member(struct node *n, struct state *take_state,
+void node_become_member(struct node *n, struct membership *take_state,
 			void (*done)(const struct err *e, void *arg), void *arg);
 /* An init, join or leave is under way, perhaps in a job. */
 bool node_busy(const struct node *n);

@@ -23,12 +23,12 @@ struct saver {
 	/* of the loop */
 	bool busy, closing;
 	unsigned waiting; /* what is to be written after the job */
-	struct state next;
+	struct membership next;
 };
 
 struct save {
 	struct saver *s;
-	struct state state;
+	struct membership state;
 	unsigned what;
 	struct err err;
 };
@@ -41,15 +41,15 @@ static void save_work(void *arg)
 	bug_if(!j->what || !j->state.is_member);
 	pthread_mutex_lock(&s->mutex);
 	if (!s->forbidden && (j->what & STATE_CERT))
-		state_save_cert(s->dir, &j->state, &j->err);
+		membership_save_cert(s->dir, &j->state, &j->err);
 	if (!s->forbidden && (j->what & STATE_JSON) && j->err.code == 0)
-		state_save_json(s->dir, &j->state, &j->err);
+		membership_save_json(s->dir, &j->state, &j->err);
 	pthread_mutex_unlock(&s->mutex);
 }
 
 static void saver_gone(struct saver *s)
 {
-	state_fini(&s->next);
+	membership_fini(&s->next);
 	pthread_mutex_destroy(&s->mutex);
 	free(s->dir);
 	magic_end(s);
@@ -67,7 +67,7 @@ static void save_back(void *arg)
 	s->busy = false;
 	if (j->err.code != 0)
 		log_error("state of this node: %s", j->err.msg);
-	state_fini(&j->state);
+	membership_fini(&j->state);
 	free(j);
 	if (s->waiting)
 		save_next(s);
@@ -83,18 +83,18 @@ static void save_next(struct saver *s)
 	j->s = s;
 	j->state = s->next;
 	j->what = s->waiting;
-	s->next = (struct state){0};
+	s->next = (struct membership){0};
 	s->waiting = 0;
 	s->busy = true;
 	loop_work(s->loop, save_work, save_back, j);
 }
 
-void saver_save(struct saver *s, const struct state *state, unsigned what)
+void saver_save(struct saver *s, const struct membership *state, unsigned what)
 {
 	bug_if_off_loop();
 	bug_if(s->closing);
-	state_fini(&s->next);
-	state_dup(state, &s->next);
+	membership_fini(&s->next);
+	membership_dup(state, &s->next);
 	s->waiting |= what;
 	if (!s->busy)
 		save_next(s);

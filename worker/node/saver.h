@@ -13,7 +13,7 @@ struct saver;
 /* dir is copied. It may write from the start. */
 struct saver *saver_new(uv_loop_t *loop, const char *dir);
 /* On the loop. Copies what it needs of state; an error is logged. */
-void saver_save(struct saver *s, const struct state *state, unsigned what);
+void saver_save(struct saver *s, const struct membership *state, unsigned what);
 /* Any thread: when this returns nothing is being written, and nothing will be (the state is about to be removed). */
 void saver_forbid(struct saver *s);
 /* On the loop: from now on it may write again (the node has become a member). */

@@ -347,7 +347,7 @@ static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 	a->heartbeat_ms = ev->heartbeat_ms != 0 ? ev->heartbeat_ms : HEARTBEAT_MS;
 	a->backoff = backoff_within(a->heartbeat_ms);
 	worker_managers_set(a->w, ev->managers, ev->n_managers);
-	netglue_pool_set(a->w->net, ev->addr_pool);
+	net_pool_set(a->w->net, ev->addr_pool);
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
 	tasks_report_anew(a->w->tasks);
 	log_info("session open manager=%s session=%s", a->manager, a->now.session_id);
@@ -376,7 +376,7 @@ static void on_session_event(const ProtobufCMessage *event, void *arg)
 		return;
 	case SESSION_BEGIN:
 		a->now.in_set = true;
-		items_set_begin(a->w);
+		assignments_set_begin(a->w);
 		break;
 	case SESSION_CHANGE:
 		if (!seq_is_next(a, ev)) {
@@ -387,12 +387,12 @@ static void on_session_event(const ProtobufCMessage *event, void *arg)
 	default:
 		break;
 	}
-	items_apply(a->w, ev->items, ev->n_items);
+	assignments_apply(a->w, ev->items, ev->n_items);
 	if (ev->seq != 0)
 		a->now.seq = ev->seq;
 	if (ev->kind == SESSION_COMPLETE) {
 		a->now.in_set = false;
-		items_set_end(a->w);
+		assignments_set_end(a->w);
 		agent_report_soon(a);
 	}
 }

@@ -22,7 +22,7 @@ static bool key_is(const Gs__AssignmentItem *item, const char *prefix, const cha
 
 static void endpoint_removed(struct worker *w, const char *id)
 {
-	netglue_endpoint_remove(w->net, id);
+	net_endpoint_remove(w->net, id);
 	peers_endpoint_remove(w->peers, id);
 }
 
@@ -33,7 +33,7 @@ static void apply_removed(struct worker *w, const Gs__AssignmentItem *item)
 	if (key_is(item, "task/", &id))
 		tasks_unassign(w->tasks, id);
 	else if (key_is(item, "net/", &id))
-		netglue_network_remove(w->net, id);
+		net_network_remove(w->net, id);
 	else if (key_is(item, "ep/", &id))
 		endpoint_removed(w, id);
 	else if (key_is(item, "secret/", &id))
@@ -48,10 +48,10 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 
 	switch (item->item_case) {
 	case ITEM_NETWORK:
-		netglue_network_set(w->net, item->network);
+		net_network_set(w->net, item->network);
 		break;
 	case ITEM_ENDPOINT:
-		netglue_endpoint_set(w->net, item->endpoint);
+		net_endpoint_set(w->net, item->endpoint);
 		peers_endpoint_set(w->peers, item->endpoint);
 		break;
 	case ITEM_SECRET:
@@ -66,7 +66,7 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 	}
 }
 
-void items_apply(struct worker *w, Gs__AssignmentItem *const *items, size_t n)
+void assignments_apply(struct worker *w, Gs__AssignmentItem *const *items, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!items[i]->removed && items[i]->item_case != ITEM_TASK)
@@ -80,16 +80,16 @@ void items_apply(struct worker *w, Gs__AssignmentItem *const *items, size_t n)
 			apply_removed(w, items[i]);
 }
 
-void items_set_begin(struct worker *w)
+void assignments_set_begin(struct worker *w)
 {
 	tasks_set_begin(w->tasks);
-	netglue_set_begin(w->net);
+	net_set_begin(w->net);
 	peers_set_begin(w->peers);
 }
 
-void items_set_end(struct worker *w)
+void assignments_set_end(struct worker *w)
 {
-	netglue_set_end(w->net);
+	net_set_end(w->net);
 	peers_set_end(w->peers);
 	tasks_set_end(w->tasks);
 }

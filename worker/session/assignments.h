@@ -5,8 +5,8 @@
 #include "worker/worker.h"
 
 /* A complete set follows: what it does not name is to go at its end. */
-void items_set_begin(struct worker *w);
+void assignments_set_begin(struct worker *w);
 /* Hand each item to who wants its kind; copies what it keeps. What cannot be read is logged and left out. */
-void items_apply(struct worker *w, Gs__AssignmentItem *const *items, size_t n);
+void assignments_apply(struct worker *w, Gs__AssignmentItem *const *items, size_t n);
 /* The set is complete. Without a begin: nothing. */
-void items_set_end(struct worker *w);
+void assignments_set_end(struct worker *w);

@@ -100,6 +100,6 @@ void worker_describe(struct worker *w, Gs__NodeDescription *d)
 	d->resources->memory_bytes = (uint64_t)si.totalram * si.mem_unit;
 	ip_bytes(w->state.advertise, &d->advertise_ip);
 	ip_bytes(w->state.data_path, &d->vtep_ip);
-	d->vtep_mtu = netglue_mtu(w->net, w->state.data_path);
+	d->vtep_mtu = net_mtu(w->net, w->state.data_path);
 	d->peer_port = PEER_PORT;
 }

@@ -119,7 +119,7 @@ static bool slot_is_free(const struct task *t)
 
 bool task_has_needs(struct task *t)
 {
-	if (t->w->net && !netglue_ready(t->w->net, t->row))
+	if (t->w->net && !net_ready(t->w->net, t->row))
 		return false;
 	for (size_t i = 0; i < t->row->n_secrets; i++)
 		if (!task_secret(t, t->row->secrets[i]->name))
@@ -379,7 +379,7 @@ static void move_running(struct task *t)
 		task_attempt_over(t);
 		return;
 	}
-	if (t->net == NET_NONE && t->w->net && netglue_ready(t->w->net, t->row)) {
+	if (t->net == NET_NONE && t->w->net && net_ready(t->w->net, t->row)) {
 		task_net_start(t);
 		return;
 	}

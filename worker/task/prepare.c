@@ -168,7 +168,7 @@ static void prepare_start(struct task *t, const struct err *looked)
 	p->base_run = xstrdup(t->w->run_dir);
 	p->base_state = xstrdup(t->w->state_dir);
 	p->bundle = bundle_new();
-	if (t->w->net && netglue_ready(t->w->net, t->row)) {
+	if (t->w->net && net_ready(t->w->net, t->row)) {
 		if (!t->plan)
 			t->plan = net_plan_new(t->w->net, t->row);
 		p->plan = t->plan;
@@ -378,7 +378,7 @@ void task_intent_save(struct task *t)
 
 void task_hosts_write(struct task *t)
 {
-	cleanup_free char *lines = t->w->net ? netglue_hosts(t->w->net, t->row) : NULL;
+	cleanup_free char *lines = t->w->net ? net_hosts(t->w->net, t->row) : NULL;
 
 	/* A line or two on tmpfs; a failure leaves the old names. */
 	rootfs_hosts_write(t->run_dir, row_hostname(t->row), lines, NULL);

@@ -57,11 +57,11 @@ struct tasks *tasks_new(struct worker *w, const struct tasks_above *above)
 	ts->w = w;
 	ts->above = *above;
 	if (w->net)
-		netglue_listen(w->net, &(struct netglue_above){.settled = net_settled,
-							       .names = net_names,
-							       .hosts_changed = net_hosts_changed,
-							       .came = net_came,
-							       .arg = ts});
+		net_listen(w->net, &(struct net_above){.settled = net_settled,
+						       .names = net_names,
+						       .hosts_changed = net_hosts_changed,
+						       .came = net_came,
+						       .arg = ts});
 	loop_timer_init(&ts->kick, w->loop, on_kick, ts);
 	tasks_unread_init(ts);
 	ts->risky = task_risky_new(w->loop);
@@ -93,7 +93,7 @@ void tasks_free(struct tasks *ts)
 	bug_if(ts->closing);
 	ts->closing = true;
 	if (ts->w->net)
-		netglue_listen(ts->w->net, NULL);
+		net_listen(ts->w->net, NULL);
 	while (ts->list && !ts->list->busy)
 		task_free(ts->list);
 	risky_free(ts->risky);

@@ -35,7 +35,7 @@ static int drop_dir(void **s)
 
 static void state_round_trip(void **s)
 {
-	struct state a = {.data_path_port = 4790, .has_manager = true}, b;
+	struct membership a = {.data_path_port = 4790, .has_manager = true}, b;
 	struct err e = {0};
 
 	strcpy(a.cluster_id, ID_A);
@@ -47,59 +47,59 @@ static void state_round_trip(void **s)
 	a.ca = xstrdup("ca");
 	a.cert = xstrdup("cert");
 	a.key = xstrdup("key");
-	assert_int_equal(state_save(dir, &a, &e), 0);
-	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_int_equal(membership_save(dir, &a, &e), 0);
+	assert_int_equal(membership_load(dir, &b, &e), 0);
 	assert_true(b.is_member);
 	assert_true(b.has_manager);
 	assert_string_equal(b.node_id, ID_B);
 	assert_string_equal(b.managers[0], "192.168.55.111:2377");
 	assert_string_equal(b.key, "key");
 	assert_int_equal(b.data_path_port, 4790);
-	state_fini(&a);
-	state_fini(&b);
+	membership_fini(&a);
+	membership_fini(&b);
 }
 
 /* FINDINGS P5: the root that came with a renewed certificate is still known after a restart. */
 static void p5_renewed_root_is_kept(void **s)
 {
-	struct state a = {.ca = "root", .cert = "cert", .key = "key"}, b;
+	struct membership a = {.ca = "root", .cert = "cert", .key = "key"}, b;
 	struct err e = {0};
 
 	strcpy(a.cluster_id, ID_A);
 	strcpy(a.node_id, ID_B);
-	assert_int_equal(state_save(dir, &a, &e), 0);
+	assert_int_equal(membership_save(dir, &a, &e), 0);
 	a.ca = "root and next root";
 	a.cert = "newer cert";
-	assert_int_equal(state_save_cert(dir, &a, &e), 0);
-	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_int_equal(membership_save_cert(dir, &a, &e), 0);
+	assert_int_equal(membership_load(dir, &b, &e), 0);
 	assert_string_equal(b.ca, "root and next root");
 	assert_string_equal(b.cert, "newer cert");
-	state_fini(&b);
+	membership_fini(&b);
 }
 
 /* Without state.json a node is no member, whatever else a cut-off join has left. */
 static void state_needs_its_last_file(void **s)
 {
-	struct state a = {0};
+	struct membership a = {0};
 	cleanup_free char *path = xasprintf("%s/node.key", dir);
 	struct err e = {0};
 
 	assert_int_equal(fs_write(path, "key", 3, 0600, &e), 0);
-	assert_int_equal(state_load(dir, &a, &e), 0);
+	assert_int_equal(membership_load(dir, &a, &e), 0);
 	assert_false(a.is_member);
 }
 
 static void state_damaged(void **s)
 {
-	struct state a = {0};
+	struct membership a = {0};
 	cleanup_free char *path = xasprintf("%s/state.json", dir);
 	struct err e = {0};
 
 	assert_int_equal(fs_write(path, "{\"cluster_id\": 3}", 17, 0600, &e), 0);
-	assert_int_equal(state_load(dir, &a, &e), E_CORRUPT);
+	assert_int_equal(membership_load(dir, &a, &e), E_CORRUPT);
 	assert_non_null(strstr(e.msg, "state.json"));
-	assert_int_equal(state_remove(dir, &e), 0);
-	assert_int_equal(state_load(dir, &a, &e), 0);
+	assert_int_equal(membership_remove(dir, &e), 0);
+	assert_int_equal(membership_load(dir, &a, &e), 0);
 	assert_false(a.is_member);
 }
 
@@ -349,9 +349,9 @@ static void volume_keeps_its_owner(void **s)
 	assert_int_equal(uid, 65534);
 }
 
-static void state_fill(struct state *s, const char *address)
+static void state_fill(struct membership *s, const char *address)
 {
-	*s = (struct state){.is_member = true};
+	*s = (struct membership){.is_member = true};
 	memcpy(s->cluster_id, ID_A, sizeof(ID_A));
 	memcpy(s->node_id, ID_B, sizeof(ID_B));
 	snprintf(s->advertise, sizeof(s->advertise), "%s", address);
@@ -363,7 +363,7 @@ static void state_fill(struct state *s, const char *address)
 /* FINDINGS W, last line: written beside the loop, the last of several changes stays. */
 static void saver_writes_the_last(void **s)
 {
-	struct state a, b;
+	struct membership a, b;
 	struct saver *saver;
 	struct err e = {0};
 	uv_loop_t loop;
@@ -371,7 +371,7 @@ static void saver_writes_the_last(void **s)
 	uv_loop_init(&loop);
 	saver = saver_new(&loop, dir);
 	state_fill(&a, "10.0.0.1");
-	assert_int_equal(state_save(dir, &a, &e), 0);
+	assert_int_equal(membership_save(dir, &a, &e), 0);
 	for (int i = 2; i < 9; i++) {
 		snprintf(a.advertise, sizeof(a.advertise), "10.0.0.%d", i);
 		saver_save(saver, &a, STATE_JSON);
@@ -379,16 +379,16 @@ static void saver_writes_the_last(void **s)
 	saver_free(saver); /* what is under way and what waits is written */
 	uv_run(&loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&loop), 0);
-	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_int_equal(membership_load(dir, &b, &e), 0);
 	assert_string_equal(b.advertise, "10.0.0.8");
-	state_fini(&a);
-	state_fini(&b);
+	membership_fini(&a);
+	membership_fini(&b);
 }
 
 /* A write that is under way must not make a node a member again that has left. */
 static void saver_writes_nothing_once_forbidden(void **s)
 {
-	struct state a, b;
+	struct membership a, b;
 	struct saver *saver;
 	struct err e = {0};
 	uv_loop_t loop;
@@ -399,14 +399,14 @@ static void saver_writes_nothing_once_forbidden(void **s)
 	saver_save(saver, &a, STATE_JSON | STATE_CERT);
 	saver_save(saver, &a, STATE_JSON);
 	saver_forbid(saver);
-	assert_int_equal(state_remove(dir, &e), 0);
+	assert_int_equal(membership_remove(dir, &e), 0);
 	uv_run(&loop, UV_RUN_DEFAULT);
-	assert_int_equal(state_load(dir, &b, &e), 0);
+	assert_int_equal(membership_load(dir, &b, &e), 0);
 	assert_false(b.is_member);
 	saver_free(saver);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&loop), 0);
-	state_fini(&a);
+	membership_fini(&a);
 }
 
 int main(void)
