@@ -8,6 +8,7 @@
  * What is given out is a Reservation row first (allocate_reserve.c). */
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/bug.h"
 #include "base/mem.h"
@@ -71,27 +72,43 @@ static void give_vni(struct alloc *a, Gs__Network *net)
 	net->vni = vni;
 }
 
-static bool has_endpoint(const struct alloc *a, const char *network_id)
+static int by_network_id(const void *id, const void *net)
 {
-	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_ENDPOINT, &rows);
-
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(((const Gs__Endpoint *)rows[i])->network_id, network_id) == 0)
-			return true;
-	return false;
+	return strcmp(id, (*(const Gs__Network *const *)net)->meta->id);
 }
 
-/* While tasks are on the network its MTU only shrinks: their open connections know the old one. */
-static void allocate_mtu(struct alloc *a, const Gs__Network *net, uint32_t mtu)
+/* Which of the networks (in id order) have an endpoint: one look at the table, however many ask. */
+static bool *networks_in_use(const struct alloc *a, const Gs__Network **nets, size_t n)
 {
-	const char *id = net->meta->id;
+	bool *in_use = xcalloc(n, sizeof(*in_use));
+	cleanup_free const Gs__Endpoint **eps = NULL;
+	size_t n_eps = tx_list(a->tx, OBJ_ENDPOINT, (const void ***)&eps);
 
-	if (net->mtu == 0 || mtu < net->mtu || (mtu > net->mtu && !has_endpoint(a, id)))
-		((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, id))->mtu = mtu;
+	for (size_t i = 0; i < n_eps; i++) {
+		const Gs__Network **net = bsearch(eps[i]->network_id, nets, n, sizeof(*nets), by_network_id);
+
+		if (net)
+			in_use[net - nets] = true;
+	}
+	return in_use;
 }
 
-static void allocate_network(struct alloc *a, const Gs__Network *net, uint32_t mtu)
+/* While tasks are on a network its MTU only shrinks: their open connections know the old one. */
+static void allocate_mtus(struct alloc *a, const Gs__Network **nets, size_t n, uint32_t mtu)
+{
+	cleanup_free bool *in_use = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		bool grows = nets[i]->mtu != 0 && mtu > nets[i]->mtu;
+
+		if (grows && !in_use)
+			in_use = networks_in_use(a, nets, n);
+		if (mtu != nets[i]->mtu && !(grows && in_use[i]))
+			((Gs__Network *)tx_edit(a->tx, OBJ_NETWORK, nets[i]->meta->id))->mtu = mtu;
+	}
+}
+
+static void allocate_network(struct alloc *a, const Gs__Network *net)
 {
 	const char *id = net->meta->id;
 	const Gs__Addr *asked = net->spec ? net->spec->subnet : NULL;
@@ -107,17 +124,18 @@ static void allocate_network(struct alloc *a, const Gs__Network *net, uint32_t m
 	obj_free(subnet);
 	if (net->vni == 0)
 		give_vni(a, tx_edit(a->tx, OBJ_NETWORK, id));
-	allocate_mtu(a, net, mtu);
 }
 
 static void allocate_networks(struct alloc *a)
 {
-	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_NETWORK, &rows);
-	uint32_t mtu = n ? overlay_mtu(a) : 0;
+	cleanup_free const Gs__Network **rows = NULL;
+	size_t n = tx_list(a->tx, OBJ_NETWORK, (const void ***)&rows);
 
+	if (n == 0)
+		return;
+	allocate_mtus(a, rows, n, overlay_mtu(a));
 	for (size_t i = 0; i < n; i++)
-		allocate_network(a, rows[i], mtu);
+		allocate_network(a, tx_get(a->tx, OBJ_NETWORK, rows[i]->meta->id));
 }
 
 /* ---- node indexes ---- */
@@ -150,10 +168,14 @@ static void allocate_nodes(struct alloc *a)
 
 /* ---- slot addresses ---- */
 
-/* Where the search in a network goes on: what lies before is taken. Lives for one pass. */
+/* Where the search in a network goes on: what lies before is taken. Lives for one pass, in which nothing becomes
+ * free: what was used up once needs no second search, however many tasks wait. */
 struct cursor {
 	const char *network_id;
 	uint32_t next;
+	/* Once next is past the end: what rests and may be taken, longest rested first. */
+	const Gs__Reservation **rested;
+	size_t n_rested, rested_next;
 };
 struct cursors {
 	struct cursor *list;
@@ -171,6 +193,13 @@ static struct cursor *cursor_of(struct cursors *cs, const char *network_id)
 	return &cs->list[cs->n++];
 }
 
+static void cursors_fini(struct cursors *cs)
+{
+	for (size_t i = 0; i < cs->n; i++)
+		free(cs->list[i].rested);
+	free(cs->list);
+}
+
 /* The last number that is an address of a host; IPv4 keeps the broadcast address out. */
 uint32_t subnet_last_host(const Gs__Addr *subnet)
 {
@@ -182,26 +211,47 @@ uint32_t subnet_last_host(const Gs__Addr *subnet)
 	return size < 4 ? 0 : size - 2;
 }
 
-/* Nothing is free but what rests: take what has rested longest. */
-static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, const char *owner)
+static int longest_first(const void *pa, const void *pb)
 {
-	cleanup_free const void **rows = NULL;
-	size_t n = tx_list(a->tx, OBJ_RESERVATION, &rows);
-	const Gs__Reservation *best = NULL;
+	const Gs__Reservation *a = *(const Gs__Reservation *const *)pa,
+			      *b = *(const Gs__Reservation *const *)pb;
+
+	if (a->free_after_ms != b->free_after_ms)
+		return a->free_after_ms < b->free_after_ms ? -1 : 1;
+	return strcmp(a->meta->id, b->meta->id);
+}
+
+static bool has_rested(const struct alloc *a, const Gs__Network *net, const Gs__Reservation *r)
+{
+	return r->kind == RESERVED_ADDRESS && !*r->owner &&
+	       r->free_after_ms <= a->wall_ms + ADDRESS_REST_MS - ADDRESS_REST_SHORT_MS &&
+	       strcmp(r->scope, net->meta->id) == 0 && r->value.len == net->subnet->ip.len;
+}
+
+static void find_rested(struct alloc *a, const Gs__Network *net, struct cursor *c)
+{
+	size_t n = tx_list(a->tx, OBJ_RESERVATION, (const void ***)&c->rested);
+
+	for (size_t i = 0; i < n; i++)
+		if (has_rested(a, net, c->rested[i]))
+			c->rested[c->n_rested++] = c->rested[i];
+	if (c->n_rested)
+		qsort(c->rested, c->n_rested, sizeof(*c->rested), longest_first);
+}
+
+/* Nothing is free but what rests: take what has rested longest. */
+static Gs__Addr *rested_longest(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *owner)
+{
+	const Gs__Reservation *best;
 	Gs__Addr *addr;
 	char text[64];
 
-	for (size_t i = 0; i < n; i++) {
-		const Gs__Reservation *l = rows[i];
-
-		if (l->kind == RESERVED_ADDRESS && !*l->owner &&
-		    l->free_after_ms <= a->wall_ms + ADDRESS_REST_MS - ADDRESS_REST_SHORT_MS &&
-		    strcmp(l->scope, net->meta->id) == 0 && l->value.len == net->subnet->ip.len &&
-		    (!best || l->free_after_ms < best->free_after_ms))
-			best = l;
-	}
-	if (!best)
+	if (!c->rested)
+		find_rested(a, net, c);
+	if (c->rested_next == c->n_rested)
 		return NULL;
+	best = c->rested[c->rested_next++];
+	bug_if(*best->owner); /* only this list gives them away */
 	addr = obj_dup(net->subnet);
 	memcpy(addr->ip.data, best->value.data, best->value.len);
 	addr_format(&addr->ip, text, sizeof(text));
@@ -229,7 +279,7 @@ static Gs__Addr *next_address(struct alloc *a, const Gs__Network *net, struct cu
 		return addr;
 	}
 	obj_free(addr);
-	return rested_longest(a, net, owner);
+	return rested_longest(a, net, c, owner);
 }
 
 static bool give_address(struct alloc *a, const Gs__Network *net, struct cursor *c, const char *slot_id)
@@ -317,7 +367,7 @@ static void allocate_tasks(struct alloc *a)
 		else
 			make_pending(a, rows[i]);
 	}
-	free(cs.list);
+	cursors_fini(&cs);
 }
 
 /* ---- endpoints ---- */
