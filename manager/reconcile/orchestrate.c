@@ -243,7 +243,7 @@ static void forget_lost_node(struct pass *p, const struct unit *u)
 
 	if (!*u->slot->preferred_node || tx_get(p->tx, OBJ_NODE, u->slot->preferred_node))
 		return;
-	slot_retire_volumes(p, u->slot, u->slot->preferred_node);
+	slot_retire_volumes(p, u->slot);
 	edit = tx_edit(p->tx, OBJ_SLOT, u->slot->meta->id);
 	str_replace(&edit->preferred_node, "");
 }

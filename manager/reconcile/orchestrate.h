@@ -38,8 +38,9 @@ void slot_ensure_volumes(struct pass *p, const Gs__Service *svc, const Gs__Slot 
 /* Forget a slot whose tasks are gone: its task and volume rows go, data on disk stays (VolumeInstance
  * RETIRED). */
 void slot_drop(struct pass *p, const struct unit *u);
-/* The data of the slot's volumes, on this node (NULL: on all), is not used any more; it stays on the disk. */
-void slot_retire_volumes(struct pass *p, const Gs__Slot *slot, const char *node_id);
+/* The data of the slot's volumes is not used any more; it stays on the disk of the preferred node, the only one that
+ * can have it (schedule.c). */
+void slot_retire_volumes(struct pass *p, const Gs__Slot *slot);
 /* A NEW task for the slot, with a copy of all that it is made from. */
 void task_create(struct pass *p, const Gs__Service *svc, const Gs__Slot *slot);
 /* Told to stop, or forgotten at once when no node has it. */

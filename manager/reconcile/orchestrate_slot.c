@@ -79,27 +79,23 @@ void slot_ensure_volumes(struct pass *p, const Gs__Service *svc, const Gs__Slot 
 	}
 }
 
-void slot_retire_volumes(struct pass *p, const Gs__Slot *slot, const char *node_id)
+void slot_retire_volumes(struct pass *p, const Gs__Slot *slot)
 {
-	cleanup_free const void **rows = NULL;
-	size_t n = slot->n_volumes ? tx_list(p->tx, OBJ_VOLUME_INSTANCE, &rows) : 0;
+	if (!*slot->preferred_node)
+		return;
+	for (size_t i = 0; i < slot->n_volumes; i++) {
+		cleanup_free char *id = xasprintf("%s.%s", slot->volumes[i]->volume_id, slot->preferred_node);
+		Gs__VolumeInstance *inst = tx_edit(p->tx, OBJ_VOLUME_INSTANCE, id);
 
-	for (size_t i = 0; i < n; i++) {
-		const Gs__VolumeInstance *inst = rows[i];
-
-		if (inst->state == VOL_RETIRED || (node_id && strcmp(node_id, inst->node_id) != 0))
-			continue;
-		for (size_t k = 0; k < slot->n_volumes; k++)
-			if (strcmp(slot->volumes[k]->volume_id, inst->volume_id) == 0)
-				((Gs__VolumeInstance *)tx_edit(p->tx, OBJ_VOLUME_INSTANCE, inst->meta->id))
-					->state = VOL_RETIRED;
+		if (inst)
+			inst->state = VOL_RETIRED;
 	}
 }
 
 void slot_drop(struct pass *p, const struct unit *u)
 {
 	bug_if(!u->slot->removing && !tx_get(p->tx, OBJ_SERVICE, u->slot->service_id));
-	slot_retire_volumes(p, u->slot, NULL);
+	slot_retire_volumes(p, u->slot);
 	for (size_t i = 0; i < u->slot->n_volumes; i++) {
 		const Gs__Volume *vol = tx_get(p->tx, OBJ_VOLUME, u->slot->volumes[i]->volume_id);
 

@@ -14,6 +14,8 @@
 
 #define ROUNDS_MAX 5
 #define EVENTS_MAX 500
+/* Retired data that is still told of; what is on the disks is not touched. */
+#define RETIRED_MAX 1000
 
 bool task_is_gone(const struct tx *tx, const Gs__Task *t)
 {
@@ -73,14 +75,25 @@ const Gs__SlotAddress *slot_address(const Gs__Slot *slot, const char *network_id
 	return NULL;
 }
 
+/* ---- what would grow for ever ---- */
+
 /* Rows of this tx (version 0) are the newest. */
 static int by_age(const void *a, const void *b)
 {
-	const Gs__Event *x = *(void *const *)a, *y = *(void *const *)b;
+	const Gs__Meta *x = obj_meta(*(void *const *)a), *y = obj_meta(*(void *const *)b);
 
-	if (x->meta->version != y->meta->version)
-		return x->meta->version - 1 < y->meta->version - 1 ? -1 : 1;
-	return strcmp(x->meta->id, y->meta->id);
+	if (x->version != y->version)
+		return x->version - 1 < y->version - 1 ? -1 : 1;
+	return strcmp(x->id, y->id);
+}
+
+static void keep_newest(struct tx *tx, const void **rows, size_t n, size_t max)
+{
+	if (n <= max)
+		return;
+	qsort(rows, n, sizeof(*rows), by_age);
+	for (size_t i = 0; i < n - max; i++)
+		tx_remove(tx, rows[i]);
 }
 
 static void trim_events(struct tx *tx)
@@ -88,11 +101,24 @@ static void trim_events(struct tx *tx)
 	cleanup_free const void **rows = NULL;
 	size_t n = tx_list(tx, OBJ_EVENT, &rows);
 
-	if (n <= EVENTS_MAX)
-		return;
-	qsort(rows, n, sizeof(*rows), by_age);
-	for (size_t i = 0; i < n - EVENTS_MAX; i++)
-		tx_remove(tx, rows[i]);
+	keep_newest(tx, rows, n, EVENTS_MAX);
+}
+
+/* A node that was removed took its data along; of what only lies on disks the newest rows stay. */
+static void trim_volumes(struct tx *tx)
+{
+	cleanup_free const void **rows = NULL;
+	size_t n = tx_list(tx, OBJ_VOLUME_INSTANCE, &rows), retired = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const Gs__VolumeInstance *inst = rows[i];
+
+		if (!tx_get(tx, OBJ_NODE, inst->node_id))
+			tx_remove(tx, inst);
+		else if (inst->state == VOL_RETIRED)
+			rows[retired++] = inst;
+	}
+	keep_newest(tx, rows, retired, RETIRED_MAX);
 }
 
 /* ---- why a service does not reach its spec ---- */
@@ -189,4 +215,5 @@ void reconcile_all(struct store *s, struct tx *tx, struct reconcile_env *env)
 	}
 	service_errors(tx);
 	trim_events(tx);
+	trim_volumes(tx);
 }

@@ -113,12 +113,88 @@ static void test_mtu_that_grew_costs_one_list(void **state)
 	assert_int_equal(many, one);
 }
 
+static void with_volumes(struct cluster *c, const char *name, unsigned replicas)
+{
+	Gs__Service *svc = c_service(name, replicas, NULL);
+
+	c_mount(svc, "/data");
+	c_put(c, svc);
+	c_work(c);
+}
+
+/* Cost review (6): each slot that went listed the data of all volumes that ever were. */
+static void test_slots_that_go_do_not_list_volumes(void **state)
+{
+	unsigned one, many;
+
+	(void)state;
+	for (unsigned n = 1; n <= 40; n += 39) {
+		struct cluster *c = c_new(2);
+
+		with_volumes(c, "db", n);
+		assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), n);
+		c_delete(c, "db");
+		count_from_here();
+		c_work(c);
+		assert_int_equal(store_count(c->s, OBJ_SLOT), 0);
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal(
+				((const Gs__VolumeInstance *)store_at(c->s, OBJ_VOLUME_INSTANCE, i))->state,
+				VOL_RETIRED);
+		*(n == 1 ? &one : &many) = lists[OBJ_VOLUME_INSTANCE];
+		c_free(c);
+	}
+	assert_int_equal(many, one);
+}
+
+static void put_retired(struct tx *tx, unsigned number)
+{
+	cleanup_free char *id = xasprintf("old%u.node01", number);
+	Gs__VolumeInstance *inst = obj_new_row(OBJ_VOLUME_INSTANCE, id);
+
+	str_replace(&inst->node_id, "node01");
+	inst->state = VOL_RETIRED;
+	tx_create(tx, inst);
+}
+
+/* Cost review (6): nothing ever took such a row away. Data in use is never forgotten. */
+static void test_rows_of_retired_data_are_bounded(void **state)
+{
+	struct cluster *c = c_new(2);
+	struct tx *tx;
+
+	(void)state;
+	with_volumes(c, "db", 2);
+	for (unsigned i = 0; i < 1500;) {
+		tx = tx_new(c->s);
+		for (unsigned k = 0; k < 100; k++)
+			put_retired(tx, i++);
+		assert_int_equal(c_commit(c, tx), 0);
+	}
+	c_settle(c);
+	assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), 1002);
+	assert_null(store_get(c->s, OBJ_VOLUME_INSTANCE, "old0.node01"));
+	assert_non_null(store_get(c->s, OBJ_VOLUME_INSTANCE, "old1499.node01"));
+	/* and a removed node's rows go with it */
+	tx = tx_new(c->s);
+	tx_remove(tx, store_node(c->s, "node01"));
+	assert_int_equal(c_commit(c, tx), 0);
+	c_work(c);
+	for (size_t i = 0; i < store_count(c->s, OBJ_VOLUME_INSTANCE); i++)
+		assert_string_equal(
+			((const Gs__VolumeInstance *)store_at(c->s, OBJ_VOLUME_INSTANCE, i))->node_id,
+			"node02");
+	c_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full_network_is_searched_once),
 		cmocka_unit_test(test_rested_addresses_are_listed_once),
 		cmocka_unit_test(test_mtu_that_grew_costs_one_list),
+		cmocka_unit_test(test_slots_that_go_do_not_list_volumes),
+		cmocka_unit_test(test_rows_of_retired_data_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
