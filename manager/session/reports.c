@@ -35,6 +35,8 @@ struct batch {
 	int attempt;
 };
 
+/* Only the Galera controller's high water mark reads it, and that looks by itself every few seconds while a member is
+ * Primary: a database that writes must not have all passes run with each of its reports. */
 static void keep_seqno(struct sessions *all, const char *node_id, const Gs__SeqnoReport *r)
 {
 	const Gs__Task *task = store_task(all->ctx->store, r->task_id);
@@ -48,8 +50,6 @@ static void keep_seqno(struct sessions *all, const char *node_id, const Gs__Seqn
 		snprintf(s->task_id, sizeof(s->task_id), "%s", r->task_id);
 		HASH_ADD_STR(all->seqnos, task_id, s);
 	}
-	if (s->last_committed != r->last_committed)
-		context_mark_dirty(all->ctx);
 	s->last_committed = r->last_committed;
 }
 

@@ -205,6 +205,43 @@ static void test_M3c_refusals_do_not_flood_the_log(void **state)
 	rig_free(r);
 }
 
+/* ---- what a report costs ---- */
+
+static unsigned marks;
+
+void __real_context_mark_dirty(const struct context *ctx);
+void __wrap_context_mark_dirty(const struct context *ctx);
+void __wrap_context_mark_dirty(const struct context *ctx)
+{
+	marks++;
+	__real_context_mark_dirty(ctx);
+}
+
+/* Cost review (3): every seqno that a member sent had all passes run. */
+static void test_seqnos_run_no_pass(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *id = one_task(r, w);
+	struct err e = {0};
+
+	(void)state;
+	marks = 0;
+	for (int i = 1; i <= 10; i++) {
+		Gs__ReportRequest *req = report_new(w);
+		Gs__SeqnoReport *seqno = obj_new(&gs__seqno_report__descriptor);
+
+		str_replace(&seqno->task_id, id);
+		seqno->last_committed = i;
+		obj_add(&req->n_seqnos, &req->seqnos, seqno);
+		obj_free(report_send(w, req, &e));
+	}
+	assert_int_equal(sessions_seqno(r->m.dispatcher, id), 10);
+	assert_int_equal(marks, 0);
+	worker_free(w);
+	rig_free(r);
+}
+
 static void test_state_tables_are_sound(void **state)
 {
 	(void)state;
@@ -223,6 +260,7 @@ int main(void)
 		cmocka_unit_test(test_M3c_report_bytes_are_bounded),
 		cmocka_unit_test(test_M3c_sessions_are_bounded),
 		cmocka_unit_test(test_M3c_refusals_do_not_flood_the_log),
+		cmocka_unit_test(test_seqnos_run_no_pass),
 	};
 
 	log_init("test", LOG_WARN, 2);
