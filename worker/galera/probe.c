@@ -15,6 +15,7 @@
 #define FORMING_MS 100
 #define SETTLED_MS 500
 #define QUERY_TIMEOUT_MS 1000
+#define VALUE_MAX 4096 /* the list of 64 members' addresses is the longest */
 
 struct probe {
 	uv_loop_t *loop;
@@ -24,6 +25,7 @@ struct probe {
 	int64_t last_ms; /* end of the last poll */
 	uint64_t interval_ms;
 	bool was_open;
+	Gs__GaleraView *view; /* of the poll that runs */
 };
 
 static void schedule(struct probe *p, const Gs__GaleraView *v)
@@ -34,17 +36,25 @@ static void schedule(struct probe *p, const Gs__GaleraView *v)
 	loop_timer_set(&p->timer, p->interval_ms);
 }
 
-static void poll_done(MYSQL_RES *res, const struct err *e, void *arg)
+static void poll_row(const char *const *values, unsigned n_values, void *arg)
 {
 	struct probe *p = arg;
-	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
+
+	if (n_values == 2 && values[0] && values[1] && strlen(values[1]) <= VALUE_MAX)
+		view_set(p->view, values[0], values[1]);
+}
+
+static void poll_done(const struct err *e, void *arg)
+{
+	struct probe *p = arg;
+	Gs__GaleraView *v = steal(p->view);
 	int64_t now = clock_mono_ms(&clock_real);
 	bool stalled = p->was_open && now - p->last_ms > (int64_t)(2 * p->interval_ms + QUERY_TIMEOUT_MS);
-	MYSQL_ROW row;
 
-	while (res && (row = mysql_fetch_row(res)))
-		if (row[0] && row[1])
-			view_set(v, row[0], row[1]);
+	if (e) { /* part of an answer is no answer */
+		obj_free(v);
+		v = obj_new(&gs__galera_view__descriptor);
+	}
 	v->sql_open = !e;
 	p->was_open = v->sql_open;
 	p->last_ms = now;
@@ -57,9 +67,11 @@ static void poll_start(void *arg)
 {
 	struct probe *p = arg;
 
-	if (!sql_is_busy(p->sql))
-		sql_run(p->sql, "SET SESSION wsrep_sync_wait=0", "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'",
-			QUERY_TIMEOUT_MS, poll_done, p);
+	if (sql_is_busy(p->sql))
+		return;
+	p->view = obj_new(&gs__galera_view__descriptor);
+	sql_run(p->sql, "SET SESSION wsrep_sync_wait=0", "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'",
+		QUERY_TIMEOUT_MS, poll_row, poll_done, p);
 }
 
 struct probe *probe_new(uv_loop_t *loop, const struct probe_config *config)
@@ -86,6 +98,8 @@ void probe_free(struct probe *p)
 	if (!p)
 		return;
 	sql_close(p->sql);
+	obj_free(p->view);
+	p->view = NULL;
 	loop_timer_stop(&p->timer);
 	loop_timer_close(&p->timer, on_closed);
 }

@@ -4,22 +4,37 @@
  * hangs: then the timer ends the call with the client library's own timeout event and the connection is
  * dropped.
  *
- *   IDLE -> CONNECT -> SETUP -> QUERY -> STORE -> IDLE        any -> (error) -> dropped, IDLE */
+ * The other side is whoever runs in the task. The library trusts a server: it reads columns, progress notes
+ * and rows for as long as they come and does not return to the loop while there is something to read. So what
+ * is read in a call is counted where the library reads, and the socket is shut when it is too much.
+ *
+ *   IDLE -> CONNECT -> SETUP -> QUERY -> ROWS -> IDLE        any -> (error) -> dropped, IDLE */
 #include "worker/galera/sql.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/bug.h"
 #include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/host/foreign.h"
 
-enum sql_state { SQL_IDLE, SQL_CONNECT, SQL_SETUP, SQL_QUERY, SQL_STORE };
+/* SHOW GLOBAL STATUS LIKE 'wsrep\_%' is 70 rows and 5 KiB; Galera lists one address a member in a row. */
+#define PACKET_MAX (64u << 10)
+#define CALL_MAX (256u << 10) /* all that is read in one call, the greeting included */
+#define ROWS_MAX 1000
+#define SQL_MAGIC 0x5351u
+#define NO_PLUGINS "/dev/null" /* no folder: a server names no library that we load */
+
+enum sql_state { SQL_IDLE, SQL_CONNECT, SQL_SETUP, SQL_QUERY, SQL_ROWS };
 
 struct sql {
+	unsigned magic;
 	uv_loop_t *loop;
 	char *path, *user, *password;
 	MYSQL my;
@@ -30,13 +45,17 @@ struct sql {
 	struct loop_timer timer;
 	char *setup, *query;
 	uint64_t timeout_ms;
-	void (*done)(MYSQL_RES *res, const struct err *e, void *arg);
+	sql_row_fn row;
+	sql_done_fn done;
 	void *arg;
-	int wait; /* MYSQL_WAIT_* the library asked for; 0: the step is complete */
+	size_t n_bytes, n_rows; /* read in this call */
+	const char *refused;    /* why the call ends, when we end it */
+	int wait;               /* MYSQL_WAIT_* the library asked for; 0: the step is complete */
 	bool kick;
 	/* results of the steps */
 	MYSQL *connected;
 	MYSQL_RES *res;
+	MYSQL_ROW values;
 	int failed;
 };
 
@@ -55,10 +74,39 @@ static void on_timer(void *arg)
 	}
 }
 
+/* Exported by the library for observers like this one, its headers (3.3, 3.4) do not declare it. */
+int ma_pvio_register_callback(my_bool add,
+			      void (*observer)(int is_write, MYSQL *my, const unsigned char *data, size_t n));
+
+/* In the library, after each read. What the kernel still holds for us (a socket's buffer) is read to its end,
+ * and that is the end. */
+static void on_library_io(int is_write, MYSQL *my, const unsigned char *data, size_t n)
+{
+	struct sql *s = (struct sql *)((char *)my - offsetof(struct sql, my));
+
+	if (is_write || (ssize_t)n <= 0)
+		return;
+	bug_if(s->magic != SQL_MAGIC);
+	s->n_bytes += n;
+	if (s->n_bytes <= CALL_MAX || s->refused)
+		return;
+	s->refused = "the server's answer is too long";
+	shutdown(mysql_get_socket(my), SHUT_RDWR);
+}
+
+/* The library has one list of observers a process. */
+static void observe_library(void)
+{
+	ma_pvio_register_callback(1, on_library_io);
+}
+
 struct sql *sql_new(uv_loop_t *loop, const char *socket_path, const char *user, const char *password)
 {
+	static pthread_once_t observed = PTHREAD_ONCE_INIT;
 	struct sql *s = xcalloc(1, sizeof(*s));
 
+	pthread_once(&observed, observe_library);
+	s->magic = SQL_MAGIC;
 	s->loop = loop;
 	s->path = xstrdup(socket_path);
 	s->user = xstrdup(user);
@@ -89,11 +137,19 @@ static int step_cont(struct sql *s, int events)
 	case SQL_SETUP:
 	case SQL_QUERY:
 		return mysql_real_query_cont(&s->failed, &s->my, events);
-	case SQL_STORE:
-		return mysql_store_result_cont(&s->res, &s->my, events);
+	case SQL_ROWS:
+		return s->res ? mysql_fetch_row_cont(&s->values, s->res, events) : 0;
 	default:
 		return 0;
 	}
+}
+
+static void result_drop(struct sql *s)
+{
+	if (s->res)
+		mysql_free_result(s->res);
+	s->res = NULL;
+	s->values = NULL;
 }
 
 static void sql_drop(struct sql *s)
@@ -106,6 +162,7 @@ static void sql_drop(struct sql *s)
 		s->wait = step_cont(s, MYSQL_WAIT_TIMEOUT);
 	if (mysql_get_socket(&s->my) >= 0)
 		shutdown(mysql_get_socket(&s->my), SHUT_RDWR);
+	result_drop(s); /* reads what is left of it, until the shut socket's end */
 	mysql_close(&s->my);
 	s->is_open = s->is_connected = false;
 	s->wait = 0;
@@ -139,9 +196,9 @@ bool sql_is_busy(const struct sql *s)
 	return s->state != SQL_IDLE || s->kick;
 }
 
-static void finish(struct sql *s, MYSQL_RES *res, const struct err *e)
+static void finish(struct sql *s, const struct err *e)
 {
-	void (*done)(MYSQL_RES *, const struct err *, void *) = s->done;
+	sql_done_fn done = s->done;
 
 	loop_timer_stop(&s->timer);
 	s->state = SQL_IDLE;
@@ -149,19 +206,21 @@ static void finish(struct sql *s, MYSQL_RES *res, const struct err *e)
 		uv_poll_stop(s->poll);
 	if (e)
 		sql_drop(s);
+	result_drop(s);
 	s->done = NULL;
 	if (done)
-		done(res, e, s->arg);
-	if (res)
-		mysql_free_result(res);
+		done(e, s->arg);
 }
 
 static void fail(struct sql *s)
 {
 	struct err e = {0};
 
-	err_set(&e, E_UNAVAILABLE, "sql: %u %.200s", mysql_errno(&s->my), mysql_error(&s->my));
-	finish(s, NULL, &e);
+	if (s->refused)
+		err_set(&e, E_UNAVAILABLE, "sql: %s", s->refused);
+	else
+		err_set(&e, E_UNAVAILABLE, "sql: %u %.200s", mysql_errno(&s->my), mysql_error(&s->my));
+	finish(s, &e);
 }
 
 static void on_poll(uv_poll_t *h, int status, int events)
@@ -204,14 +263,15 @@ static bool start_connect(struct sql *s)
 {
 	cleanup_free char *dir = xstrdup(s->path);
 	char *slash = strrchr(dir, '/'), found[32];
-	unsigned seconds = 1;
+	unsigned seconds = 1, no = 0;
+	size_t packet_max = PACKET_MAX;
 	cleanup_close int fd = -1;
 	struct err e = {0};
 
 	*slash = '\0';
 	fd = foreign_socket(dir, slash + 1, &e);
 	if (fd < 0) {
-		finish(s, NULL, &e);
+		finish(s, &e);
 		return false;
 	}
 	snprintf(found, sizeof(found), "/proc/self/fd/%d", fd);
@@ -221,6 +281,10 @@ static bool start_connect(struct sql *s)
 	mysql_optionsv(&s->my, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
 	mysql_optionsv(&s->my, MYSQL_OPT_READ_TIMEOUT, &seconds);
 	mysql_optionsv(&s->my, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
+	mysql_optionsv(&s->my, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max);
+	mysql_optionsv(&s->my, MYSQL_OPT_LOCAL_INFILE, &no);
+	mysql_optionsv(&s->my, MYSQL_PLUGIN_DIR, NO_PLUGINS);
+	mysql_optionsv(&s->my, MARIADB_OPT_RESTRICTED_AUTH, "mysql_native_password");
 	s->state = SQL_CONNECT;
 	s->connected = NULL;
 	s->wait = mysql_real_connect_start(&s->connected, &s->my, NULL, s->user, s->password, NULL, 0, found,
@@ -236,6 +300,20 @@ static int start_query(struct sql *s, enum sql_state state, const char *text)
 	s->state = state;
 	s->failed = 0;
 	return mysql_real_query_start(&s->failed, &s->my, text, strlen(text));
+}
+
+/* false: it was one too many, and the call has ended. */
+static bool take_row(struct sql *s)
+{
+	if (++s->n_rows > ROWS_MAX) {
+		s->refused = "the server's answer has too many rows";
+		fail(s);
+		return false;
+	}
+	if (s->row)
+		s->row((const char *const *)s->values, mysql_num_fields(s->res), s->arg);
+	s->wait = mysql_fetch_row_start(&s->values, s->res);
+	return true;
 }
 
 /* The step that follows a completed one; false when the call has ended (s may be gone). */
@@ -264,14 +342,17 @@ static bool advance(struct sql *s)
 	case SQL_QUERY:
 		if (s->failed)
 			return fail(s), false;
-		s->state = SQL_STORE;
-		s->res = NULL;
-		s->wait = mysql_store_result_start(&s->res, &s->my);
+		s->state = SQL_ROWS;
+		s->res = mysql_use_result(&s->my); /* NULL: a statement without rows, or an error */
+		if (s->res)
+			s->wait = mysql_fetch_row_start(&s->values, s->res);
 		return true;
-	case SQL_STORE:
-		if (!s->res && mysql_errno(&s->my))
+	case SQL_ROWS:
+		if (mysql_errno(&s->my))
 			return fail(s), false;
-		finish(s, s->res, NULL);
+		if (s->values)
+			return take_row(s);
+		finish(s, NULL);
 		return false;
 	}
 	return false;
@@ -288,16 +369,20 @@ static void sql_step(struct sql *s, int events)
 	arm(s);
 }
 
-void sql_run(struct sql *s, const char *setup, const char *query, uint64_t timeout_ms,
-	     void (*done)(MYSQL_RES *res, const struct err *e, void *arg), void *arg)
+void sql_run(struct sql *s, const char *setup, const char *query, uint64_t timeout_ms, sql_row_fn row,
+	     sql_done_fn done, void *arg)
 {
+	bug_if(sql_is_busy(s));
 	free(s->setup);
 	free(s->query);
 	s->setup = xstrdup(setup);
 	s->query = xstrdup(query);
 	s->timeout_ms = timeout_ms;
+	s->row = row;
 	s->done = done;
 	s->arg = arg;
+	s->n_bytes = s->n_rows = 0;
+	s->refused = NULL;
 	s->kick = true;
 	loop_timer_set(&s->timer, 0);
 }

@@ -240,7 +240,7 @@ static bool admin_open(struct galera *g)
 	return true;
 }
 
-static void on_settled(MYSQL_RES *res, const struct err *e, void *arg)
+static void on_settled(const struct err *e, void *arg)
 {
 	struct galera *g = arg;
 
@@ -263,10 +263,10 @@ static void settle(struct galera *g)
 		return;
 	g->settled = true;
 	snprintf(text, sizeof(text), "SET GLOBAL wsrep_provider_options='%s'", options);
-	sql_run(g->admin, NULL, text, ADMIN_TIMEOUT_MS, on_settled, g);
+	sql_run(g->admin, NULL, text, ADMIN_TIMEOUT_MS, NULL, on_settled, g);
 }
 
-static void on_pc_bootstrap(MYSQL_RES *res, const struct err *e, void *arg)
+static void on_pc_bootstrap(const struct err *e, void *arg)
 {
 	struct galera *g = arg;
 
@@ -323,7 +323,7 @@ static void epoch_done(void *arg)
 	} else if (galera_is_current(g, j->turn) && admin_open(g)) {
 		g->mark.epoch = j->epoch;
 		sql_run(g->admin, NULL, "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
-			ADMIN_TIMEOUT_MS, on_pc_bootstrap, g);
+			ADMIN_TIMEOUT_MS, NULL, on_pc_bootstrap, g);
 	}
 	datadir_fini(&j->dir);
 	free(j->log_path);
