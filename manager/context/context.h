@@ -11,7 +11,7 @@
 
 #include "base/id.h"
 #include "base/loop.h"
-#include "manager/reconcile/reconcile.h"
+#include "manager/model/env.h"
 #include "manager/store/store.h"
 #include "proto/rpc/rpc.h"
 

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "manager/ca/ca.h"
 #include "manager/api/api.h"
+#include "manager/reconcile/reconcile.h"
 #include "manager/session/session.h"
 #include "manager/daemon/init.h"
 #include "manager/session/logs.h"

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "manager/context/context.h"
+#include "manager/reconcile/hearing.h"
 #include "base/loop.h"
 #include "base/sm.h"
 #include "proto/rpc/rpc.h"

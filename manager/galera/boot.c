@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 enum { PC_AGAIN_MS = 10000 };
 

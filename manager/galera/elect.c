@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 enum { INFLIGHT = 64 }; /* commits that may be ordered but not yet durable on any one node */
 

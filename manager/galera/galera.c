@@ -4,13 +4,12 @@
  *
  * What can fail is nothing here: a pass reads memory and adds to a tx. A commit that is refused or lost is
  * repaired by the next pass, since every decision is derived again from committed rows. */
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/model/rows.h"
 
 Gs__Task *galera_edit_task(struct galera *g, struct galera_member *m)
 {

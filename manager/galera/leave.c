@@ -6,7 +6,7 @@
  * to an election is kept until a Primary exists again, unless everything leaves. */
 #include <string.h>
 
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 #define HEARD_LOOK_MS 50 /* heartbeats write nothing to the log: look again */
 

@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 static void add_addresses(const struct galera *g, const struct galera_member *self, Gs__GaleraPermit *p)
 {

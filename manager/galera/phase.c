@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 void galera_set_phase(struct galera *g, Gs__GaleraPhase phase)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "manager/galera/galera.h"
+#include "manager/galera/internal.h"
 
 enum { HWM_EVERY_MS = 5000 };
 

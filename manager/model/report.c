@@ -6,6 +6,7 @@
  * refused and changes nothing. */
 #include "base/bug.h"
 #include "base/mem.h"
+#include "manager/model/report.h"
 #include "manager/model/rows.h"
 
 #define TEXT_MAX 512

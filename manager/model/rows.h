@@ -3,7 +3,8 @@
 #pragma once
 #include <string.h>
 
-#include "manager/reconcile/reconcile.h"
+#include "manager/model/env.h"
+#include "manager/store/store.h"
 
 static inline Gs__TaskState task_state(const Gs__Task *t)
 {

@@ -4,6 +4,7 @@
 #pragma once
 #include "manager/model/pool.h"
 #include "manager/model/rows.h"
+#include "manager/reconcile/reconcile.h"
 
 struct alloc {
 	struct store *s;

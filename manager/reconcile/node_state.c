@@ -8,7 +8,9 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "manager/reconcile/hearing.h"
 #include "manager/model/rows.h"
+#include "manager/reconcile/reconcile.h"
 
 #define HEARTBEAT_MS 1000
 #define HEARTBEAT_MISSED 3

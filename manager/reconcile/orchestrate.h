@@ -6,6 +6,7 @@
  * a step reads first and edits last. */
 #pragma once
 #include "manager/model/rows.h"
+#include "manager/reconcile/reconcile.h"
 
 /* One run over all services. */
 struct pass {

@@ -11,6 +11,7 @@
 #include "base/bug.h"
 #include "base/mem.h"
 #include "manager/model/rows.h"
+#include "manager/reconcile/reconcile.h"
 
 /* One node during the pass. */
 struct seat {

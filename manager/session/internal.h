@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "base/sm.h"
 #include "manager/context/answer.h"
+#include "manager/model/report.h"
 #include "manager/session/assign.h"
 #include "manager/session/session.h"
 

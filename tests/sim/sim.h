@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "manager/model/report.h"
 #include "manager/session/assign.h"
 #include "manager/galera/galera.h"
 #include "manager/reconcile/reconcile.h"

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "manager/model/report.h"
 #include "manager/session/assign.h"
 #include "manager/reconcile/reconcile.h"
 #include "tests/lib/consensus_memory.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Silence, gaps and births (FINDINGS M2, U4): the clock alone, then the pass that judges by it. */
+#include "manager/reconcile/hearing.h"
 #include "cluster.h"
 
 #define HEARTBEAT 1000

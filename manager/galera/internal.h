@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside of the Galera controller (this folder). docs/galera.md has the picture.
+ *
+ * One struct galera is one cluster in one pass: a working copy `c` of its row, and per slot what is known of
+ * it (`m`). Everything below reads those and changes `c` or, through galera_edit_task, tasks. What equals the
+ * committed row at the end is not written, so an idle cluster writes nothing.
+ *
+ *   gather (galera.c) -> observe (view.c) -> phase (phase.c) -+-> birth, token (boot.c)
+ *                                                             +-> joins (permit.c)
+ *                                                             +-> election (elect.c)
+ *                                                             +-> leaves (leave.c) */
+#pragma once
+#include "manager/galera/galera.h"
+#include "manager/model/rows.h"
+
+/* Where a slot's process is, as far as the managers can know. */
+enum galera_life {
+	GL_ABSENT,   /* no process: no task, or one that was never let start */
+	GL_HELD,     /* no process, fresh evidence, its worker has a session: a permit would be acted on */
+	GL_STARTING, /* let start; no SQL yet */
+	GL_NONPRIM,  /* runs, not in a Primary component */
+	GL_PRIMARY,
+	GL_LOST, /* its worker is silent: it may run, it may even be Primary */
+};
+enum galera_verdict {
+	GV_NONE, /* no evidence */
+	GV_EMPTY,
+	GV_GENESIS, /* this cluster's genesis data, never started */
+	GV_SOURCE,  /* complete data of the current history */
+	GV_STALE,   /* an older part of the same history: may join by IST */
+	GV_FORKED,  /* wrote beyond the point where a later epoch began */
+	GV_TORN,
+	GV_FOREIGN,
+};
+const char *galera_verdict_name(enum galera_verdict v);
+
+struct galera_member {
+	const Gs__Slot *slot;
+	const Gs__Task *task; /* the slot's newest task that is not final, or NULL */
+	const Gs__Node *node; /* of that task */
+	enum galera_life life;
+	enum galera_verdict verdict;
+	bool ready;     /* its node is Ready */
+	bool leaving;   /* scale down, or the service goes */
+	bool stopping;  /* the task was told to stop */
+	bool synced;    /* GL_PRIMARY and wsrep_local_state 4 */
+	bool donor;     /* GL_PRIMARY and wsrep_local_state 2 */
+	bool outdated;  /* runs under an older group epoch */
+	bool permitted; /* HELD, and its permit for this attempt was given */
+	bool in_v;      /* may hold what was acknowledged: last Primary view, or joined it unseen */
+	uint64_t epoch; /* of the evidence: in which history its data was written */
+	int64_t seqno;  /* of the evidence, or last committed of a running one; -1 unknown */
+};
+struct galera {
+	struct store *store;
+	struct tx *tx;
+	struct reconcile_env *env;
+	const struct galera_rules *rules;
+	const Gs__GaleraCluster *old;
+	Gs__GaleraCluster *c;
+	struct galera_member *m; /* by slot number, then id */
+	size_t n;
+	bool all_leaving;
+	int64_t wall_ms;
+	uint32_t wait_recover_ms, auto_after_ms, grace_ms;
+	bool writer_only; /* endpoint mode "writer" */
+};
+static inline bool galera_obeys(const struct galera *g, enum galera_rule r)
+{
+	return !(g->rules->broken & r);
+}
+
+/* ---- galera.c ---- */
+/* A changeable copy in the tx; m->task points to it from now on. */
+Gs__Task *galera_edit_task(struct galera *g, struct galera_member *m);
+void galera_event(struct galera *g, const char *kind, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+struct galera_member *galera_slot_member(const struct galera *g, const char *slot_id); /* NULL: none */
+const char *galera_member_name(const struct galera_member *m);                         /* "db.1" */
+/* The pass must run again this long after a wall time that is in the row. */
+void galera_wake_at(struct galera *g, int64_t wall_ms);
+
+/* ---- view.c: what workers said, into the row ---- */
+void galera_judge(struct galera *g, struct galera_member *m);
+uint64_t galera_head(const struct galera *g); /* newest epoch that counts */
+void galera_observe(struct galera *g);
+bool galera_born(const struct galera *g); /* a Primary was confirmed once */
+bool galera_is_current(const struct galera *g, const struct galera_member *m);
+bool galera_has_primary(const struct galera *g);
+size_t galera_count(const struct galera *g, enum galera_life life);
+bool galera_in_primary_view(const struct galera *g, const char *slot_id);
+/* Was it Synced since it was last let join? What it holds before that is somebody else's copy. */
+bool galera_is_complete(const struct galera *g, const char *slot_id);
+Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id); /* made when missing */
+void galera_set_primary_view(struct galera *g, const struct galera_member *reporter);
+
+/* ---- boot.c: birth and the token ---- */
+bool galera_token_live(const struct galera *g);
+void galera_birth(struct galera *g);
+void galera_token_pass(struct galera *g);
+void galera_token_issue(struct galera *g, struct galera_member *m, uint64_t parent, bool in_place);
+void galera_token_abandon(struct galera *g);
+
+/* ---- elect.c ---- */
+/* Could the members that the managers cannot see be, or become, a Primary component by themselves? */
+bool galera_unseen_may_be_primary(const struct galera *g);
+void galera_recover(struct galera *g);
+bool galera_try_consent(struct galera *g);
+void galera_block(struct galera *g, const char *why); /* phase BLOCKED with a table and what to do */
+
+/* ---- permit.c ---- */
+Gs__GaleraPermit *galera_permit_new(struct galera *g, const struct galera_member *m, Gs__PermitMode mode);
+void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPermit *take_permit);
+void galera_joins(struct galera *g);
+void galera_withdraw_joiners(struct galera *g);
+void galera_prefetch(struct galera *g);
+
+/* ---- leave.c ---- */
+void galera_leaves(struct galera *g);
+/* ---- phase.c ---- */
+void galera_stop(struct galera *g, struct galera_member *m);
+void galera_set_phase(struct galera *g, Gs__GaleraPhase phase);
+void galera_phases(struct galera *g);
