@@ -21,13 +21,14 @@
 #include "base/mem.h"
 #include "base/settle.h"
 #include "worker/bundle/apparmor.h"
+#include "worker/bundle/syscalls.h"
+#include "worker/host/spawner.h"
 #include "worker/node/manager_process.h"
+#include "worker/node/member.h"
 #include "worker/node/node.h"
 #include "worker/node/run_folder.h"
 #include "worker/node/saver.h"
-#include "worker/host/spawner.h"
 #include "worker/task/table.h"
-#include "worker/bundle/syscalls.h"
 
 struct options {
 	const char *state_dir, *run_dir, *log_level;

@@ -19,7 +19,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "overlay/overlay.h"
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 #define EVENT_WAIT_MS 250 /* a change brings several events: look once they are over */
 #define HOSTS_WAIT_MS 50

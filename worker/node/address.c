@@ -19,12 +19,13 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/node/advertise.h"
-#include "worker/session/agent.h"
-#include "worker/node/manager_process.h"
 #include "worker/net/network.h"
-#include "worker/session/peers.h"
+#include "worker/node/advertise.h"
+#include "worker/node/manager_process.h"
 #include "worker/node/saver.h"
+#include "worker/session/agent.h"
+#include "worker/session/peers.h"
+#include "worker/session/self.h"
 
 #define SOON_MS 200   /* changes come in bursts: link, address, route */
 #define LOOK_MS 500   /* while something is wrong */

@@ -7,7 +7,7 @@
  *     +--- is back ----+
  * The address that the user chose is kept, and taken again when the host has it again. */
 #pragma once
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 struct address;
 /* Watches from now on. */

@@ -16,11 +16,12 @@
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/rpc/rpc.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/bundle/apparmor.h"
-#include "worker/node/advertise.h"
 #include "worker/host/cgroup.h"
 #include "worker/net/network.h"
+#include "worker/node/advertise.h"
 #include "worker/node/node.h"
 #include "worker/runtime/container.h"
 

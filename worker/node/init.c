@@ -17,11 +17,15 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/rpc/rpc.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/node.pb-c.h"
+#include "proto/value/obj.h"
 #include "worker/node/advertise.h"
 #include "worker/node/manager_process.h"
+#include "worker/node/membership_files.h"
 #include "worker/node/node.h"
+#include "worker/session/self.h"
 
 #define CONNECT_RETRY_MS 15
 #define CONNECT_GIVE_UP_MS 10000

@@ -14,11 +14,15 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/rpc/rpc.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/node.pb-c.h"
+#include "proto/value/obj.h"
 #include "worker/node/advertise.h"
-#include "worker/session/agent.h"
+#include "worker/node/membership_files.h"
 #include "worker/node/node.h"
+#include "worker/session/agent.h"
+#include "worker/session/self.h"
 
 #define CALL_DEADLINE_MS 10000
 #define SESSION_WAIT_MS 5000

@@ -5,7 +5,7 @@
 #pragma once
 #include <stdbool.h>
 
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 struct manager_proc;
 /* Borrows w. Starts and looks for nothing yet. */

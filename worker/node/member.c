@@ -2,7 +2,7 @@
 /* The member side of the agent: the happy path is that each part starts in the order of what it needs
  * (runtime, tasks, network, listener, session). What can fail (a port, the kernel) is told to init or join,
  * or ends the daemon's start with one line. Stopping leaves every task and kernel object as it is. */
-#include "worker/worker.h"
+#include "worker/node/member.h"
 
 #include <stdlib.h>
 
@@ -10,14 +10,15 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/tls/tls.h"
+#include "worker/net/network.h"
 #include "worker/node/address.h"
+#include "worker/node/manager_process.h"
+#include "worker/node/saver.h"
+#include "worker/runtime/container.h"
 #include "worker/session/agent.h"
 #include "worker/session/logs.h"
-#include "worker/node/manager_process.h"
-#include "worker/net/network.h"
 #include "worker/session/peers.h"
-#include "worker/runtime/container.h"
-#include "worker/node/saver.h"
 #include "worker/task/driver.h"
 #include "worker/task/table.h"
 

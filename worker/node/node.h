@@ -2,7 +2,8 @@
 /* NodeLocal on worker.sock: init, join, leave, status, check, dump. One of init, join and leave at a time. */
 #pragma once
 #include "base/loop.h"
-#include "worker/worker.h"
+#include "proto/rpc/rpc.h"
+#include "worker/context/worker.h"
 
 struct node;
 /* Serves worker.sock from now on. */

@@ -2,7 +2,7 @@
 /* The run folder (/run/gswarm) under us: what was removed while we run is made again, so that a host on which
  * somebody wiped /run needs nobody. */
 #pragma once
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 struct run_folder;
 /* Looks every second from now on. */

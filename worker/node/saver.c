@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "worker/node/membership_files.h"
 
 #define SAVER_MAGIC MAGIC('s', 'a', 'v', 'e')
 

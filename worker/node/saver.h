@@ -7,7 +7,7 @@
 #pragma once
 #include <uv.h>
 
-#include "worker/node/membership.h"
+#include "worker/context/membership.h"
 
 struct saver;
 /* dir is copied. It may write from the start. */

@@ -16,11 +16,13 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/sm.h"
+#include "proto/rpc/rpc.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
+#include "worker/net/network.h"
 #include "worker/session/assignments.h"
 #include "worker/session/logs.h"
-#include "worker/net/network.h"
+#include "worker/session/self.h"
 #include "worker/task/table.h"
 
 #define BACKOFF_FIRST_MS 100

@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 #include "base/sm.h"
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 struct agent;
 extern const struct sm_kind agent_kind; /* its states, for tests */

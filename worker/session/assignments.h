@@ -2,7 +2,7 @@
 /* Assignment items to the parts that want them. Keys are in dispatch.proto. */
 #pragma once
 #include "proto/schema/dispatch.pb-c.h"
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 /* A complete set follows: what it does not name is to go at its end. */
 void assignments_set_begin(struct worker *w);

@@ -2,7 +2,7 @@
 /* Task logs: rotation, and answering the manager's demands on a second connection, so that a log cannot
  * starve the session's lease. */
 #pragma once
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 struct logs;
 /* Rotates the logs of w's tasks from now on. */

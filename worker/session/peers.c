@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/rpc/rpc.h"
 #include "worker/galera/peer.h"
 
 #define AGAIN_MS 1000

@@ -2,7 +2,8 @@
 /* The other workers of the swarm as far as assignments tell them, and our own Peer service
  * (worker/galera/peer.h). */
 #pragma once
-#include "worker/worker.h"
+#include "proto/value/obj.h"
+#include "worker/context/worker.h"
 
 struct peers;
 /* Borrows w, whose identity must be there. Serves nobody yet. */

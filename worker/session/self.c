@@ -10,10 +10,10 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
+#include "proto/tls/tls.h"
 #include "worker/net/network.h"
-#include "worker/node/membership.h"
 #include "worker/session/peers.h"
-#include "worker/worker.h"
+#include "worker/session/self.h"
 
 void worker_identity_changed(struct worker *w, struct tls_identity *take_identity)
 {

@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "proto/value/obj.h"
-#include "worker/worker.h"
+#include "worker/context/worker.h"
 
 struct tasks;
 struct task;

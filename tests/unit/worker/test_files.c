@@ -13,9 +13,9 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/bundle/bundle.h"
-#include "worker/task/intent.h"
+#include "worker/node/membership_files.h"
 #include "worker/node/saver.h"
-#include "worker/node/membership.h"
+#include "worker/task/intent.h"
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B "bbbbbbbbbbbbbbbbbbbbbbbbb"

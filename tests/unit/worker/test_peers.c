@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "proto/schema/peer.pb-c.h"
+#include "proto/rpc/rpc.h"
+#include "proto/tls/tls.h"
 #include "worker/session/peers.h"
 
 #define HERE "127.23.7.8"

@@ -2,7 +2,7 @@
 /* The happy path is four files written one after the other, each with fsync and rename, state.json last. What
  * can fail is the disk (the node is then no member) and files damaged by hand (told by name, never guessed
  * around). */
-#include "worker/node/membership.h"
+#include "worker/node/membership_files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -231,31 +231,4 @@ int membership_notes_remove(const char *dir, struct err *e)
 		any = true;
 	}
 	return any ? fs_sync_dir(dir, e) : 0;
-}
-
-static char *text_dup(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
-}
-
-void membership_dup(const struct membership *s, struct membership *ret)
-{
-	*ret = *s;
-	ret->ca = text_dup(s->ca);
-	ret->cert = text_dup(s->cert);
-	ret->key = text_dup(s->key);
-	ret->managers = xcalloc(s->n_managers + 1, sizeof(*ret->managers));
-	for (size_t i = 0; i < s->n_managers; i++)
-		ret->managers[i] = xstrdup(s->managers[i]);
-}
-
-void membership_fini(struct membership *s)
-{
-	for (size_t i = 0; i < s->n_managers; i++)
-		free(s->managers[i]);
-	free(s->managers);
-	free(s->ca);
-	free(s->cert);
-	free(s->key);
-	*s = (struct membership){0};
 }

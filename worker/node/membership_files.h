@@ -11,22 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/id.h"
-
-/* Which files: state.json; node.crt (and ca.crt). */
-enum { STATE_JSON = 1, STATE_CERT = 2 };
-
-struct membership {
-	bool is_member, has_manager;
-	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1];
-	char advertise[64], data_path[64];               /* numeric addresses that others are told */
-	char chosen_advertise[64], chosen_data_path[64]; /* by the user, while the host may have others */
-	uint32_t data_path_port;
-	char **managers;
-	size_t n_managers;
-	/* PEM; owned */
-	char *ca, *cert, *key;
-};
+#include "worker/context/membership.h"
 
 /* No membership is no error: is_member is false then. E_CORRUPT when files do not fit together, -errno when one
  * cannot be read; *ret is untouched then. */
@@ -50,7 +35,3 @@ int membership_note(const char *dir, const char *what, const char *text, struct 
 bool membership_is_noted(const char *dir, const char *what);
 /* All of them. */
 int membership_notes_remove(const char *dir, struct err *e);
-/* A copy with everything it owns. */
-void membership_dup(const struct membership *s, struct membership *ret);
-/* Frees what it owns; it is empty then. */
-void membership_fini(struct membership *s);

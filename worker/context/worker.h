@@ -7,17 +7,14 @@
  *                          |                         |
  *                          +--- net ------- overlay -+
  *                          +--- logs (second connection)
- * One loop, one thread; blocking work (files, netlink) goes to the thread pool. */
+ * One loop, one thread; blocking work (files, netlink) goes to the thread pool. Every room of the worker may know
+ * this record, and sees of each part that is not below it no more than that it exists. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
-#include "base/err.h"
-#include "base/id.h"
-#include "proto/value/obj.h"
-#include "proto/rpc/rpc.h"
-#include "worker/node/membership.h"
+#include "worker/context/membership.h"
 
 struct address;
 struct agent;
@@ -30,6 +27,7 @@ struct runtime;
 struct saver;
 struct spawner;
 struct tasks;
+struct tls_identity;
 
 struct worker {
 	uv_loop_t *loop;
@@ -62,16 +60,3 @@ struct worker {
 	struct address *address; /* member only */
 	bool stopping;
 };
-
-/* Bring the member side up (runtime, tasks, network, agent, peer listener) from w->state, and down again. */
-int worker_member_start(struct worker *w, struct err *e);
-/* The daemon's parts go, tasks and kernel objects stay. */
-void worker_member_stop(struct worker *w);
-/* A renewed certificate: new connections use it. */
-void worker_identity_changed(struct worker *w, struct tls_identity *take_identity);
-/* w->state has changed: these files of it (STATE_*) are written, beside the loop. */
-void worker_state_changed(struct worker *w, unsigned what);
-/* Replace the saved list of managers; written to disk when it changed. */
-void worker_managers_set(struct worker *w, char *const *list, size_t n);
-void worker_describe(struct worker *w,
-		     Gs__NodeDescription *ret); /* fills an initialised message; owned fields */
