@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
@@ -228,22 +227,6 @@ int datadir_sync(const struct datadir *d, struct err *e)
 	cleanup_close int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	return fd < 0 || syncfs(fd) < 0 ? err_errno(e, errno, "sync %s", d->path) : 0;
-}
-
-uint64_t datadir_bytes(const char *path)
-{
-	char *const roots[] = {(char *)path, NULL};
-	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
-	uint64_t bytes = 0;
-	FTSENT *f;
-
-	if (!fts)
-		return 0;
-	while ((f = fts_read(fts)))
-		if (f->fts_info == FTS_F && strcmp(f->fts_name, "galera.cache"))
-			bytes += (uint64_t)f->fts_statp->st_blocks * 512;
-	fts_close(fts);
-	return bytes;
 }
 
 uint64_t datadir_free_bytes(const struct datadir *d)

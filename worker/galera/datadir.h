@@ -48,7 +48,8 @@ int datadir_set_safe(const struct datadir *d, struct err *e); /* safe_to_bootstr
  * and leave an empty datadir; a full SST follows, so a second copy in place would be worth nothing. */
 int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e);
 int datadir_sync(const struct datadir *d, struct err *e); /* everything below it is on disk */
-uint64_t
-datadir_bytes(const char *path); /* allocated bytes below path, without galera.cache; 0 when unreadable */
+/* Allocated bytes below path, without galera.cache; 0 when unreadable. *ret_is_cut: the tree is larger than a datadir
+ * is, and there are more. A fifth of a second at most, in a job. */
+uint64_t datadir_bytes(const char *path, bool *ret_is_cut);
 uint64_t datadir_free_bytes(const struct datadir *d);
 char *datadir_file(const struct datadir *d, const char *name); /* heap */

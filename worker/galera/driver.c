@@ -29,8 +29,7 @@ void galera_unref(struct galera *g)
 		return;
 	if (g->dir.path)
 		datadir_fini(&g->dir);
-	if (g->image_known)
-		image_probe_fini(&g->image);
+	image_probe_fini(&g->image);
 	obj_free(g->evidence);
 	obj_free(g->permit);
 	obj_free(g->view);

@@ -31,7 +31,6 @@ struct galera {
 	uint32_t attempt;
 	struct datadir dir; /* path NULL until the first hold */
 	struct image_probe image;
-	bool image_known;
 
 	Gs__GaleraEvidence *evidence;
 	struct volume_mark mark;
@@ -49,6 +48,7 @@ struct galera {
 	bool settled, was_synced; /* in this run of the server */
 	struct loop_timer tick;   /* progress, seqno, settling; also the delayed answer to stopping() */
 	bool stop_answer, progress_busy;
+	int64_t progress_next_ms;
 	char progress[64];
 };
 

@@ -17,6 +17,8 @@ struct hold_job {
 	struct galera *g;
 	unsigned turn;
 	struct evidence_input in;
+	char *image_name;
+	struct image_probe image;
 	Gs__GaleraEvidence *evidence;
 	struct volume_mark mark;
 	enum evidence_next next;
@@ -103,6 +105,9 @@ static void job_work(void *arg)
 {
 	struct hold_job *j = arg;
 
+	j->result = options_probe(j->image_name, &j->image, &j->err);
+	if (j->result)
+		return;
 	j->result = evidence_read(&j->in, j->evidence, &j->mark, &j->next, &j->err);
 	add_last_view(j->evidence, j->log);
 }
@@ -118,6 +123,8 @@ static void job_done(void *arg)
 		obj_free(g->evidence);
 		g->evidence = steal(j->evidence);
 		g->mark = j->mark;
+		g->image = j->image;
+		j->image = (struct image_probe){0};
 		if (j->result)
 			galera_fail(g, &j->err);
 		else if (j->next == EVIDENCE_RECOVER)
@@ -126,6 +133,8 @@ static void job_done(void *arg)
 			held(g);
 	}
 	datadir_fini(&j->in.dir);
+	image_probe_fini(&j->image);
+	free(j->image_name);
 	obj_free(j->evidence);
 	galera_unref(g);
 	free(j->log);
@@ -151,12 +160,7 @@ static int open_datadir(struct galera *g, struct err *e)
 	if (g->dir.path)
 		datadir_fini(&g->dir);
 	datadir_init(&g->dir, path, task_uid(g->task), task_gid(g->task));
-	if (g->image_known)
-		image_probe_fini(&g->image);
-	g->image_known = false;
-	if (options_probe(row->spec ? row->spec->image : "host", &g->image, e))
-		return e->code;
-	g->image_known = true;
+	image_probe_fini(&g->image);
 	return 0;
 }
 
@@ -177,11 +181,12 @@ void hold_start(struct galera *g)
 	j->turn = g->turn;
 	j->evidence = obj_new(&gs__galera_evidence__descriptor);
 	j->log = xstrdup(task_log_path(g->task));
+	j->image_name = xstrdup(row->spec ? row->spec->image : "host");
 	datadir_copy(&j->in.dir, &g->dir);
 	snprintf(j->in.cluster, sizeof(j->in.cluster), "%s", row->galera_cluster_id);
 	snprintf(j->in.slot, sizeof(j->in.slot), "%s", row->slot_id);
 	snprintf(j->in.volume, sizeof(j->in.volume), "%s", volume_id(row, target));
 	if (row->permit)
 		snprintf(j->in.cluster_uuid, sizeof(j->in.cluster_uuid), "%s", row->permit->cluster_uuid);
-	loop_work(g->loop, job_work, job_done, j);
+	task_work(g->task, job_work, job_done, j);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/host/foreign.h"
@@ -103,6 +104,7 @@ int options_probe(const char *image, struct image_probe *ret, struct err *e)
 	const char *root = strncmp(image, "dir:", 4) == 0 ? image + 4 : "";
 	struct image_probe p = {0};
 
+	bug_if(!bug_in_job()); /* whose file system it is on nobody knows */
 	p.server = first_of(root, server_paths, array_size(server_paths));
 	if (!p.server)
 		return err_set(e, -ENOENT, "image %s has no mariadbd: install mariadb-server in it", image);

@@ -20,7 +20,7 @@ struct image_probe {
 	char *install_db; /* mariadb-install-db or mysql_install_db */
 	bool has_mariabackup, has_rsync, has_bash, has_socat;
 };
-/* -ENOENT with one clear line when the server or the provider is missing. */
+/* -ENOENT with one clear line when the server or the provider is missing. Blocks on the image: in a job only. */
 int options_probe(const char *image, struct image_probe *ret, struct err *e);
 void image_probe_fini(struct image_probe *p);
 

@@ -39,13 +39,13 @@ enum start_phase progress_phase(const char *log, size_t len)
 	return phase;
 }
 
-void progress_format(enum start_phase phase, uint64_t bytes, char *ret, size_t n)
+void progress_format(enum start_phase phase, uint64_t bytes, bool is_cut, char *ret, size_t n)
 {
 	static const char *const names[] = {"starting", "connecting", "waiting for primary",
 					    "sst",      "ist",        "synced"};
 
 	if (phase == PHASE_SST)
-		snprintf(ret, n, "sst %llu MiB", (unsigned long long)(bytes >> 20));
+		snprintf(ret, n, "sst %s%llu MiB", is_cut ? "over " : "", (unsigned long long)(bytes >> 20));
 	else
 		snprintf(ret, n, "%s", (size_t)phase < array_size(names) ? names[phase] : "?");
 }

@@ -18,6 +18,7 @@
 #define SETTLE_MS 10000 /* whole for this long: forming is over */
 #define ADMIN_TIMEOUT_MS 5000
 #define LOG_TAIL (16u << 10)
+#define PROGRESS_REST 50 /* times as long as the last look took: 2 % of a core at most */
 
 /* ---- view ---- */
 
@@ -176,19 +177,26 @@ struct progress_job {
 	unsigned turn;
 	char *log_path, *dir;
 	char text[64];
+	int64_t took_ms;
 };
 
 static void progress_work(void *arg)
 {
 	struct progress_job *j = arg;
+	int64_t begin_ms = clock_mono_ms(&clock_real);
 	cleanup_free char *tail = NULL;
 	enum start_phase phase;
+	bool is_cut = false;
+	uint64_t bytes = 0;
 	size_t n;
 
 	if (conmon_log_tail(j->log_path, LOG_TAIL, &tail, &n, &(struct err){0}))
 		return;
 	phase = progress_phase(tail, n);
-	progress_format(phase, phase == PHASE_SST ? datadir_bytes(j->dir) : 0, j->text, sizeof(j->text));
+	if (phase == PHASE_SST)
+		bytes = datadir_bytes(j->dir, &is_cut);
+	progress_format(phase, bytes, is_cut, j->text, sizeof(j->text));
+	j->took_ms = clock_mono_ms(&clock_real) - begin_ms;
 }
 
 static void progress_done(void *arg)
@@ -197,6 +205,7 @@ static void progress_done(void *arg)
 	struct galera *g = j->g;
 
 	g->progress_busy = false;
+	g->progress_next_ms = clock_mono_ms(&clock_real) + j->took_ms * PROGRESS_REST;
 	if (galera_is_current(g, j->turn) && g->probe && *j->text && strcmp(g->progress, j->text) &&
 	    !(g->view && g->view->sql_open && g->view->local_state == 4)) {
 		snprintf(g->progress, sizeof(g->progress), "%s", j->text);
@@ -212,7 +221,8 @@ static void progress_start(struct galera *g)
 {
 	struct progress_job *j;
 
-	if (g->progress_busy || !g->dir.path || !task_log_path(g->task))
+	if (g->progress_busy || !g->dir.path || !task_log_path(g->task) ||
+	    clock_mono_ms(&clock_real) < g->progress_next_ms)
 		return;
 	j = xcalloc(1, sizeof(*j));
 	j->g = galera_ref(g);
@@ -220,7 +230,7 @@ static void progress_start(struct galera *g)
 	j->log_path = xstrdup(task_log_path(g->task));
 	j->dir = xstrdup(g->dir.path);
 	g->progress_busy = true;
-	loop_work(g->loop, progress_work, progress_done, j);
+	task_work(g->task, progress_work, progress_done, j);
 }
 
 /* ---- administrative statements ---- */

@@ -58,6 +58,9 @@ const char *task_exe_dir(const struct task *t);  /* where our executables are */
 struct tls_identity *task_identity(const struct task *t);
 struct peer;
 struct peer *task_peer(const struct task *t); /* this worker's Peer service (worker/galera/peer.h), or NULL */
+/* Blocking work with data of its own, for the task's files: where another's dead file system holds up nobody else.
+ * back runs on the loop, also when the task is gone by then. */
+void task_work(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);
 /* Run a tool inside the task's own root file system, mounts and user (a one-shot container of the same image,
  * own pid namespace, no network), e.g. mariadb-install-db or mysqld --wsrep-recover. done fires once. */
 void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len,

@@ -207,10 +207,8 @@ void task_move_draining(struct task *t); /* until the driver has drained or the 
 void task_move_stopping(struct task *t); /* until the process ends or the grace is over */
 void task_move_killing(struct task *t);  /* until the process ends */
 
-/* ---- job.c: blocking work. work gets data of its own, back runs on the loop ---- */
+/* ---- job.c: blocking work, as task_work of driver.h that does not make the task busy ---- */
 struct risky *task_risky_new(uv_loop_t *loop);
-/* Without the task's being busy: for what goes on beside it. */
-void task_work(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);
 /* The task is busy (neither moved nor freed) until back calls task_job_back: true when it was given up meanwhile; it
  * is freed then. */
 void task_job_start(struct task *t, void (*work)(void *arg), void (*back)(void *arg), void *arg);

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/fs.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/evidence.h"
@@ -348,6 +349,110 @@ static void w2_a_planted_temporary_name_is_not_written_through(void **state)
 	assert_int_equal(lstat(away, &st), -1);
 }
 
+/* ---- how much has arrived (the second session's safety review, 6) ---- */
+
+struct size {
+	const char *path;
+	uint64_t bytes;
+	bool is_cut;
+};
+
+static void size_work(void *arg)
+{
+	struct size *s = arg;
+
+	s->bytes = datadir_bytes(s->path, &s->is_cut);
+}
+
+static void size_done(void *arg)
+{
+}
+
+static struct size size_of(const char *path)
+{
+	struct size s = {.path = path};
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	loop_work(&loop, size_work, size_done, &s);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	return s;
+}
+
+static void put_block(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, name, 1), 1);
+	close(fd);
+}
+
+/* A folder in a folder and so on, each with one file: *ret_block is what such a file takes. */
+static void dig(const char *path, unsigned depth, uint64_t *ret_block)
+{
+	int at = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	for (unsigned i = 0; i < depth; i++) {
+		int below;
+
+		put_block(at, "file");
+		assert_int_equal(fstatat(at, "file", &st, 0), 0);
+		assert_int_equal(mkdirat(at, "d", 0700), 0);
+		below = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		close(at);
+		at = below;
+	}
+	close(at);
+	*ret_block = (uint64_t)st.st_blocks * 512;
+}
+
+static void s6_size_of_a_datadir(void **state)
+{
+	struct fix *f = *state;
+	int dir = open(f->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct size s;
+	uint64_t block;
+
+	dig(f->data, 2, &block); /* the second is a database's */
+	put_block(dir, "galera.cache");
+	put_block(dir, "ibdata1");
+	assert_int_equal(symlinkat("/usr", dir, "elsewhere"), 0);
+	assert_int_equal(symlinkat("ibdata1", dir, "link"), 0);
+	close(dir);
+	s = size_of(f->data);
+	assert_int_equal(s.bytes, 3 * block);
+	assert_false(s.is_cut);
+}
+
+/* A second of the worker's time for each second of the task's. */
+static void s6_tree_deeper_than_a_datadir(void **state)
+{
+	struct fix *f = *state;
+	uint64_t block;
+
+	dig(f->data, 3000, &block);
+	assert_int_equal(size_of(f->data).bytes, 3 * block);
+}
+
+static void s6_tree_wider_than_a_datadir(void **state)
+{
+	struct fix *f = *state;
+	int dir = open(f->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct size s;
+	char name[16];
+
+	for (int i = 0; i < 25000; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(symlinkat("x", dir, name), 0);
+	}
+	close(dir);
+	s = size_of(f->data);
+	assert_true(s.is_cut);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +472,9 @@ int main(void)
 		T(w2_a_fifo_in_a_files_place_is_torn),
 		T(w2_a_link_is_no_state),
 		T(w2_a_planted_temporary_name_is_not_written_through),
+		T(s6_size_of_a_datadir),
+		T(s6_tree_deeper_than_a_datadir),
+		T(s6_tree_wider_than_a_datadir),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

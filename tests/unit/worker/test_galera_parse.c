@@ -157,7 +157,9 @@ static void progress_is_the_last_known_line(void **s)
 
 	assert_int_equal(progress_phase("", 0), PHASE_STARTING);
 	assert_int_equal(progress_phase(log, strlen(log)), PHASE_SST);
-	progress_format(PHASE_SST, 120 << 20, text, sizeof(text));
+	progress_format(PHASE_SST, 5 << 20, true, text, sizeof(text));
+	assert_string_equal(text, "sst over 5 MiB");
+	progress_format(PHASE_SST, 120 << 20, false, text, sizeof(text));
 	assert_string_equal(text, "sst 120 MiB");
 }
 
