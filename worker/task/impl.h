@@ -55,6 +55,7 @@ struct attempt {
 	enum task_process process;
 	struct container_exit exit; /* of a process that exited */
 	int64_t running_mono_ms;    /* since when, 0: it was never seen running */
+	int64_t kill_mono_ms;       /* the stop signal was sent, this is when KILL follows; 0: it was not */
 	enum task_answer answer;
 	char **argv;          /* what is to be started; NULL: not said yet */
 	struct err failed;    /* the driver, the runtime or a job gave it up */
@@ -200,7 +201,8 @@ bool task_told_as_ended(const struct task *t);
 
 /* ---- stop.c: a stop is wanted. True: that was all for now; false: the step goes on as ever. ---- */
 bool task_stop_before_it_ran(struct task *t);
-bool task_stop_unclear(struct task *t); /* the runtime will say in a moment whether it runs */
+bool task_stop_unclear(
+	struct task *t); /* the runtime will say in a moment whether it runs, or how it ended */
 bool task_stop_running(struct task *t);
 /* The moves of the three steps of a stop. */
 void task_move_draining(struct task *t); /* until the driver has drained or the grace is over */
@@ -236,8 +238,10 @@ void task_clean_start(struct task *t);   /* the note of its end, then its traces
 /* Leftovers of the ended attempt, off the path of the next one. Its exit file goes too, so this is called
  * once the next attempt's number is on disk. */
 void task_tidy_start(struct task *t);
-void task_reap_start(struct task *t);  /* whatever still runs under the current attempt's id */
-void task_net_start(struct task *t);   /* attach in the background (adopted tasks) */
+void task_reap_start(struct task *t); /* whatever still runs under the current attempt's id */
+/* An adopted task's networks have come: they are attached in the background. False: there is nothing to do. */
+bool task_net_due(struct task *t);
+void task_stop_note(struct task *t);   /* that its stop signal was sent, for a worker after this one */
 void task_intent_save(struct task *t); /* the row changed */
 int task_container_spec(struct task *t, struct container_spec *ret, char **ret_bundle);
 void task_hosts_write(struct task *t); /* the names of its networks; a failure leaves the old ones */

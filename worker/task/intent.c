@@ -5,6 +5,7 @@
 #include "worker/task/intent.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +46,30 @@ int intent_save_attempt(const char *task_dir, uint32_t attempt, struct err *e)
 
 	bug_if(attempt == 0);
 	return fs_write(path, text, (size_t)n, 0600, e);
+}
+
+int intent_save_stopping(const char *run_dir, uint32_t attempt, int64_t kill_mono_ms, struct err *e)
+{
+	cleanup_free char *path = xasprintf("%s/stopping", run_dir);
+	char text[48];
+	int n = snprintf(text, sizeof(text), "%u %" PRId64 "\n", attempt, kill_mono_ms);
+
+	bug_if(attempt == 0 || kill_mono_ms <= 0);
+	return fs_write(path, text, (size_t)n, 0600, e);
+}
+
+int64_t intent_load_stopping(const char *run_dir, uint32_t attempt)
+{
+	cleanup_free char *path = xasprintf("%s/stopping", run_dir);
+	cleanup_free char *text = NULL;
+	uint32_t number;
+	int64_t kill_mono_ms;
+
+	if (fs_read(path, 64, &text, NULL, NULL) < 0 ||
+	    sscanf(text, "%" SCNu32 " %" SCNd64, &number, &kill_mono_ms) != 2 || number != attempt ||
+	    kill_mono_ms <= 0)
+		return 0;
+	return kill_mono_ms;
 }
 
 /* 0 and NULL when there is no such file or folder. *ret owned. */

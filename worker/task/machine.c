@@ -12,6 +12,7 @@
  *                                                      +--it is over--> REAPING --> BACKOFF
  *   stop wanted, process runs:  [DRAINING: the driver] -> STOPPING: signal, grace -> KILLING -> FINAL
  *   stop wanted, no process:    FINAL
+ *   stop wanted, found:         it may run: adopted first, and then as above
  *   FINAL -> CLEANING -> CLEAN;  CLEANING -> UNNOTED (the note of its end cannot be written) -> FINAL
  *
  * The happy path is the first line. What can fail: preparation (REJECTED when no later try can help, else
@@ -35,7 +36,7 @@
 
 static const struct sm_state task_states[] = {
 	{STEP_NEW, "new", SM(STEP_PREPARING) | SM(STEP_FINAL) | SM(STEP_CLEAN)},
-	{STEP_FOUND, "found", SM(STEP_RESTORING) | SM(STEP_FINAL)},
+	{STEP_FOUND, "found", SM(STEP_RESTORING) | SM(STEP_ADOPTING)},
 	{STEP_RESTORING, "restoring", SM(STEP_ADOPTING)},
 	{STEP_ADOPTING, "adopting", SM(STEP_RUNNING) | SM(STEP_REAPING) | SM(STEP_FINAL)},
 	{STEP_REAPING, "reaping", ENDS},
@@ -190,12 +191,17 @@ static void move_preparing(struct task *t)
 
 /* ---- what an earlier worker left ---- */
 
+static void move_restoring(struct task *t);
+
+/* One that is to stop waits for nobody, and touches no file that another has. */
 static void move_found(struct task *t)
 {
-	if (!slot_is_free(t))
-		return;
-	sm_go(&t->step, STEP_RESTORING);
-	task_prepare_start(t);
+	if (slot_is_free(t)) {
+		sm_go(&t->step, STEP_RESTORING);
+		task_prepare_start(t);
+	} else if (task_stop_wanted(t)) {
+		move_restoring(t);
+	}
 }
 
 /* The runtime's answers. */
@@ -379,11 +385,7 @@ static void move_running(struct task *t)
 		task_attempt_over(t);
 		return;
 	}
-	if (t->net == NET_NONE && t->w->net && net_ready(t->w->net, t->row)) {
-		task_net_start(t);
-		return;
-	}
-	if (!t->driver)
+	if (task_net_due(t) || !t->driver)
 		return;
 	p = permit_due(t);
 	if (p && (p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p)))
@@ -444,7 +446,7 @@ static void move_once(struct task *t)
 			struct task *t); /* asked first when a stop is wanted; NULL: that changes nothing */
 	} moves[] = {
 		[STEP_NEW] = {move_new, task_stop_before_it_ran},
-		[STEP_FOUND] = {move_found, task_stop_before_it_ran},
+		[STEP_FOUND] = {move_found, NULL}, /* its process may run */
 		[STEP_RESTORING] = {move_restoring, NULL},
 		[STEP_ADOPTING] = {move_adopting, task_stop_unclear},
 		[STEP_REAPING] = {move_reaping, task_stop_before_it_ran},

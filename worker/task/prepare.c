@@ -24,6 +24,8 @@ struct prepare {
 	char *state_dir, *run_dir, *volumes_dir, *boot_id, *base_run, *base_state;
 	struct net_plan *plan; /* the task's; NULL: leave the network alone */
 	struct bundle *bundle;
+	uint32_t attempt;
+	int64_t kill_mono_ms; /* of an attempt whose stop had begun */
 	struct err err;
 };
 
@@ -117,6 +119,7 @@ static void prepare_work(void *arg)
 
 	if (prepare_files(p) == 0 && p->plan)
 		net_attach(p->plan, &p->err);
+	p->kill_mono_ms = intent_load_stopping(p->run_dir, p->attempt);
 }
 
 static void prepare_back(void *arg)
@@ -129,6 +132,8 @@ static void prepare_back(void *arg)
 	t->bundle = p->bundle;
 	t->prepare_err = p->err;
 	t->prepared = p->err.code == 0;
+	if (task_is(t, STEP_RESTORING))
+		t->at.kill_mono_ms = p->kill_mono_ms;
 	if (p->plan)
 		t->net = p->err.code == 0 ? NET_DONE : NET_NONE;
 	obj_free(p->row);
@@ -160,6 +165,7 @@ static void prepare_start(struct task *t, const struct err *looked)
 	}
 	p = xcalloc(1, sizeof(*p));
 	p->t = t;
+	p->attempt = t->at.number;
 	p->row = obj_dup(t->row);
 	p->state_dir = xstrdup(t->state_dir);
 	p->run_dir = xstrdup(t->run_dir);
@@ -215,17 +221,21 @@ static void attach_back(void *arg)
 		task_move(t);
 }
 
-void task_net_start(struct task *t)
+bool task_net_due(struct task *t)
 {
-	struct attach *a = xcalloc(1, sizeof(*a));
+	struct attach *a;
 
-	bug_if(t->net != NET_NONE);
+	if (t->net != NET_NONE || !t->w->net || !net_ready(t->w->net, t->row))
+		return false;
+	bug_if(t->at.process != PROCESS_STARTED);
+	a = xcalloc(1, sizeof(*a));
 	a->t = t;
 	if (!t->plan)
 		t->plan = net_plan_new(t->w->net, t->row);
 	net_plan_process(t->plan, container_pid(t->at.container));
 	t->net = NET_BUSY;
 	task_job_start(t, attach_work, attach_back, a);
+	return true;
 }
 
 /* ---- launch ---- */
@@ -374,6 +384,46 @@ void task_intent_save(struct task *t)
 	s->state_dir = xstrdup(t->state_dir);
 	s->row = obj_dup(t->row);
 	task_job_start(t, save_work, save_back, s);
+}
+
+struct stop_note {
+	struct task *t;
+	char *run_dir;
+	uint32_t attempt;
+	int64_t kill_mono_ms;
+	struct err err;
+};
+
+static void stop_note_work(void *arg)
+{
+	struct stop_note *n = arg;
+
+	intent_save_stopping(n->run_dir, n->attempt, n->kill_mono_ms, &n->err);
+}
+
+static void stop_note_back(void *arg)
+{
+	struct stop_note *n = arg;
+	struct task *t = n->t;
+
+	if (n->err.code != 0)
+		log_warn("task %s: a worker after this one would stop it anew: %s", t->row->name, n->err.msg);
+	free(n->run_dir);
+	free(n);
+	if (!task_job_back(t))
+		task_move(t);
+}
+
+void task_stop_note(struct task *t)
+{
+	struct stop_note *n = xcalloc(1, sizeof(*n));
+
+	bug_if(!task_is(t, STEP_STOPPING) || t->at.kill_mono_ms <= 0);
+	n->t = t;
+	n->run_dir = xstrdup(t->run_dir);
+	n->attempt = t->at.number;
+	n->kill_mono_ms = t->at.kill_mono_ms;
+	task_job_start(t, stop_note_work, stop_note_back, n);
 }
 
 void task_hosts_write(struct task *t)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* How a task is stopped. The happy path: the driver drains, the stop signal is sent, the process ends within the
  * grace. What can fail is the drain (the grace runs for it too) and the process, which is killed at the end of its
- * grace, or at once when it would not notice the signal. */
+ * grace, or at once when it would not notice the signal.
+ * A worker that ends in the middle leaves a note: the next one adopts the process, sends no second signal (many programs
+ * take that for "at once") and waits for what is left of the grace. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,15 +60,36 @@ static bool stop_is_in_vain(const struct task *t, int sig)
 	       !pid_minds_signal(container_pid(t->at.container), sig);
 }
 
+/* An earlier worker sent the signal. A grace that has become shorter since begins now, as task_hurry has it. */
+static void wait_on(struct task *t)
+{
+	int64_t left = t->at.kill_mono_ms - clock_mono_ms(&clock_real), grace = task_grace_ms(t);
+
+	bug_if(!t->from_disk);
+	sm_go(&t->step, STEP_STOPPING);
+	left = left < 0 ? 0 : left > grace ? grace : left;
+	log_info("task %s: told to stop by an earlier worker, %lld ms of its grace are left id=%s",
+		 t->row->name, (long long)left, t->id);
+	task_timer_set(t, (uint64_t)left);
+}
+
 static void send_stop(struct task *t)
 {
 	int sig = stop_signal(t);
-	bool kill = sig == SIGKILL || stop_is_in_vain(t, sig);
+	bool kill;
 
 	bug_if(!t->at.container || sig <= 0 || sig >= NSIG);
+	if (t->at.kill_mono_ms != 0) {
+		wait_on(t);
+		return;
+	}
+	kill = sig == SIGKILL || stop_is_in_vain(t, sig);
 	sm_go(&t->step, kill ? STEP_KILLING : STEP_STOPPING);
 	container_signal(t->at.container, kill ? SIGKILL : sig);
 	task_timer_set(t, task_grace_ms(t));
+	t->at.kill_mono_ms = clock_mono_ms(&clock_real) + task_grace_ms(t);
+	if (!kill)
+		task_stop_note(t);
 }
 
 static void stopped(struct task *t)
@@ -86,7 +109,9 @@ bool task_stop_before_it_ran(struct task *t)
 
 bool task_stop_unclear(struct task *t)
 {
-	return attempt_has_ended(&t->at) && task_stop_before_it_ran(t);
+	if (t->at.process == PROCESS_EXITED)
+		stopped(t);
+	return attempt_has_ended(&t->at) && (task_in(t, STEPS_ENDED) || task_stop_before_it_ran(t));
 }
 
 bool task_stop_running(struct task *t)
@@ -113,6 +138,8 @@ void task_move_draining(struct task *t)
 		stopped(t);
 	else if (t->at.answer == ANSWER_DRAINED || t->timer_due)
 		send_stop(t);
+	else
+		task_net_due(t);
 }
 
 void task_move_stopping(struct task *t)
@@ -123,6 +150,8 @@ void task_move_stopping(struct task *t)
 		log_warn("task %s: did not stop in %u ms, KILL id=%s", t->row->name, task_grace_ms(t), t->id);
 		sm_go(&t->step, STEP_KILLING);
 		container_signal(t->at.container, SIGKILL);
+	} else {
+		task_net_due(t); /* of one that was adopted in its stop: it takes leave of others */
 	}
 }
 
