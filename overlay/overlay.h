@@ -116,7 +116,7 @@ int overlay_pass(struct overlay *o, struct overlay_pass *ret, struct err *e);
  * keep_netns: names of namespaces of ours that must stay. */
 int overlay_adopt_done(struct overlay *o, const char *const *keep_netns, size_t n, struct err *e);
 /* One epoll fd that becomes readable when something of ours may have changed (netlink groups per namespace);
- * overlay_events_drain empties it and says whether a pass should look. Neither waits for the lock. */
+ * overlay_events_drain reads some of it and says whether a pass should look. Neither waits for the lock. */
 int overlay_events_fd(struct overlay *o);
 /* On the thread that polls the fd. */
 bool overlay_events_drain(struct overlay *o);

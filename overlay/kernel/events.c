@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is: one netlink socket per namespace joined to the groups that matter there, all in one
- * epoll fd; draining reads everything and answers whether any of it was about us and not by us. What can fail
+ * epoll fd; draining reads so much a turn and answers whether any of it was about us and not by us. What can fail
  * is: the kernel drops notifications (ENOBUFS), which counts as "yes, look". Has a lock of its own, so that
  * the loop's thread never waits for an attach on the pool. */
 #include <errno.h>
@@ -20,6 +20,8 @@
 #include "overlay/internal.h"
 
 #define LINKS_MAX 32
+#define READS_A_TURN                                                                                         \
+	64 /* of all sources; what is left keeps the epoll fd readable for the loop's next turn */
 
 struct event_source {
 	struct event_source *prev, *next;
@@ -181,15 +183,16 @@ bool events_concern_us(const struct nlmsghdr *h, enum event_scope scope, uint32_
 	return scope == EVENTS_NETWORK ? concerns_network(h) : true;
 }
 
-static bool drain_one(struct event_source *s)
+static bool drain_one(struct event_source *s, unsigned *reads)
 {
 	char buf[16384] __attribute__((aligned(NLMSG_ALIGNTO)));
 	bool touched = false;
 
-	for (;;) {
+	while (*reads > 0) {
 		ssize_t n = recv(s->fd, buf, sizeof(buf), 0);
 		int left = (int)n;
 
+		(*reads)--;
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == ENOBUFS) {
@@ -205,6 +208,7 @@ static bool drain_one(struct event_source *s)
 			note_link(s, link_of(h));
 		}
 	}
+	return touched;
 }
 
 int overlay_events_fd(struct overlay *o)
@@ -215,17 +219,18 @@ int overlay_events_fd(struct overlay *o)
 bool overlay_events_drain(struct overlay *o)
 {
 	struct epoll_event ev[32];
+	unsigned reads = READS_A_TURN;
 	bool touched = false;
 	int n;
 
 	pthread_mutex_lock(&o->events->lock);
-	while ((n = epoll_wait(o->events->epoll_fd, ev, array_size(ev), 0)) > 0)
-		for (int i = 0; i < n; i++) {
-			struct event_source *s = ev[i].data.ptr;
+	n = epoll_wait(o->events->epoll_fd, ev, array_size(ev), 0);
+	for (int i = 0; i < n; i++) {
+		struct event_source *s = ev[i].data.ptr;
 
-			if (drain_one(s))
-				touched = s->touched = true;
-		}
+		if (drain_one(s, &reads))
+			touched = s->touched = true;
+	}
 	pthread_mutex_unlock(&o->events->lock);
 	return touched;
 }

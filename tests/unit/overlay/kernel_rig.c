@@ -3,6 +3,7 @@
 #include "kernel_rig.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -90,6 +91,22 @@ bool rig_may_run(void)
 		return true;
 	printf("not root: skipped\n");
 	return false;
+}
+
+bool has_events(struct host *h)
+{
+	struct pollfd p = {.fd = overlay_events_fd(h->o), .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+bool drain(struct host *h)
+{
+	bool touched = false;
+
+	while (has_events(h))
+		touched |= overlay_events_drain(h->o);
+	return touched;
 }
 
 int rig_set_up(void **state)

@@ -73,6 +73,11 @@ struct overlay_pass pass(struct host *h);
 /* A pass that looks at everything; returns the repairs. */
 unsigned look(struct host *h);
 
+/* Whether a turn of the loop has events to read. */
+bool has_events(struct host *h);
+/* All that is there, in portions; whether any of it was about us. */
+bool drain(struct host *h);
+
 int rig_set_up(void **state);
 int rig_tear_down(void **state);
 int rig_clean(void **state); /* removes all, on both hosts */

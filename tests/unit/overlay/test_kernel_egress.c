@@ -139,10 +139,10 @@ static void test_o6_a_link_that_comes_later_carries_answers_too(void **state)
 	host_is_no_router();
 	both_up();
 	egress(&h1, "t11");
-	overlay_events_drain(h1.o);
+	drain(&h1);
 	SH("ip link add second type veth peer name far && ip link set second up && ip link set far up && "
 	   "ip addr add 198.51.100.1/24 dev second");
-	assert_true(overlay_events_drain(h1.o));
+	assert_true(drain(&h1));
 	pass(&h1);
 	SH("test $(cat /proc/sys/net/ipv4/conf/second/forwarding) = 1");
 	SH("ip link del second");

@@ -308,16 +308,15 @@ static void test_events(void **state)
 	both_up();
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 	enter(&h1);
-	overlay_events_drain(h1.o);
-	assert_false(overlay_events_drain(h1.o));
+	drain(&h1);
 	SH("ip addr add 203.0.113.1/32 dev lo && ip addr del 203.0.113.1/32 dev lo");
-	assert_false(overlay_events_drain(h1.o));
+	assert_false(drain(&h1));
 	assert_int_equal(in_ns(&h1, "gsn-aaaaaaaa", "bridge fdb del 02:09:00:00:00:0c dev vx0 self"), 0);
-	assert_true(overlay_events_drain(h1.o));
+	assert_true(drain(&h1));
 	assert_int_equal(in_ns(&h1, "gsn-aaaaaaaa", "ip neigh del 10.9.0.12 dev br0"), 0);
-	assert_true(overlay_events_drain(h1.o));
+	assert_true(drain(&h1));
 	assert_int_equal(in_ns(&h1, "t11", "ip addr flush dev eth0"), 0);
-	assert_true(overlay_events_drain(h1.o));
+	assert_true(drain(&h1));
 	assert_true(look(&h1) >= 3);
 }
 
@@ -359,7 +358,7 @@ static void *run_worker(void *arg)
 		    overlay_egress_attach(h1.o, netns, p.owner, &e) ||
 		    nft_run(h1.o, netns, "add table ip x\n", NULL, &e) || overlay_pass(h1.o, &done, &e))
 			return "up";
-		overlay_events_drain(h1.o);
+		drain(&h1);
 		if (overlay_egress_detach(h1.o, p.owner, &e) || overlay_detach(h1.o, p.id, p.owner, &e) ||
 		    overlay_netns_remove(h1.o, netns, p.owner, &e))
 			return "down";

@@ -378,7 +378,7 @@ static void wait_until_quiet(void)
 	struct pollfd p = {.fd = overlay_events_fd(h1.o), .events = POLLIN};
 
 	while (poll(&p, 1, 500) > 0)
-		overlay_events_drain(h1.o);
+		drain(&h1);
 	pass(&h1);
 }
 
@@ -401,11 +401,11 @@ static void test_o12_a_pass_looks_only_where_something_changed(void **state)
 	all = shim.calls;
 	assert_int_equal(calls_of_a_pass(), 1); /* nft's generation */
 	assert_int_equal(in_ns(&h1, "u3", "ip addr flush dev eth0"), 0);
-	assert_true(overlay_events_drain(h1.o));
+	assert_true(drain(&h1));
 	assert_in_range(calls_of_a_pass(), 2, all / 4);
 	wait_until_quiet();
 	assert_int_equal(in_ns(&h1, "gsn-aaaaaaaa", "bridge fdb del 02:09:00:00:00:0c dev vx0 self"), 0);
-	assert_true(overlay_events_drain(h1.o));
+	assert_true(drain(&h1));
 	assert_in_range(calls_of_a_pass(), 2, all / 4);
 }
 
