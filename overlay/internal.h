@@ -82,8 +82,8 @@ struct rules {
 	struct admit *admits;
 	struct buf changes; /* statements for the next write, while the table is ours */
 	bool exact;         /* what an earlier process admitted may be thrown away */
-	uint32_t gen;       /* generation that `listing` belongs to */
-	char *listing;      /* NULL: not known */
+	uint32_t gen;       /* nft's generation after our last look or write; 0: somebody else may have written */
+	char *listing;      /* what the table looks like at gen; NULL: not listed since the write */
 };
 
 struct nft_child {

@@ -3,7 +3,8 @@
  *
  * The happy path is: the table is written as one transaction when the first network or leg comes; a peer that
  * appears or goes afterwards is one element more or less, written with the others of the same pass. nft's
- * generation says whether somebody changed anything since; only then the table is listed and compared. What
+ * generation moves by one with each write: one that moved otherwise says that somebody else wrote, and only then
+ * the table is listed and compared. What
  * can fail is a change (the whole table is written again) or that (the next pass tries again).
  *
  * The tunnel's check looks only at VNIs of our range (from 0x100000 up), since another orchestrator may use
@@ -119,6 +120,19 @@ static void render(struct overlay *o, struct buf *b)
 
 /* ---- writing ---- */
 
+/* One transaction in the host's namespace. r->gen is the generation that it made, 0 when others wrote meanwhile. */
+static int write_batch(struct overlay *o, const char *batch, struct err *e)
+{
+	struct rules *r = &o->rules;
+	uint32_t before = nft_generation(o);
+	int rc = nft_run(o, NULL, batch, NULL, e);
+	uint32_t after = rc == 0 ? nft_generation(o) : 0;
+
+	drop_listing(r);
+	r->gen = before != 0 && after == before + 1 ? after : 0;
+	return rc;
+}
+
 static void forget_changes(struct rules *r)
 {
 	r->changes.len = 0;
@@ -132,9 +146,8 @@ static int write_all(struct overlay *o, struct err *e)
 
 	work_want(&r->work);
 	render(o, &b);
-	rc = nft_run(o, NULL, buf_text(&b), NULL, e);
+	rc = write_batch(o, buf_text(&b), e);
 	buf_fini(&b);
-	drop_listing(r);
 	if (rc < 0) {
 		work_failed(&r->work, overlay_now_ms());
 		return err_wrap(e, "host rules");
@@ -148,13 +161,16 @@ static int write_all(struct overlay *o, struct err *e)
 static int write_changes(struct overlay *o, struct err *e)
 {
 	struct rules *r = &o->rules;
+	bool ours;
 	int rc;
 
 	if (r->changes.len == 0)
 		return 0;
 	bug_if(!work_is(&r->work, WORK_SETTLED) && !work_is(&r->work, WORK_SUSPECT));
-	drop_listing(r);
-	rc = nft_run(o, NULL, buf_text(&r->changes), NULL, e);
+	ours = r->gen != 0 && r->gen == nft_generation(o);
+	rc = write_batch(o, buf_text(&r->changes), e);
+	if (!ours)
+		r->gen = 0; /* the table was not seen since somebody wrote */
 	forget_changes(r);
 	return rc < 0 ? write_all(o, e) : 0;
 }
@@ -235,48 +251,67 @@ void rules_refuse(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep
 
 /* ---- comparing ---- */
 
-/* The generation is asked first: what changes in between is seen as a newer one next time. */
+/* *ret_gen is 0 when somebody wrote while it was listed: it may be neither the old table nor the new one. */
 static int list_table(struct overlay *o, char **ret, uint32_t *ret_gen, struct err *e)
 {
-	*ret_gen = nft_generation(o);
-	return nft_run(o, NULL, "list table " TABLE "\n", ret, e);
+	uint32_t before = nft_generation(o);
+	int rc = nft_run(o, NULL, "list table " TABLE "\n", ret, e);
+
+	*ret_gen = nft_generation(o) == before ? before : 0;
+	return rc;
 }
 
-/* Listed right after a write of our own: what the table looks like while nobody touches it. */
-static int write_and_remember(struct overlay *o, struct err *e)
-{
-	int rc = write_all(o, e);
-
-	return rc < 0 ? rc : list_table(o, &o->rules.listing, &o->rules.gen, e);
-}
-
-int rules_check(struct overlay *o, unsigned *repairs, struct err *e)
+/* What the table looks like while nobody touches it; needed only once somebody may have. */
+static int remember(struct overlay *o, struct err *e)
 {
 	struct rules *r = &o->rules;
 	char *now = NULL;
 	uint32_t gen;
-	bool same;
-	int rc;
+	int rc = list_table(o, &now, &gen, e);
 
-	if (!work_is_there(&r->work) ||
-	    (work_is(&r->work, WORK_PENDING) && !work_take(&r->work, overlay_now_ms())))
-		return 0;
-	rc = work_is(&r->work, WORK_PENDING) ? 0 : write_changes(o, e);
-	if (rc < 0)
-		return rc;
-	if (!r->listing || work_is(&r->work, WORK_PENDING))
-		return write_and_remember(o, e);
-	gen = nft_generation(o);
-	if (gen != 0 && gen == r->gen)
-		return 0;
-	same = list_table(o, &now, &gen, NULL) == 0 && strcmp(now, r->listing) == 0;
+	if (rc == 0 && gen == r->gen)
+		r->listing = steal(now);
+	else
+		r->gen = 0; /* the next pass writes it again */
+	free(now);
+	return rc;
+}
+
+static int compare(struct overlay *o, unsigned *repairs, struct err *e)
+{
+	struct rules *r = &o->rules;
+	char *now = NULL;
+	uint32_t gen;
+	bool same = r->listing && list_table(o, &now, &gen, NULL) == 0 && strcmp(now, r->listing) == 0;
+
 	free(now);
 	if (same) {
 		r->gen = gen;
 		return 0;
 	}
-	(*repairs)++;
-	return write_and_remember(o, e);
+	*repairs += r->listing != NULL;
+	return write_all(o, e);
+}
+
+int rules_check(struct overlay *o, unsigned *repairs, struct err *e)
+{
+	struct rules *r = &o->rules;
+	uint32_t gen;
+	int rc;
+
+	if (!work_is_there(&r->work) ||
+	    (work_is(&r->work, WORK_PENDING) && !work_take(&r->work, overlay_now_ms())))
+		return 0;
+	rc = rules_ensure(o, e);
+	if (rc < 0)
+		return rc;
+	gen = nft_generation(o);
+	if (gen == 0 || gen != r->gen) {
+		rc = compare(o, repairs, e);
+		if (rc < 0)
+			return rc;
+	}
+	return r->listing ? 0 : remember(o, e);
 }
 
 int rules_remove(struct overlay *o, struct err *e)
