@@ -109,24 +109,6 @@ int overlay_vtep_set(struct overlay *o, const struct overlay_ip *vtep, struct er
 
 /* ---- forwarding entries that a declaration changes ---- */
 
-static bool is_same_key(const struct fdb_entry *a, const struct fdb_entry *b)
-{
-	if (a->kind != b->kind)
-		return false;
-	return a->kind == FDB_NEIGH ? ip_is_equal(&a->ip, &b->ip) : memcmp(a->mac, b->mac, 6) == 0;
-}
-
-/* Deletes are carried out before writes, so a write that a later delete takes back must go from its list. */
-static void forget_writes(struct fdb_set *writes, const struct fdb_entry *entry)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < writes->n; i++)
-		if (!is_same_key(&writes->list[i], entry))
-			writes->list[kept++] = writes->list[i];
-	writes->n = kept;
-}
-
 static void note_entries(struct network *n, const struct overlay_endpoint *ep, bool add)
 {
 	struct fdb_entry entries[3];
@@ -134,10 +116,8 @@ static void note_entries(struct network *n, const struct overlay_endpoint *ep, b
 	if (!work_is(&n->work, WORK_SETTLED) && !work_is(&n->work, WORK_SUSPECT))
 		return; /* all of them are written with the rest */
 	fdb_of_endpoint(ep, entries);
-	for (size_t i = 0; i < array_size(entries); i++) {
-		forget_writes(&n->writes, &entries[i]);
-		fdb_set_add(add ? &n->writes : &n->deletes, &entries[i]);
-	}
+	for (size_t i = 0; i < array_size(entries); i++)
+		fdb_change_add(&n->changes, &entries[i], add);
 }
 
 /* ---- networks ---- */
@@ -193,8 +173,7 @@ static void network_forget(struct overlay *o, struct network *n)
 {
 	bug_if(n->ports || n->endpoints || work_is_there(&n->work));
 	HASH_DEL(o->networks, n);
-	fdb_set_fini(&n->writes);
-	fdb_set_fini(&n->deletes);
+	fdb_changes_fini(&n->changes);
 	free(n);
 }
 

@@ -34,7 +34,7 @@ struct network {
 	struct endpoint *endpoints; /* utlist */
 	struct port *ports;         /* utlist */
 	/* Changed since the last write, while everything else was as it should be. */
-	struct fdb_set writes, deletes;
+	struct fdb_changes changes;
 	UT_hash_handle hh;
 };
 
@@ -82,8 +82,8 @@ struct rules {
 	struct admit *admits;
 	struct buf changes; /* statements for the next write, while the table is ours */
 	bool exact;         /* what an earlier process admitted may be thrown away */
-	uint32_t gen;       /* nft's generation after our last look or write; 0: somebody else may have written */
-	char *listing;      /* what the table looks like at gen; NULL: not listed since the write */
+	uint32_t gen;       /* nft's generation after our last look or write; 0: not known */
+	char *listing;      /* what the table looks like at gen; NULL: not listed */
 };
 
 struct nft_child {
@@ -222,7 +222,7 @@ void network_dismantle(struct ns *ns);
 int network_check(struct overlay *o, struct network *n, unsigned *repairs, struct err *e);
 /* Give up ports that nobody declared. */
 int network_reap(struct overlay *o, struct network *n, unsigned *repairs, struct err *e);
-/* Write n->writes and n->deletes; a failure makes the network suspect. */
+/* Write n->changes; a failure makes the network suspect. */
 int network_flush(struct overlay *o, struct network *n, struct err *e);
 
 /* ---- egress.c ---- */

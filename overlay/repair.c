@@ -110,7 +110,7 @@ int network_leave(struct overlay *o, struct network *n, struct err *e)
 		work_failed(&n->work, overlay_now_ms());
 		return err_wrap(e, "remove network %s", n->spec.id);
 	}
-	n->writes.n = n->deletes.n = 0;
+	n->changes.n = 0;
 	work_gone(&n->work);
 	network_review(o, n); /* frees it when it is not declared any more */
 	return 0;

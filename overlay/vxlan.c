@@ -162,7 +162,7 @@ static int sync_entries(struct overlay *o, struct network *n, struct ns *ns, uns
 		*changes += (unsigned)(writes.n + (o->adopted ? deletes.n : 0));
 	}
 	if (rc == 0)
-		n->writes.n = n->deletes.n = 0; /* whatever was noted is among them */
+		n->changes.n = 0; /* whatever was noted is among them */
 	fdb_set_fini(&desired);
 	fdb_set_fini(&observed);
 	fdb_set_fini(&writes);
@@ -172,18 +172,21 @@ static int sync_entries(struct overlay *o, struct network *n, struct ns *ns, uns
 
 int network_flush(struct overlay *o, struct network *n, struct err *e)
 {
+	struct fdb_set writes = {0}, deletes = {0};
 	struct ns *ns;
 	int rc;
 
-	if (n->writes.n == 0 && n->deletes.n == 0)
+	if (n->changes.n == 0)
 		return 0;
 	bug_if(!work_is_there(&n->work) || n->vx_index == 0);
+	fdb_changes_take(&n->changes, &writes, &deletes);
 	rc = ns_get(o, n->ns_name, &ns, e);
-	if (rc == 0 && n->deletes.n)
-		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &n->deletes, false, e);
+	if (rc == 0 && deletes.n)
+		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &deletes, false, e);
 	if (rc == 0)
-		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &n->writes, true, e);
-	n->writes.n = n->deletes.n = 0;
+		rc = fdb_write(&ns->nl, n->br_index, n->vx_index, &writes, true, e);
+	fdb_set_fini(&writes);
+	fdb_set_fini(&deletes);
 	if (rc < 0) {
 		work_suspect(&n->work);
 		return err_wrap(e, "network %s", n->spec.id);

@@ -39,6 +39,49 @@ static int compare_key(const void *pa, const void *pb)
 	return a->kind == FDB_NEIGH ? ip_compare(&a->ip, &b->ip) : memcmp(a->mac, b->mac, 6);
 }
 
+/* ---- changes ---- */
+
+void fdb_change_add(struct fdb_changes *c, const struct fdb_entry *entry, bool add)
+{
+	if (c->n == c->cap) {
+		c->cap = c->cap ? c->cap * 2 : 16;
+		c->list = xrealloc(c->list, c->cap * sizeof(*c->list));
+	}
+	c->list[c->n] = (struct fdb_change){*entry, add, c->n};
+	c->n++;
+}
+
+static int compare_change(const void *pa, const void *pb)
+{
+	const struct fdb_change *a = pa, *b = pb;
+	int d = compare_key(&a->entry, &b->entry);
+
+	return d ? d : a->at < b->at ? -1 : 1;
+}
+
+void fdb_changes_take(struct fdb_changes *c, struct fdb_set *ret_write, struct fdb_set *ret_delete)
+{
+	if (c->n > 1)
+		qsort(c->list, c->n, sizeof(*c->list), compare_change);
+	for (size_t i = 0; i < c->n; i++) {
+		const struct fdb_change *now = &c->list[i], *next = i + 1 < c->n ? now + 1 : NULL;
+
+		if (!now->add)
+			fdb_set_add(ret_delete, &now->entry);
+		else if (!next || compare_key(&now->entry, &next->entry) != 0)
+			fdb_set_add(ret_write, &now->entry);
+	}
+	c->n = 0;
+}
+
+void fdb_changes_fini(struct fdb_changes *c)
+{
+	free(c->list);
+	*c = (struct fdb_changes){0};
+}
+
+/* ---- differences ---- */
+
 static bool is_same_value(const struct fdb_entry *a, const struct fdb_entry *b)
 {
 	if (a->kind == FDB_NEIGH)
@@ -102,18 +145,7 @@ struct dump_state {
 	struct fdb_set *set;
 };
 
-static bool take_ip(struct overlay_ip *ip, struct nl_addr *a)
-{
-	size_t len = a ? nl_addr_get_len(a) : 0;
-
-	if (len != 4 && len != 16)
-		return false;
-	*ip = (struct overlay_ip){.len = (uint8_t)len, .prefix = (uint8_t)(len * 8)};
-	memcpy(ip->bytes, nl_addr_get_binary_addr(a), len);
-	return true;
-}
-
-/* Which kind of ours this kernel entry is, or -1. Looked at before an object is made of it: most are none. */
+/* Which kind of ours this kernel entry is, or -1. Looked at before it is taken apart: most are none. */
 static int classify(const struct ndmsg *nd, const struct dump_state *st)
 {
 	if (nd->ndm_family == AF_BRIDGE) {
@@ -127,32 +159,38 @@ static int classify(const struct ndmsg *nd, const struct dump_state *st)
 	return nd->ndm_ifindex == st->br_index && (nd->ndm_state & NUD_PERMANENT) ? FDB_NEIGH : -1;
 }
 
-static bool take_object(struct rtnl_neigh *o, enum fdb_kind kind, struct fdb_entry *ret)
+static bool take_ip(struct overlay_ip *ip, struct nlattr *a)
 {
-	struct nl_addr *mac = rtnl_neigh_get_lladdr(o);
+	int len = a ? nla_len(a) : 0;
+
+	if (len != 4 && len != 16)
+		return false;
+	*ip = (struct overlay_ip){.len = (uint8_t)len, .prefix = (uint8_t)(len * 8)};
+	memcpy(ip->bytes, nla_data(a), (size_t)len);
+	return true;
+}
+
+/* By attributes: libnl's object is five allocations an entry, and a dump has three for every peer. */
+static bool parse_entry(const struct nlmsghdr *h, enum fdb_kind kind, struct fdb_entry *ret)
+{
+	struct nlattr *tb[NDA_MAX + 1];
 
 	*ret = (struct fdb_entry){.kind = kind};
-	if (!mac || nl_addr_get_len(mac) != 6)
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(struct ndmsg), tb, NDA_MAX, NULL) < 0 ||
+	    !tb[NDA_LLADDR] || nla_len(tb[NDA_LLADDR]) != 6)
 		return false;
-	memcpy(ret->mac, nl_addr_get_binary_addr(mac), 6);
-	return kind == FDB_MASTER || take_ip(&ret->ip, rtnl_neigh_get_dst(o));
+	memcpy(ret->mac, nla_data(tb[NDA_LLADDR]), 6);
+	return kind == FDB_MASTER || take_ip(&ret->ip, tb[NDA_DST]);
 }
 
 static void on_neigh(const struct nlmsghdr *h, void *arg)
 {
 	struct dump_state *st = arg;
-	struct rtnl_neigh *o;
 	struct fdb_entry entry;
-	int kind;
+	int kind = h->nlmsg_type == RTM_NEWNEIGH ? classify(nlmsg_data(h), st) : -1;
 
-	if (h->nlmsg_type != RTM_NEWNEIGH)
-		return;
-	kind = classify(nlmsg_data(h), st);
-	if (kind < 0 || rtnl_neigh_parse((struct nlmsghdr *)h, &o) < 0)
-		return;
-	if (take_object(o, (enum fdb_kind)kind, &entry))
+	if (kind >= 0 && parse_entry(h, (enum fdb_kind)kind, &entry))
 		fdb_set_add(st->set, &entry);
-	rtnl_neigh_put(o);
 }
 
 static void on_restart(void *arg)

@@ -22,6 +22,24 @@ struct fdb_set {
 	size_t n, cap;
 };
 
+/* Changes in the order they were declared. */
+struct fdb_changes {
+	struct fdb_change {
+		struct fdb_entry entry;
+		bool add;
+		size_t at; /* when, among the others */
+	} * list;
+	size_t n, cap;
+};
+
+/* Copies the entry. */
+void fdb_change_add(struct fdb_changes *c, const struct fdb_entry *entry, bool add);
+/* What they come to when all deletes are carried out before all writes: every delete, and of each key the last change
+ * if it is a write. Empties c, whose memory stays. */
+void fdb_changes_take(struct fdb_changes *c, struct fdb_set *ret_write, struct fdb_set *ret_delete);
+/* Frees the list; any number of times. */
+void fdb_changes_fini(struct fdb_changes *c);
+
 /* Copies the entry. */
 void fdb_set_add(struct fdb_set *s, const struct fdb_entry *entry);
 /* Frees the list, not the set; any number of times. */

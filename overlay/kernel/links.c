@@ -4,12 +4,12 @@
  * does not know. */
 #include "overlay/kernel/links.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <netlink/route/link.h>
-#include <netlink/route/link/inet6.h>
 #include <netlink/route/link/veth.h>
 #include <netlink/route/link/vxlan.h>
 #include <stdio.h>
@@ -52,78 +52,87 @@ static void parse_port(struct nlattr *data, struct link *l)
 	}
 }
 
-static void set_ip(struct overlay_ip *ip, struct nl_addr *a)
+static void set_ip(struct overlay_ip *ip, struct nlattr *a, uint8_t len)
 {
-	size_t len = a ? nl_addr_get_len(a) : 0;
-
-	if (len != 4 && len != 16)
+	if (nla_len(a) < len)
 		return;
-	*ip = (struct overlay_ip){.len = (uint8_t)len, .prefix = (uint8_t)(len * 8)};
-	memcpy(ip->bytes, nl_addr_get_binary_addr(a), len);
+	*ip = (struct overlay_ip){.len = len, .prefix = (uint8_t)(len * 8)};
+	memcpy(ip->bytes, nla_data(a), len);
 }
 
-static void take_vxlan(struct rtnl_link *o, struct link *l)
+static void parse_vxlan(struct nlattr *data, struct link *l)
 {
-	struct nl_addr *local = NULL;
-	uint32_t port = 0;
+	struct nlattr *tb[IFLA_VXLAN_MAX + 1];
 
-	rtnl_link_vxlan_get_id(o, &l->vx.vni);
-	rtnl_link_vxlan_get_port(o, &port);
-	l->vx.port = (uint16_t)port;
-	l->vx.learning = rtnl_link_vxlan_get_learning(o) > 0;
-	if (rtnl_link_vxlan_get_local(o, &local) == 0)
-		set_ip(&l->vx.local, local);
-	nl_addr_put(local);
+	if (nla_parse_nested(tb, IFLA_VXLAN_MAX, data, NULL) < 0)
+		return;
+	if (tb[IFLA_VXLAN_ID])
+		l->vx.vni = nla_get_u32(tb[IFLA_VXLAN_ID]);
+	if (tb[IFLA_VXLAN_PORT])
+		l->vx.port = ntohs(nla_get_u16(tb[IFLA_VXLAN_PORT]));
+	if (tb[IFLA_VXLAN_LEARNING])
+		l->vx.learning = nla_get_u8(tb[IFLA_VXLAN_LEARNING]);
+	if (tb[IFLA_VXLAN_LOCAL])
+		set_ip(&l->vx.local, tb[IFLA_VXLAN_LOCAL], 4);
+	else if (tb[IFLA_VXLAN_LOCAL6])
+		set_ip(&l->vx.local, tb[IFLA_VXLAN_LOCAL6], 16);
 }
 
-static void take_text(char *ret, size_t size, const char *text)
+static void parse_info(struct nlattr *info, struct link *l)
 {
-	snprintf(ret, size, "%s", text ? text : "");
-}
-
-static void take_object(struct rtnl_link *o, struct link *l)
-{
-	struct nl_addr *mac = rtnl_link_get_addr(o);
-
-	*l = (struct link){.index = rtnl_link_get_ifindex(o),
-			   .master = rtnl_link_get_master(o),
-			   .peer = rtnl_link_get_link(o),
-			   .flags = rtnl_link_get_flags(o),
-			   .mtu = rtnl_link_get_mtu(o),
-			   .group = rtnl_link_get_group(o)};
-	take_text(l->name, sizeof(l->name), rtnl_link_get_name(o));
-	take_text(l->kind, sizeof(l->kind), rtnl_link_get_type(o));
-	take_text(l->alias, sizeof(l->alias), rtnl_link_get_ifalias(o));
-	if (mac && nl_addr_get_len(mac) == 6)
-		memcpy(l->mac, nl_addr_get_binary_addr(mac), 6);
-	rtnl_link_inet6_get_addr_gen_mode(o, &l->addrgen);
-	if (rtnl_link_is_vxlan(o))
-		take_vxlan(o, l);
-}
-
-/* libnl keeps the name of a slave's kind, but not the slave's data. */
-static void parse_slave(const struct nlmsghdr *h, struct link *l)
-{
-	struct nlattr *info = nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct ifinfomsg), IFLA_LINKINFO);
 	struct nlattr *tb[IFLA_INFO_MAX + 1];
 
-	if (!info || nla_parse_nested(tb, IFLA_INFO_MAX, info, NULL) < 0)
+	if (nla_parse_nested(tb, IFLA_INFO_MAX, info, NULL) < 0)
 		return;
+	if (tb[IFLA_INFO_KIND])
+		nla_strlcpy(l->kind, tb[IFLA_INFO_KIND], sizeof(l->kind));
+	if (tb[IFLA_INFO_DATA] && strcmp(l->kind, "vxlan") == 0)
+		parse_vxlan(tb[IFLA_INFO_DATA], l);
 	if (tb[IFLA_INFO_SLAVE_DATA] && tb[IFLA_INFO_SLAVE_KIND] &&
 	    strcmp(nla_get_string(tb[IFLA_INFO_SLAVE_KIND]), "bridge") == 0)
 		parse_port(tb[IFLA_INFO_SLAVE_DATA], l);
 }
 
+static void parse_addrgen(struct nlattr *af_spec, struct link *l)
+{
+	struct nlattr *inet6 = nla_find(nla_data(af_spec), nla_len(af_spec), AF_INET6), *mode;
+
+	mode = inet6 ? nla_find(nla_data(inet6), nla_len(inet6), IFLA_INET6_ADDR_GEN_MODE) : NULL;
+	if (mode)
+		l->addrgen = nla_get_u8(mode);
+}
+
+static uint32_t u32_of(struct nlattr *a)
+{
+	return a && nla_len(a) >= (int)sizeof(uint32_t) ? nla_get_u32(a) : 0;
+}
+
+/* By attributes: libnl's object copies the message, allocates ten times a link and still leaves a slave's data
+ * out. Sweeps dump every link of every namespace, and most of a sweep is this. */
 static bool parse_link(const struct nlmsghdr *h, struct link *l)
 {
-	struct nl_object *o = h->nlmsg_type == RTM_NEWLINK ? nl_object_of(h) : NULL;
+	struct nlattr *tb[IFLA_MAX + 1];
+	const struct ifinfomsg *ifi = nlmsg_data(h);
 
-	if (!o)
+	if (h->nlmsg_type != RTM_NEWLINK ||
+	    nlmsg_parse((struct nlmsghdr *)h, sizeof(*ifi), tb, IFLA_MAX, NULL) < 0)
 		return false;
-	take_object((struct rtnl_link *)o, l);
-	nl_object_put(o);
-	if (l->master)
-		parse_slave(h, l);
+	*l = (struct link){.index = ifi->ifi_index,
+			   .flags = ifi->ifi_flags,
+			   .master = (int)u32_of(tb[IFLA_MASTER]),
+			   .peer = (int)u32_of(tb[IFLA_LINK]),
+			   .group = u32_of(tb[IFLA_GROUP]),
+			   .mtu = u32_of(tb[IFLA_MTU])};
+	if (tb[IFLA_IFNAME])
+		nla_strlcpy(l->name, tb[IFLA_IFNAME], sizeof(l->name));
+	if (tb[IFLA_IFALIAS])
+		nla_strlcpy(l->alias, tb[IFLA_IFALIAS], sizeof(l->alias));
+	if (tb[IFLA_ADDRESS] && nla_len(tb[IFLA_ADDRESS]) == 6)
+		memcpy(l->mac, nla_data(tb[IFLA_ADDRESS]), 6);
+	if (tb[IFLA_LINKINFO])
+		parse_info(tb[IFLA_LINKINFO], l);
+	if (tb[IFLA_AF_SPEC])
+		parse_addrgen(tb[IFLA_AF_SPEC], l);
 	return true;
 }
 

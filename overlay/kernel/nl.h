@@ -3,8 +3,8 @@
  *
  * The kernel works a sendmsg off in order and does not look at signals in between, so requests that are sent
  * together are not torn apart by a kill -9. A later request is tried even when an earlier one failed.
- * Messages are built and taken apart by the objects of libnl-route-3; only sending and receiving are done
- * here, because the library sends one message at a time. */
+ * Messages are built by the objects of libnl-route-3, and taken apart by them but where every link or peer is listed;
+ * only sending and receiving are done here, because the library sends one message at a time. */
 #pragma once
 #include <netlink/attr.h>
 #include <netlink/msg.h>
@@ -59,7 +59,7 @@ int nl_ask_one(struct nl_conn *c, struct nl_msg *take_msg, nl_each_cb each, void
 int nl_ask_all(struct nl_conn *c, int type, const void *header, size_t header_len, nl_each_cb each,
 	       void (*restart)(void *arg), void *arg, struct err *e);
 
-/* The object that the message describes (a link or an address, by libnl's parser), for the caller to put;
+/* The object that the message describes (an address, by libnl's parser), for the caller to put;
  * NULL when it is none. */
 struct nl_object *nl_object_of(const struct nlmsghdr *h);
 

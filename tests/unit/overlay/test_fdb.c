@@ -153,6 +153,37 @@ static void test_random_sets_converge(void **state)
 	}
 }
 
+static void change(struct fdb_changes *c, uint8_t mac, const char *vtep, bool is_add)
+{
+	struct fdb_entry e = entry(FDB_SELF, mac, vtep);
+
+	fdb_change_add(c, &e, is_add);
+}
+
+/* Deletes go first, so of one key only a write that nothing took back is one, and it has the last value. */
+static void test_last_change_of_a_key_counts(void **state)
+{
+	struct fdb_changes c = {0};
+	struct sets s = {0};
+
+	change(&c, 1, "192.0.2.1", true); /* came and went */
+	change(&c, 2, "192.0.2.1", true); /* moved */
+	change(&c, 1, "192.0.2.1", false);
+	change(&c, 2, "192.0.2.1", false);
+	change(&c, 2, "192.0.2.2", true);
+	change(&c, 3, "192.0.2.3", false); /* went and came */
+	change(&c, 3, "192.0.2.3", true);
+	fdb_changes_take(&c, &s.writes, &s.deletes);
+	assert_int_equal(c.n, 0);
+	assert_int_equal(s.deletes.n, 3);
+	assert_int_equal(s.writes.n, 2);
+	assert_int_equal(s.writes.list[0].mac[5], 2);
+	assert_int_equal(s.writes.list[0].ip.bytes[3], 2);
+	assert_int_equal(s.writes.list[1].mac[5], 3);
+	fdb_changes_fini(&c);
+	fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -162,6 +193,7 @@ int main(void)
 		cmocka_unit_test(test_second_destination_is_deleted),
 		cmocka_unit_test(test_two_endpoints_with_one_mac_do_not_flap),
 		cmocka_unit_test(test_random_sets_converge),
+		cmocka_unit_test(test_last_change_of_a_key_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
