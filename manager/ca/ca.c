@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "manager/ca/renew.h"
 #include "manager/context/answer.h"
 #include "manager/model/check.h"
 #include "manager/model/rows.h"
@@ -41,7 +42,8 @@ struct ca {
 	uint32_t magic;
 	struct context *ctx;
 	struct ca_hooks hooks;
-	struct bucket strangers; /* calls that need no certificate */
+	struct bucket roots, joins; /* what needs no certificate: GetRoot, and Issue with a right token */
+	struct renewals *renewals;
 	struct loop_timer renew;
 };
 
@@ -142,12 +144,11 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 	return 0;
 }
 
-/* Refuse a call that needs no certificate when there were too many: true, and the call has been answered.
- * The bucket is one for all: each call may cost a signature and a write to the log. A certificate buys nothing
- * here, else a removed node's would open what strangers are kept from. */
-static bool stranger_refused(struct ca *ca, struct rpc_call *call)
+/* Refuse a call that needs no certificate when there were too many: true, and the call has been answered. A
+ * certificate buys nothing here, else a removed node's would open what strangers are kept from. */
+static bool stranger_refused(struct ca *ca, struct bucket *bucket, struct rpc_call *call)
 {
-	if (bucket_take(&ca->strangers, clock_mono_ms(ca->ctx->clock), 1, STRANGERS_PER_S, STRANGERS_BURST))
+	if (bucket_take(bucket, clock_mono_ms(ca->ctx->clock), 1, STRANGERS_PER_S, STRANGERS_BURST))
 		return false;
 	answer_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
 	return true;
@@ -166,6 +167,15 @@ unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 
 /* ---- issue ---- */
 
+void ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms)
+{
+	Gs__NodeCert *row = obj_new_row(OBJ_NODE_CERT, serial);
+
+	str_replace(&row->node_id, node_id);
+	row->not_after_ms = not_after_ms;
+	tx_create(tx, row);
+}
+
 int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e)
 {
@@ -182,7 +192,6 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 			       .expiry_s = (int64_t)cluster->spec->cert_expiry_s};
 	char serial[33];
 	int64_t not_after_ms;
-	Gs__NodeCert *row;
 	int rc;
 
 	bug_if(!id_is_valid(node_id) || !cluster->spec);
@@ -190,10 +199,7 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 	OPENSSL_cleanse(key, strlen(key));
 	if (rc)
 		return rc;
-	row = obj_new_row(OBJ_NODE_CERT, serial);
-	str_replace(&row->node_id, node_id);
-	row->not_after_ms = not_after_ms;
-	tx_create(tx, row);
+	ca_add_cert(tx, serial, node_id, not_after_ms);
 	return 0;
 }
 
@@ -228,7 +234,7 @@ static size_t certs_alive(const struct store *s, const char *node_id, int64_t no
 	return n;
 }
 
-static int check_certs(const struct context *ctx, const char *node_id, struct err *e)
+int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e)
 {
 	if (certs_alive(ctx->store, node_id, clock_wall_ms(ctx->clock)) < NODE_CERTS_MAX)
 		return 0;
@@ -331,7 +337,7 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 		event_add(tx, &ctx->env, "audit.node.join", id, "node %s joined with a token from %s",
 			  is->req->description->hostname, rpc_call_peer(is->call)->addr);
 	}
-	if (check_certs(ctx, id, e))
+	if (ca_check_certs(ctx, id, e))
 		return e->code;
 	rc = ca_issue(tx, cluster, id, false, &is->req->worker_csr_pem, clock_wall_ms(ctx->clock), &cert, e);
 	if (rc == 0)
@@ -366,7 +372,7 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void
 	Gs__RootResponse resp = GS__ROOT_RESPONSE__INIT;
 	const Gs__Cluster *cluster = store_cluster(ca->ctx->store);
 
-	if (answer_unless_serving(ca->ctx, call) || stranger_refused(ca, call))
+	if (answer_unless_serving(ca->ctx, call) || stranger_refused(ca, &ca->roots, call))
 		return;
 	resp.ca_pem = cluster->ca_cert_pem;
 	resp.cluster_id = cluster->meta->id;
@@ -374,7 +380,8 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void
 }
 
 /* The barrier: a token that was rotated a moment ago on another manager must not pass here. It is a log
- * entry, so a wrong token does not get that far. */
+ * entry, so a wrong token does not get that far; nor does it take a place from those who have a right one: a look
+ * at it costs less than the handshake that brought it. */
 static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
@@ -383,7 +390,7 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 	struct issue *is;
 	Gs__Role role;
 
-	if (answer_unless_serving(ca->ctx, call) || stranger_refused(ca, call))
+	if (answer_unless_serving(ca->ctx, call))
 		return;
 	if (rpc_call_peer(call)->is_authenticated) {
 		answer_fail(call, E_FORBIDDEN,
@@ -396,6 +403,8 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 		rpc_fail(call, &e);
 		return;
 	}
+	if (stranger_refused(ca, &ca->joins, call))
+		return;
 	is = xcalloc(1, sizeof(*is));
 	*is = (struct issue){ca, call, obj_dup(msg)};
 	if (ca->ctx->engine->ops->barrier(ca->ctx->engine, on_issue_barrier, is) == 0)
@@ -408,30 +417,9 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
-	const Gs__RenewRequest *req = (const Gs__RenewRequest *)msg;
-	const char *node_id = rpc_call_peer(call)->node_id;
-	cleanup_free char *cert = NULL;
-	Gs__RenewResponse *resp;
-	const Gs__Cluster *cluster;
-	struct err e = {0};
-	struct tx *tx;
 
-	if (answer_unless_serving(ca->ctx, call))
-		return;
-	cluster = store_cluster(ca->ctx->store);
-	tx = tx_new(ca->ctx->store);
-	if (check_certs(ca->ctx, node_id, &e) == 0)
-		ca_issue(tx, cluster, node_id, false, &req->csr_pem, clock_wall_ms(ca->ctx->clock), &cert,
-			 &e);
-	if (e.code) {
-		tx_free(tx);
-		rpc_fail(call, &e);
-		return;
-	}
-	resp = obj_new(&gs__renew_response__descriptor);
-	obj_bytes_set(&resp->cert_pem, cert, strlen(cert));
-	obj_bytes_set(&resp->ca_pem, cluster->ca_cert_pem.data, cluster->ca_cert_pem.len);
-	answer_commit(ca->ctx, call, tx, resp, NULL, NULL, NULL);
+	if (!answer_unless_serving(ca->ctx, call))
+		renewals_serve(ca->renewals, call, (const Gs__RenewRequest *)msg);
 }
 
 void ca_register(struct ca *ca)
@@ -559,6 +547,7 @@ struct ca *ca_new(struct context *ctx, const struct ca_hooks *hooks)
 	magic_set(ca, CA_MAGIC);
 	ca->ctx = ctx;
 	ca->hooks = *hooks;
+	ca->renewals = renewals_new(ctx);
 	loop_timer_init(&ca->renew, ctx->loop, on_renew_look, ca);
 	return ca;
 }
@@ -573,6 +562,7 @@ void ca_free(struct ca *ca)
 {
 	if (!ca)
 		return;
+	renewals_free(ca->renewals);
 	magic_end(ca);
 	free(ca);
 }

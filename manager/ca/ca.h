@@ -35,6 +35,10 @@ int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], 
 /* A certificate for node_id and its NodeCert row in tx. is_manager: for the manager process, not its worker. */
 int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e);
+/* The row of a certificate that has been made. */
+void ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms);
+/* E_LIMIT: the node has as many valid certificates as it may have. */
+int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e);
 /* What the store says of the certificate that the peer has proved: ROLE_BIT_NONE and one more; 0 with
  * E_UNAUTHENTICATED when it is another cluster's, unknown, revoked, or its node was removed. */
 unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e);

@@ -230,8 +230,8 @@ static bool leaf_fill(X509 *cert, EVP_PKEY *key, X509 *ca, const struct tls_issu
 int tls_issue(const struct tls_issue *in, char **ret_cert_pem, char ret_serial[33], int64_t *ret_not_after_ms,
 	      struct err *e)
 {
-	cleanup(tls_x509_p) X509 *ca = tls_cert_parse(in->ca_cert_pem, e);
-	cleanup(tls_pkey_p) EVP_PKEY *ca_key = ca ? tls_key_parse(in->ca_key_pem, e) : NULL;
+	cleanup(tls_x509_p) X509 *ca = NULL;
+	cleanup(tls_pkey_p) EVP_PKEY *ca_key = NULL;
 	cleanup(tls_pkey_p) EVP_PKEY *key = NULL;
 	cleanup(tls_x509_p) X509 *cert = X509_new();
 	char serial[33];
@@ -239,11 +239,13 @@ int tls_issue(const struct tls_issue *in, char **ret_cert_pem, char ret_serial[3
 	int rc;
 
 	bug_if(in->expiry_s <= 0 || !in->node_id[0]);
-	if (!ca_key)
-		return E_INVALID;
 	rc = csr_key(in->csr_pem, &key, e);
 	if (rc < 0)
 		return rc;
+	ca = tls_cert_parse(in->ca_cert_pem, e);
+	ca_key = ca ? tls_key_parse(in->ca_key_pem, e) : NULL;
+	if (!ca_key)
+		return E_INVALID;
 	if (!cert || !leaf_fill(cert, key, ca, in, serial) || !X509_sign(cert, ca_key, EVP_sha256()) ||
 	    !(text = cert_text(cert)))
 		return tls_fail(e, E_INVALID, "issue a certificate");

@@ -369,6 +369,78 @@ static void test_renew_is_bounded(void **state)
 	rig_free(r);
 }
 
+/* ---- the second session's safety review, 3: what a node that was broken into can ask of the signer ---- */
+
+struct renewing {
+	struct rig *r;
+	struct tls_identity *identity;
+	struct rpc_client *c;
+	Gs__RenewRequest req;
+};
+
+static void renewing_open(struct rig *r, const char *csr, struct renewing *ret)
+{
+	*ret = (struct renewing){.r = r, .req = GS__RENEW_REQUEST__INIT};
+	ret->req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &ret->identity, NULL), 0);
+	rig_dial(r, ret->identity, &ret->c);
+}
+
+static void renewing_close(struct renewing *n)
+{
+	rig_hang_up(n->r, &n->c);
+	tls_identity_unref(n->identity);
+	rig_free(n->r);
+}
+
+static void test_S3_requests_that_are_none_are_counted(void **state)
+{
+	struct renewing n;
+	struct err e = {0};
+	int refused = 0;
+
+	renewing_open(rig_with_cluster(), "garbage", &n);
+	for (int i = 0; i < 12; i++) {
+		assert_null(rig_call_on(n.r, n.c, RPC_CA, CA_RENEW, &n.req, &e));
+		refused += e.code == E_LIMIT;
+	}
+	assert_int_equal(refused, 8);
+	assert_non_null(strstr(e.msg, "in a minute"));
+	renewing_close(&n);
+}
+
+static void test_S3_one_renewal_at_a_time(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *csr = NULL;
+	struct waited w[8] = {0};
+	struct renewing n;
+	int made = 0;
+
+	assert_int_equal(tls_csr_new(r->key_pem, "", &csr, NULL), 0);
+	renewing_open(r, csr, &n);
+	for (int i = 0; i < 8; i++) {
+		struct rpc_call_spec spec = {.service = RPC_CA,
+					     .method = CA_RENEW,
+					     .req = &n.req.base,
+					     .deadline_ms = 10000,
+					     .done = rig_on_done,
+					     .arg = &w[i]};
+
+		rpc_call_start(n.c, &spec);
+	}
+	for (int i = 0; i < 8; i++) {
+		while (!w[i].done)
+			uv_run(&r->loop, UV_RUN_ONCE);
+		made += w[i].resp != NULL;
+		if (w[i].err.code)
+			assert_non_null(strstr(w[i].err.msg, "being made already"));
+		obj_free(w[i].resp);
+	}
+	assert_int_equal(made, 1);
+	renewing_close(&n);
+}
+
 /* A worker on the way between another worker and the manager must not pass for a manager. */
 static void test_only_a_manager_passes_for_one(void **state)
 {
@@ -407,6 +479,20 @@ static void test_only_a_manager_passes_for_one(void **state)
 	rig_free(r);
 }
 
+static unsigned get_roots(struct rig *r, struct rpc_client *c, int tries, struct err *e)
+{
+	Gs__Empty empty = GS__EMPTY__INIT;
+	unsigned allowed = 0;
+
+	for (int i = 0; i < tries; i++) {
+		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, e);
+
+		allowed += !!resp;
+		obj_free(resp);
+	}
+	return allowed;
+}
+
 /* Without a certificate: few calls, and a wrong token costs no log entry. */
 static void test_strangers_are_limited(void **state)
 {
@@ -441,6 +527,34 @@ static void test_strangers_are_limited(void **state)
 	rig_free(r);
 }
 
+/* The same review, 8: neither wrong tokens nor GetRoot take a place from who has a right token. */
+static void test_S8_strangers_do_not_keep_others_out(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *wrong = xstrdup(token), *key = NULL;
+	struct tls_identity *identity;
+	struct join_token parsed;
+	Gs__IssueResponse *joined;
+	struct rpc_client *c;
+	struct err e = {0};
+
+	wrong[strlen(wrong) - 1] = wrong[strlen(wrong) - 1] == 'a' ? 'b' : 'a';
+	for (int i = 0; i < 80; i++)
+		assert_null(rig_join(r, wrong, REQUEST_A, "docker2.local", &key, &e));
+	assert_int_equal(e.code, E_TOKEN);
+	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
+	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
+	rig_dial(r, identity, &c);
+	assert_in_range(get_roots(r, c, 500, &e), 1, 100);
+	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	if (!joined)
+		fail_msg("%s", e.msg);
+	obj_free(joined);
+	rig_hang_up(r, &c);
+	tls_identity_unref(identity);
+	rig_free(r);
+}
+
 /* ---- hostile certificates (FINDINGS M3) ---- */
 
 static struct tls_identity *identity_of(struct rig *r, const Gs__IssueResponse *joined, const char *key)
@@ -450,20 +564,6 @@ static struct tls_identity *identity_of(struct rig *r, const Gs__IssueResponse *
 
 	assert_int_equal(tls_identity_new(r->ca_pem, cert, key, &identity, NULL), 0);
 	return identity;
-}
-
-static unsigned get_roots(struct rig *r, struct rpc_client *c, int tries, struct err *e)
-{
-	Gs__Empty empty = GS__EMPTY__INIT;
-	unsigned allowed = 0;
-
-	for (int i = 0; i < tries; i++) {
-		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, e);
-
-		allowed += !!resp;
-		obj_free(resp);
-	}
-	return allowed;
 }
 
 /* A certificate opens no more of what strangers may call; that of a removed node opens nothing at all. */
@@ -694,6 +794,9 @@ int main(void)
 		cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_renew),
 		cmocka_unit_test(test_renew_is_bounded),
+		cmocka_unit_test(test_S3_requests_that_are_none_are_counted),
+		cmocka_unit_test(test_S3_one_renewal_at_a_time),
+		cmocka_unit_test(test_S8_strangers_do_not_keep_others_out),
 		cmocka_unit_test(test_pool_too_small),
 		cmocka_unit_test(test_only_a_manager_passes_for_one),
 		cmocka_unit_test(test_strangers_are_limited),
