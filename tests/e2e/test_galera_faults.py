@@ -64,15 +64,16 @@ class Cluster:
 
     def __init__(self, swarm, name):
         self.swarm, self.name = swarm, name
-        self.rows, self._last = [], 0
+        self.rows, self._last, self.all_tasks = [], 0, set()
         self.look()
         self.sql(1, "CREATE DATABASE faults; CREATE TABLE faults.journal (n BIGINT PRIMARY KEY)")
 
     def look(self):
-        """Who is where: again after a slot was made anew."""
+        """Who is where: again after a slot was made anew, or got a new task (a survivor that lacked writes does)."""
         swarm = self.swarm
         tasks = swarm.wait_synced(self.name, 3)
         self.task = {n: tasks[n]["meta"]["id"] for n in SLOTS}
+        self.all_tasks.update(self.task.values())
         self.host = {n: swarm.host_of(tasks[n]) for n in SLOTS}
         self.address = {n: swarm.address(tasks[n]) for n in SLOTS}
         self.volume = {n: tasks[n]["volumes"][0]["volume_id"] for n in SLOTS}
@@ -152,7 +153,7 @@ class Cluster:
         count = 0
         for h in set(self.host.values()):
             for path in glob.glob(f"{h.dir}/lib/worker/tasks/*/log*"):
-                if os.path.basename(os.path.dirname(path)) in self.task.values():
+                if os.path.basename(os.path.dirname(path)) in self.all_tasks:
                     with open(path, encoding="utf-8", errors="replace") as f:
                         count += len(re.findall(r"bootstrapping new group|primary = yes, bootstrap = yes", f.read()))
         return count
@@ -237,6 +238,7 @@ class Cluster:
         print(f"\n{what}: writable after {first:.1f} s (member {by}), whole after {time.monotonic() - begin:.1f} s, "
               f"epoch {self.galera().get('epoch')}, {len(self.rows)} rows")
         self.check()
+        self.look()
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@
 #include "worker/galera/peer.h"
 #include "worker/galera/probe.h"
 #include "worker/galera/sql.h"
+#include "worker/runtime/conmon_log.h"
 
 #define DEFAULT_DATADIR "/var/lib/mysql"
 #define TOOL_CNF "tool.cnf"
@@ -44,6 +45,8 @@ struct galera {
 	Gs__GaleraView *view;    /* last one reported */
 	Gs__GaleraView *primary; /* newest Primary one of this process */
 	bool log_read;           /* the server's log was asked for it since it was last Primary */
+	bool log_known;          /* this worker started the process: log_since is where its lines begin */
+	struct conmon_mark log_since;
 	int64_t seqno_sent, seqno_sent_ms, synced_since_ms;
 	bool settled, was_synced; /* in this run of the server */
 	struct loop_timer tick;   /* progress, seqno, settling; also the delayed answer to stopping() */

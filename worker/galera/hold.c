@@ -92,7 +92,7 @@ static void add_last_view(Gs__GaleraEvidence *ev, const char *log)
 {
 	struct log_primary seen = {0};
 
-	if (log_primary_read(log, &seen, &(struct err){0}) == 0 && seen.group_epoch) {
+	if (log_primary_read(log, NULL, &seen, &(struct err){0}) == 0 && seen.group_epoch) {
 		ev->prim_conf_id = seen.conf_id;
 		ev->prim_group_epoch = seen.group_epoch;
 		for (size_t i = 0; i < seen.n_members; i++)

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "worker/runtime/conmon_log.h"
 
 #define TAIL_MAX (4u << 20) /* a start and hundreds of views */
 
@@ -152,11 +151,12 @@ void log_primary_parse(const char *log, size_t len, struct log_primary *ret)
 		drop_members(ret);
 }
 
-int log_primary_read(const char *path, struct log_primary *ret, struct err *e)
+int log_primary_read(const char *path, const struct conmon_mark *since, struct log_primary *ret,
+		     struct err *e)
 {
 	cleanup_free char *text = NULL;
 	size_t len;
-	int r = conmon_log_tail(path, TAIL_MAX, &text, &len, e);
+	int r = conmon_log_tail(path, TAIL_MAX, since, &text, &len, e);
 
 	if (!r)
 		log_primary_parse(text, len, ret);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "worker/runtime/conmon_log.h"
 
 struct log_primary {
 	bool has_start;       /* the process's first lines are in the text: nothing before them counts */
@@ -19,5 +20,7 @@ struct log_primary {
 /* Pure. log: whole lines (conmon_log_tail) of the container's log, of several attempts perhaps; only the last one counts. */
 void log_primary_parse(const char *log, size_t len, struct log_primary *ret);
 void log_primary_fini(struct log_primary *p);
-/* The same of the end of a task's log and of what rotation has put beside it. Blocking. */
-int log_primary_read(const char *path, struct log_primary *ret, struct err *e);
+/* The same of the end of a task's log and of what rotation has put beside it; since: where the log ended when this
+ * process was started, or NULL when that is not known. No log: nothing was told. Blocking. */
+int log_primary_read(const char *path, const struct conmon_mark *since, struct log_primary *ret,
+		     struct err *e);

@@ -25,7 +25,8 @@ struct start_job {
 	struct volume_mark mark;
 	Gs__GaleraPermit *permit;
 	char *blob; /* path of the genesis archive, NULL: none */
-	char *archiver;
+	char *archiver, *log_path;
+	struct conmon_mark log_end; /* what is behind it is told by the process that is started now */
 	int result;
 	struct err err;
 };
@@ -75,6 +76,7 @@ static void prepare_work(void *arg)
 		j->mark.epoch = j->permit->epoch;
 		r = datadir_mark_store(&j->dir, &j->mark, &j->err);
 	}
+	conmon_log_mark(j->log_path, &j->log_end);
 	j->result = r;
 }
 
@@ -133,6 +135,8 @@ static void prepare_done(void *arg)
 
 	if (galera_is_current(g, j->turn)) {
 		g->mark = j->mark;
+		g->log_since = j->log_end;
+		g->log_known = true;
 		if (j->result)
 			galera_fail(g, &j->err);
 		else
@@ -142,6 +146,7 @@ static void prepare_done(void *arg)
 	obj_free(j->permit);
 	free(j->blob);
 	free(j->archiver);
+	free(j->log_path);
 	galera_unref(g);
 	free(j);
 }
@@ -160,6 +165,7 @@ static void prepare(struct galera *g, bool has_blob)
 	snprintf(j->mark.volume, sizeof(j->mark.volume), "%s", g->evidence->volume_id);
 	j->permit = obj_dup(g->permit);
 	j->archiver = xasprintf("%s/gswarm-archive", task_exe_dir(g->task));
+	j->log_path = xstrdup(task_log_path(g->task));
 	if (has_blob)
 		j->blob = xasprintf("%s/%s", task_blob_dir(g->task), g->permit->genesis_sha256);
 	loop_work(g->loop, prepare_work, prepare_done, j);

@@ -52,6 +52,8 @@ struct log_job {
 	struct galera *g;
 	unsigned turn;
 	char *path;
+	bool is_known;
+	struct conmon_mark since;
 	struct log_primary seen;
 	int result;
 	void (*done)(struct galera *g, const struct log_primary *seen);
@@ -61,7 +63,7 @@ static void log_work(void *arg)
 {
 	struct log_job *j = arg;
 
-	j->result = log_primary_read(j->path, &j->seen, &(struct err){0});
+	j->result = log_primary_read(j->path, j->is_known ? &j->since : NULL, &j->seen, &(struct err){0});
 }
 
 /* The polls are half a second apart: the log may know a newer one. */
@@ -104,6 +106,8 @@ static void log_read(struct galera *g, void (*done)(struct galera *g, const stru
 	j->g = galera_ref(g);
 	j->turn = g->turn;
 	j->path = xstrdup(task_log_path(g->task));
+	j->is_known = g->log_known;
+	j->since = g->log_since;
 	j->done = done;
 	loop_work(g->loop, log_work, log_done, j);
 }
@@ -176,6 +180,8 @@ struct progress_job {
 	struct galera *g;
 	unsigned turn;
 	char *log_path, *dir;
+	bool is_known;
+	struct conmon_mark since;
 	char text[64];
 	int64_t took_ms;
 };
@@ -190,7 +196,8 @@ static void progress_work(void *arg)
 	uint64_t bytes = 0;
 	size_t n;
 
-	if (conmon_log_tail(j->log_path, LOG_TAIL, &tail, &n, &(struct err){0}))
+	if (conmon_log_tail(j->log_path, LOG_TAIL, j->is_known ? &j->since : NULL, &tail, &n,
+			    &(struct err){0}))
 		return;
 	phase = progress_phase(tail, n);
 	if (phase == PHASE_SST)
@@ -228,6 +235,8 @@ static void progress_start(struct galera *g)
 	j->g = galera_ref(g);
 	j->turn = g->turn;
 	j->log_path = xstrdup(task_log_path(g->task));
+	j->is_known = g->log_known;
+	j->since = g->log_since;
 	j->dir = xstrdup(g->dir.path);
 	g->progress_busy = true;
 	task_work(g->task, progress_work, progress_done, j);
@@ -291,6 +300,8 @@ struct epoch_job {
 	unsigned turn;
 	struct datadir dir;
 	char *log_path;
+	bool is_known;
+	struct conmon_mark since;
 	uint64_t epoch, prim_conf_id, newest_conf_id;
 	int result;
 	struct err err;
@@ -302,7 +313,7 @@ static void epoch_work(void *arg)
 	struct log_primary seen = {0};
 	struct volume_mark m;
 
-	log_primary_read(j->log_path, &seen, &(struct err){0});
+	log_primary_read(j->log_path, j->is_known ? &j->since : NULL, &seen, &(struct err){0});
 	if (seen.conf_id > j->newest_conf_id)
 		j->newest_conf_id = seen.conf_id;
 	log_primary_fini(&seen);
@@ -356,17 +367,20 @@ void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit)
 	j->prim_conf_id = permit->prim_conf_id;
 	j->newest_conf_id = g->primary ? g->primary->conf_id : 0;
 	j->log_path = xstrdup(task_log_path(g->task));
+	j->is_known = g->log_known;
+	j->since = g->log_since;
 	datadir_copy(&j->dir, &g->dir);
 	loop_work(g->loop, epoch_work, epoch_done, j);
 }
 
 /* ---- a joiner without a Primary ---- */
 
+/* The order may be here before the server's first line. */
 static void on_withdraw(struct galera *g, const struct log_primary *seen)
 {
 	const Gs__Task *row = task_row(g->task);
 
-	if (g->primary || seen->was_primary || !seen->has_start) {
+	if (g->primary || seen->was_primary || !(seen->has_start || g->log_known)) {
 		log_info("task %s: not withdrawn, it has been in a Primary view", row->name);
 		return;
 	}

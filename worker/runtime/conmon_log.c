@@ -442,7 +442,30 @@ static void line_append(const struct conmon_record *line, void *arg)
 	buf_append(b, "\n", 1);
 }
 
-int conmon_log_tail(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err *e)
+void conmon_log_mark(const char *path, struct conmon_mark *ret)
+{
+	struct stat st;
+
+	*ret = (struct conmon_mark){0};
+	if (stat(path, &st) == 0)
+		*ret = (struct conmon_mark){.inode = st.st_ino, .size = (uint64_t)st.st_size};
+}
+
+/* Where the mark is in log.1 and log as one; 0 when both are younger. */
+static uint64_t mark_place(const struct conmon_log *l, const struct conmon_mark *m)
+{
+	uint64_t begin = 0;
+	struct stat st;
+
+	for (size_t i = 0; m && i < array_size(l->fd); begin += l->size[i++])
+		if (l->fd[i] >= 0 && fstat(l->fd[i], &st) == 0 && st.st_ino == m->inode &&
+		    m->size <= l->size[i])
+			return begin + m->size;
+	return 0;
+}
+
+int conmon_log_tail(const char *path, size_t max, const struct conmon_mark *since, char **ret_text,
+		    size_t *ret_len, struct err *e)
 {
 	struct conmon_log *l;
 	struct buf text = {0};
@@ -450,7 +473,9 @@ int conmon_log_tail(const char *path, size_t max, char **ret_text, size_t *ret_l
 
 	if (r)
 		return r;
-	l->at = l->end > max ? l->end - max : 0;
+	l->at = mark_place(l, since);
+	if (l->end - l->at > max)
+		l->at = l->end - max;
 	do {
 		r = conmon_log_read(l, PIECE, line_append, &text, e);
 	} while (r > 0);

@@ -60,6 +60,14 @@ void conmon_log_end(struct conmon_log *l, conmon_line_cb on_line, void *arg);
 /* Closes and frees; NULL is fine. */
 void conmon_log_free(struct conmon_log *l);
 
-/* The lines in the last `max` bytes of log.1 and log, each as one record with tag F and a line break.
- * *ret_text is the caller's, NUL-terminated. */
-int conmon_log_tail(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err *e);
+/* A place in a log that rotation does not move: what is written later is behind it. */
+struct conmon_mark {
+	uint64_t inode, size; /* of the file that was "log" then; {0}: before all there is */
+};
+/* Where the log ends now; {0} when there is none. */
+void conmon_log_mark(const char *path, struct conmon_mark *ret);
+
+/* The lines in the last `max` bytes of log.1 and log, each as one record with tag F and a line break; only what is
+ * behind `since` if that is not NULL and its file is still there. *ret_text is the caller's, NUL-terminated. */
+int conmon_log_tail(const char *path, size_t max, const struct conmon_mark *since, char **ret_text,
+		    size_t *ret_len, struct err *e);

@@ -301,13 +301,64 @@ static void server_log_in_parts(void **state)
 			middle = i == at % array_size(told) ? b.len : middle;
 		}
 		log_set(buf_text(&b), middle);
-		assert_int_equal(log_primary_read(path, &p, &e), 0);
+		assert_int_equal(log_primary_read(path, NULL, &p, &e), 0);
 		assert_true(p.has_start && p.was_primary && p.conf_id == 8 && p.group_epoch == 3);
 		assert_int_equal(p.n_members, 2);
 		assert_string_equal(p.members[0], "db.2");
 		log_primary_fini(&p);
 		buf_fini(&b);
 	}
+}
+
+static void log_add(const char *text)
+{
+	FILE *f = fopen(path, "a");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	fclose(f);
+}
+
+static void log_turn(void)
+{
+	assert_int_equal(rename(path, old_path), 0);
+	log_add("");
+}
+
+static struct log_primary seen_since(const struct conmon_mark *since)
+{
+	struct log_primary p;
+	struct err e = {0};
+
+	assert_int_equal(log_primary_read(path, since, &p, &e), 0);
+	return p;
+}
+
+/* L18: an order that comes before a process's first line was weighed by what the process before it had told. */
+static void l18_only_what_this_process_told(void **state)
+{
+	struct conmon_mark since;
+	struct log_primary p;
+
+	log_set(E N "Starting MariaDB 10.11.19-MariaDB source revision 5843d84 as process 12\n" E N
+		    "WSREP: New COMPONENT: primary = yes, bootstrap = no\n",
+		0);
+	conmon_log_mark(path, &since);
+	assert_true(seen_since(NULL).was_primary);
+	p = seen_since(&since);
+	assert_false(p.was_primary || p.has_start);
+	log_add(E N "Starting MariaDB 10.11.19-MariaDB source revision 5843d84 as process 13\n");
+	p = seen_since(&since);
+	assert_true(!p.was_primary && p.has_start);
+	log_turn(); /* the mark is in log.1 now */
+	p = seen_since(&since);
+	assert_true(!p.was_primary && p.has_start);
+	log_add(E N "WSREP: New COMPONENT: primary = yes, bootstrap = no\n");
+	assert_true(seen_since(&since).was_primary);
+	log_turn(); /* and now in none: all there is counts */
+	assert_true(seen_since(&since).was_primary);
+	conmon_log_mark("/nonexistent/log", &since);
+	assert_true(since.inode == 0 && since.size == 0);
 }
 
 int main(void)
@@ -322,6 +373,7 @@ int main(void)
 		cmocka_unit_test(follow_through_rotation),
 		cmocka_unit_test(longest_line),
 		cmocka_unit_test(server_log_in_parts),
+		cmocka_unit_test(l18_only_what_this_process_told),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
