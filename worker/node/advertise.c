@@ -106,17 +106,16 @@ int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t
 {
 	char ip[64];
 	uint16_t port = default_port;
+	int r;
 
-	if (!text || *text == '\0') {
-		if (choose(NULL, ip, sizeof(ip), e) < 0)
-			return e->code;
-	} else if (if_nametoindex(text) != 0) {
-		if (choose(text, ip, sizeof(ip), e) < 0)
-			return e->code;
-	} else if (hostport_parse(text, default_port, ip, sizeof(ip), &port, e) < 0 ||
-		   check_local(ip, e) < 0) {
-		return e->code;
-	}
+	if (!text || *text == '\0')
+		r = choose(NULL, ip, sizeof(ip), e);
+	else if (if_nametoindex(text) != 0)
+		r = choose(text, ip, sizeof(ip), e);
+	else if ((r = hostport_parse(text, default_port, ip, sizeof(ip), &port, e)) == 0)
+		r = check_local(ip, e);
+	if (r < 0)
+		return r;
 	snprintf(ret_ip, n, "%s", ip);
 	*ret_port = port;
 	return 0;

@@ -215,6 +215,10 @@ static void foreign_address(void **s)
 	assert_int_equal(advertise_pick("203.0.113.9", 2377, ip, sizeof(ip), &port, &e), E_INVALID);
 	assert_non_null(strstr(e.msg, "no address of this host"));
 	assert_true(advertise_pick("not-an-address", 2377, ip, sizeof(ip), &port, &e) < 0);
+	/* U2: nobody asked for the reason. A host that had lost all its addresses lost its worker, too. */
+	assert_int_equal(advertise_pick("203.0.113.9", 2377, ip, sizeof(ip), &port, NULL), E_INVALID);
+	assert_true(advertise_pick("not-an-address", 2377, ip, sizeof(ip), &port, NULL) < 0);
+	assert_int_equal(advertise_pick("lo", 2377, ip, sizeof(ip), &port, NULL), E_INVALID);
 }
 
 static void port_taken(void **s)
