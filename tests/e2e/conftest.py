@@ -21,7 +21,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes more than 20 seconds; run with --long")
 
 
+LONGEST = ("test_galera_faults", "test_worker_faults", "test_hostile", "test_galera")  # begun first when files run side by side
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: LONGEST.index(item.module.__name__) if item.module.__name__ in LONGEST else len(LONGEST))
     if not config.getoption("--long"):
         for item in items:
             if "long" in item.keywords:
