@@ -39,8 +39,10 @@ struct worker {
 	const char *log_level;
 	char boot_id[40];
 	char hostname[256];
-	char *seccomp_bpf;             /* of all tasks, NULL: the runtime compiles it */
-	const char *apparmor;          /* profile of all tasks, NULL: this host has none */
+	char *seccomp_bpf;    /* of all tasks, NULL: the runtime compiles it */
+	const char *apparmor; /* profile of all tasks, NULL: this host has none */
+	char link_of[64];     /* the data path address that link_mtu belongs to */
+	uint32_t link_mtu;
 	struct membership state;       /* identity and last session; state.is_member */
 	struct tls_identity *identity; /* NULL while no member */
 	char **managers;               /* "ip:port", the last session's, saved */

@@ -31,6 +31,7 @@ struct network {
 	struct overlay_network o;
 	bool internal, declared; /* declared: not only spoken of by an endpoint */
 	bool marked;
+	uint64_t names; /* of net->names, when one of them changed last */
 	struct ep *eps; /* utlist */
 	UT_hash_handle hh;
 };
@@ -50,6 +51,7 @@ struct net {
 	struct net_above above; /* who uses the networks; empty: nobody */
 	struct overlay *overlay;
 	struct network *nets;
+	uint64_t names; /* rises with each change of a name or an address */
 	struct ep *eps;
 	bool in_set, adopted, closing;
 	bool passing, pass_again; /* one pass at a time */
@@ -315,8 +317,9 @@ static struct ep *ep_find(const struct net *n, const char *id)
 }
 
 /* The hosts files, once for many; a stream of changes does not put them off for ever. */
-static void hosts_changed(struct net *n)
+static void hosts_changed(struct net *n, struct network *net)
 {
+	net->names = ++n->names;
 	if (!uv_is_active((uv_handle_t *)&n->hosts.uv))
 		loop_timer_set(&n->hosts, HOSTS_WAIT_MS);
 }
@@ -332,8 +335,10 @@ static struct ep *ep_get(struct net *n, const Gs__Endpoint *row)
 	} else if (strcmp(ep->net->id, row->network_id) == 0) {
 		return ep;
 	} else {
+		hosts_changed(n, ep->net);
 		DL_DELETE(ep->net->eps, ep);
 		network_review(n, ep->net);
+		*ep->ip = '\0'; /* it is new where it comes to */
 	}
 	ep->net = network_get(n, row->network_id);
 	DL_APPEND(ep->net->eps, ep);
@@ -359,6 +364,7 @@ static void ep_declare(struct net *n, const Gs__Endpoint *row)
 
 void net_endpoint_set(struct net *n, const Gs__Endpoint *row)
 {
+	char ip[INET6_ADDRSTRLEN];
 	struct ep *ep;
 
 	if (!row->meta || !row->addr || row->mac.len != 6 || !id_is_valid(row->network_id))
@@ -368,9 +374,12 @@ void net_endpoint_set(struct net *n, const Gs__Endpoint *row)
 	if (ep->version == row->meta->version)
 		return;
 	ep->version = row->meta->version;
-	snprintf(ep->name, sizeof(ep->name), "%s", row->name);
-	addr_format(&row->addr->ip, ep->ip, sizeof(ep->ip));
-	hosts_changed(n);
+	addr_format(&row->addr->ip, ip, sizeof(ip));
+	if (strcmp(ep->ip, ip) != 0 || strncmp(ep->name, row->name, sizeof(ep->name) - 1) != 0) {
+		snprintf(ep->name, sizeof(ep->name), "%s", row->name);
+		snprintf(ep->ip, sizeof(ep->ip), "%s", ip);
+		hosts_changed(n, ep->net);
+	}
 	ep_declare(n, row);
 }
 
@@ -379,12 +388,12 @@ static void ep_drop(struct net *n, struct ep *ep)
 	struct network *net = ep->net;
 
 	overlay_endpoint_remove(n->overlay, ep->id);
+	hosts_changed(n, net);
 	HASH_DEL(n->eps, ep);
 	DL_DELETE(net->eps, ep);
 	network_review(n, net);
 	free(ep);
 	pass_soon(n, 0);
-	hosts_changed(n);
 }
 
 void net_endpoint_remove(struct net *n, const char *id)
@@ -451,6 +460,19 @@ bool net_ready(const struct net *n, const Gs__Task *task)
 uint64_t net_repairs(const struct net *n)
 {
 	return n->repairs;
+}
+
+uint64_t net_names_version(const struct net *n, const Gs__Task *task)
+{
+	uint64_t last = 1; /* never 0 */
+
+	for (size_t i = 0; i < task->n_addresses; i++) {
+		const struct network *net = network_find(n, task->addresses[i]->network_id);
+
+		if (net && net->names >= last)
+			last = net->names + 1;
+	}
+	return last;
 }
 
 char *net_hosts(const struct net *n, const Gs__Task *task)
@@ -732,7 +754,7 @@ static uint32_t link_mtu(const char *name)
 	return (uint32_t)req.ifr_mtu;
 }
 
-static uint32_t address_mtu(const char *ip)
+uint32_t net_link_mtu(const char *ip)
 {
 	struct ifaddrs *list, *i;
 	struct overlay_ip want;
@@ -754,9 +776,7 @@ static uint32_t address_mtu(const char *ip)
 	return mtu;
 }
 
-uint32_t net_mtu(const struct net *n, const char *data_path)
+uint32_t net_mtu(const struct net *n, uint32_t link)
 {
-	uint32_t link = address_mtu(data_path);
-
 	return n && link != 0 && n->path_mtu != 0 && n->path_mtu < link ? n->path_mtu : link;
 }

@@ -46,15 +46,19 @@ void net_set_end(struct net *n);
 bool net_ready(const struct net *n, const Gs__Task *task);
 /* Objects that were found changed and were mended, since the start. */
 uint64_t net_repairs(const struct net *n);
+/* Another number than before when net_hosts of this task may say something else than before; never 0. */
+uint64_t net_names_version(const struct net *n, const Gs__Task *task);
 /* "ip name\n" lines of all endpoints in this task's networks; heap. */
 char *net_hosts(const struct net *n, const Gs__Task *task);
 /* What is known and what the kernel holds, gathered on the pool; text is the callback's for its duration. */
 void net_dump(struct net *n, void (*done)(const char *text, void *arg), void *arg);
 /* Remove every kernel object of ours (leave), then done. */
 void net_remove_all(struct net *n, void (*done)(const struct err *e, void *arg), void *arg);
-/* MTU of the link that carries the data path address, or what the ways to peers allow if that is less; 0 when
- * unknown. */
-uint32_t net_mtu(const struct net *n, const char *data_path); /* n may be NULL */
+/* MTU of the link that has this address, 0 when there is none. It lists the host's addresses, for which the kernel may let
+ * one wait: on the pool, or before anybody waits for the loop. */
+uint32_t net_link_mtu(const char *ip);
+/* MTU of the link, or what the ways to peers allow if that is less; 0 when unknown. n may be NULL. */
+uint32_t net_mtu(const struct net *n, uint32_t link);
 
 /* ---- a task's own network ---- */
 struct net_plan;

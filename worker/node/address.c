@@ -45,6 +45,7 @@ struct look {
 	/* found */
 	bool there, advertise_there;
 	char advertise[64], data_path[64]; /* what the node should tell */
+	uint32_t link_mtu;                 /* of data_path */
 };
 
 struct address {
@@ -146,6 +147,7 @@ static void look_work(void *arg)
 	l->there = l->advertise_there && data_there;
 	if (strcmp(l->advertise, s->advertise) != 0 || strcmp(l->data_path, s->data_path) != 0)
 		l->there = advertise_is_local(l->advertise) && advertise_is_local(l->data_path);
+	l->link_mtu = net_link_mtu(l->data_path);
 }
 
 /* ---- on the loop ---- */
@@ -189,7 +191,9 @@ static void look_apply(struct address *a, const struct look *l)
 		return; /* changed since: the next look */
 	if (!l->there && a->gone_since_ms == 0)
 		gone_tell(a, l, patience_ms(a));
-	mtu = net_mtu(a->w->net, l->data_path);
+	snprintf(a->w->link_of, sizeof(a->w->link_of), "%s", l->data_path);
+	a->w->link_mtu = l->link_mtu;
+	mtu = net_mtu(a->w->net, l->link_mtu);
 	if (strcmp(l->advertise, s->advertise) != 0 || strcmp(l->data_path, s->data_path) != 0)
 		take(a, l->advertise, l->data_path);
 	else if (mtu != 0 && a->mtu != 0 && mtu != a->mtu)

@@ -100,6 +100,10 @@ void worker_describe(struct worker *w, Gs__NodeDescription *d)
 	d->resources->memory_bytes = (uint64_t)si.totalram * si.mem_unit;
 	ip_bytes(w->state.advertise, &d->advertise_ip);
 	ip_bytes(w->state.data_path, &d->vtep_ip);
-	d->vtep_mtu = net_mtu(w->net, w->state.data_path);
+	if (strcmp(w->link_of, w->state.data_path) != 0) { /* once at the start; then node/address.c looks */
+		snprintf(w->link_of, sizeof(w->link_of), "%s", w->state.data_path);
+		w->link_mtu = net_link_mtu(w->link_of);
+	}
+	d->vtep_mtu = net_mtu(w->net, w->link_mtu);
 	d->peer_port = PEER_PORT;
 }

@@ -127,6 +127,7 @@ struct task {
 	struct bundle *bundle;
 	struct net_plan *plan;
 	bool prepared;
+	uint64_t names; /* net_names_version at the last write of its hosts file; 0: none */
 	struct err prepare_err;
 	struct err clean_err; /* why the note of its end could not be written */
 	struct backoff clean_backoff;

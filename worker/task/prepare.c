@@ -146,6 +146,7 @@ static void prepare_back(void *arg)
 	free(p);
 	if (task_job_back(t))
 		return;
+	t->names = 0; /* the folder is new */
 	if (t->prepared)
 		task_hosts_write(t);
 	task_move(t);
@@ -428,10 +429,14 @@ void task_stop_note(struct task *t)
 
 void task_hosts_write(struct task *t)
 {
-	cleanup_free char *lines = t->w->net ? net_hosts(t->w->net, t->row) : NULL;
+	uint64_t names = t->w->net ? net_names_version(t->w->net, t->row) : 1;
+	cleanup_free char *lines = NULL;
 
+	if (names == t->names)
+		return;
 	/* A line or two on tmpfs; a failure leaves the old names. */
-	rootfs_hosts_write(t->run_dir, row_hostname(t->row), lines, NULL);
+	lines = t->w->net ? net_hosts(t->w->net, t->row) : NULL;
+	t->names = rootfs_hosts_write(t->run_dir, row_hostname(t->row), lines, NULL) == 0 ? names : 0;
 }
 
 /* ---- reap ---- */
