@@ -119,12 +119,10 @@ static void call_die(struct rpc_call *call)
 
 /* ---- from the connection ---- */
 
-static void error_fill(const struct rpc_conn *c, const struct err *e, Gs__ErrorBody *ret)
+static void error_fill(const struct err *e, Gs__ErrorBody *ret)
 {
 	ret->code = e->code < 0 ? e->code : E_UNAVAILABLE;
 	ret->message = (char *)e->msg;
-	if (e->code == E_NOT_LEADER && c && c->services)
-		ret->leader_addr = (char *)c->services->leader;
 }
 
 static void send_error(struct rpc_conn *c, uint64_t id, const struct err *e)
@@ -134,7 +132,7 @@ static void send_error(struct rpc_conn *c, uint64_t id, const struct err *e)
 
 	h.call = id;
 	h.kind = FRAME_ERROR;
-	error_fill(c, e, &body);
+	error_fill(e, &body);
 	conn_send(c, &h, &body.base);
 }
 
@@ -477,6 +475,6 @@ void rpc_fail(struct rpc_call *call, const struct err *e)
 {
 	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
 
-	error_fill(call->conn, e, &body);
+	error_fill(e, &body);
 	call_finish(call, FRAME_ERROR, &body.base);
 }

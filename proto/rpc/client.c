@@ -140,11 +140,6 @@ const struct rpc_peer *rpc_client_peer(const struct rpc_client *c)
 	return &c->conn->peer;
 }
 
-const char *rpc_client_leader(const struct rpc_client *c)
-{
-	return c->conn->leader;
-}
-
 struct rpc_req *rpc_call_start(struct rpc_client *c, const struct rpc_call_spec *spec)
 {
 	return req_start(c->conn, spec);

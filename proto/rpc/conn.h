@@ -46,7 +46,6 @@ struct service_table {
 	struct service_entry entries[RPC_SERVICES];
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
 	void *arg;
-	char leader[80]; /* told with E_NOT_LEADER; "" when unknown */
 };
 
 struct conn_ops {
@@ -93,7 +92,6 @@ struct rpc_conn {
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* ours, for Hello */
 	char expect_node[ID_LEN + 1];
 	bool expect_manager;
-	char leader[80]; /* "ip:port" from the last E_NOT_LEADER that named one */
 
 	const struct conn_ops *ops;
 	void *owner;

@@ -267,8 +267,6 @@ static void req_error(struct rpc_req *r, const struct frame *f)
 		err_set(&e, body->code, "%s", body->message);
 	else
 		err_set(&e, E_PROTOCOL, "an unreadable error");
-	if (body && body->leader_addr[0])
-		snprintf(r->conn->leader, sizeof(r->conn->leader), "%s", body->leader_addr);
 	if (body)
 		gs__error_body__free_unpacked(body, NULL);
 	req_finish(r, NULL, &e);

@@ -86,8 +86,6 @@ int rpc_server_listen_tcp(struct rpc_server *s, const char *ip, uint16_t port, s
 int rpc_server_listen_unix(struct rpc_server *s, const char *path, struct err *e);
 /* For the Hello of connections that come from now on; copied. */
 void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char *node_id);
-/* Who leads, "ip:port": errors E_NOT_LEADER name it from now on. NULL or "": nobody knows. */
-void rpc_server_set_leader(struct rpc_server *s, const char *addr);
 void rpc_server_set_identity(struct rpc_server *s, struct tls_identity *identity); /* for new connections */
 /* Close every connection whose certificate names this node. */
 void rpc_server_drop_node(struct rpc_server *s, const char *node_id);
@@ -146,9 +144,6 @@ struct rpc_client *rpc_client_new(uv_loop_t *loop, const struct rpc_client_confi
 void rpc_client_close(struct rpc_client *c);
 /* Filled as the handshake goes on; valid until on_state(CLOSED) has returned. */
 const struct rpc_peer *rpc_client_peer(const struct rpc_client *c);
-
-/* "ip:port" of the leader that the last E_NOT_LEADER on this connection named; "" if none did. */
-const char *rpc_client_leader(const struct rpc_client *c);
 
 struct rpc_req; /* an outgoing call; valid until done fires */
 struct rpc_call_spec {

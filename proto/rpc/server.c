@@ -90,11 +90,6 @@ void rpc_server_set_ids(struct rpc_server *s, const char *cluster_id, const char
 	snprintf(s->config.node_id, sizeof(s->config.node_id), "%s", node_id);
 }
 
-void rpc_server_set_leader(struct rpc_server *s, const char *addr)
-{
-	snprintf(s->services.leader, sizeof(s->services.leader), "%s", addr ? addr : "");
-}
-
 void rpc_server_set_identity(struct rpc_server *s, struct tls_identity *identity)
 {
 	struct tls_identity *old = s->identity;

@@ -67,7 +67,6 @@ struct agent {
 	struct attempt now;
 	char manager[80], error[300];
 	size_t next;     /* index in w->managers */
-	char leader[80]; /* whom a manager that does not lead has named: dialled next */
 	struct backoff backoff;
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
@@ -406,8 +405,6 @@ static void on_session_done(const ProtobufCMessage *resp, const struct err *e, v
 	call_over(a);
 	if (!has_attempt(a))
 		return;
-	if (e && e->code == E_NOT_LEADER && a->now.client)
-		snprintf(a->leader, sizeof(a->leader), "%s", rpc_client_leader(a->now.client));
 	session_lost(a, e && e->code != 0 ? e->msg : "the manager ended the session");
 }
 
@@ -467,11 +464,7 @@ static void dial(struct agent *a)
 		session_lost(a, "no manager is known");
 		return;
 	}
-	if (a->leader[0])
-		snprintf(a->manager, sizeof(a->manager), "%s", a->leader);
-	else
-		snprintf(a->manager, sizeof(a->manager), "%s", w->managers[a->next++ % w->n_managers]);
-	a->leader[0] = '\0'; /* one try: it may be wrong */
+	snprintf(a->manager, sizeof(a->manager), "%s", w->managers[a->next++ % w->n_managers]);
 	if (hostport_parse(a->manager, MANAGER_PORT, host, sizeof(host), &port, &e) < 0) {
 		session_lost(a, e.msg);
 		return;

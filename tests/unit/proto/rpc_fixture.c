@@ -89,6 +89,7 @@ static void on_ping(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 	Gs__PingResponse resp = GS__PING_RESPONSE__INIT;
 
 	strcpy(f->caller, rpc_call_peer(call)->node_id);
+	f->protocol = rpc_call_peer(call)->protocol;
 	resp.node_id = ((const Gs__PingRequest *)req)->from_node;
 	rpc_reply(call, &resp.base);
 }
@@ -166,10 +167,9 @@ static void on_get_root(struct rpc_call *call, const ProtobufCMessage *req, void
 
 static void on_get_cluster(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
-	struct fixture *f = arg;
 	struct err e = {0};
 
-	err_set(&e, f->refusal ? f->refusal : E_NOT_MANAGER, "not here");
+	err_set(&e, E_NOT_MANAGER, "not here");
 	rpc_fail(call, &e);
 }
 

@@ -31,12 +31,12 @@ struct fixture {
 	char dir[64], path[96];
 	unsigned role, local_role; /* what authorise answers */
 	unsigned conns, authorised;
-	int refusal; /* what Control.GetCluster fails with; 0: E_NOT_MANAGER */
 	bool server_closed;
 	/* what the handlers saw */
 	struct rpc_call *held; /* a call that a handler keeps open */
 	unsigned cancelled, drained, sent, sessions;
 	char caller[ID_LEN + 1];
+	uint32_t protocol; /* that they speak with the caller */
 };
 /* cmocka set-up and tear-down; the tear-down asserts that the loop is empty. */
 extern const char *fixture_group; /* gid_group of the next one */
