@@ -310,11 +310,10 @@ static inline void rig_hang_up(struct rig *r, struct rpc_client **slot)
 }
 
 /* Join with a token; the key is written to *ret_key. NULL and *e when refused. */
-static inline Gs__IssueResponse *rig_join(struct rig *r, const char *token, const char *request_id,
-					  const char *hostname, char **ret_key, struct err *e)
+static inline Gs__IssueResponse *rig_join_as(struct rig *r, const char *token, const char *request_id,
+					     Gs__NodeDescription *d, char **ret_key, struct err *e)
 {
 	Gs__IssueRequest req = GS__ISSUE_REQUEST__INIT;
-	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description(hostname, 112);
 	cleanup_free char *csr = NULL;
 	struct tls_identity *identity;
 	struct join_token parsed;
@@ -335,4 +334,12 @@ static inline Gs__IssueResponse *rig_join(struct rig *r, const char *token, cons
 	rig_hang_up(r, &c);
 	tls_identity_unref(identity);
 	return resp;
+}
+
+static inline Gs__IssueResponse *rig_join(struct rig *r, const char *token, const char *request_id,
+					  const char *hostname, char **ret_key, struct err *e)
+{
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description(hostname, 112);
+
+	return rig_join_as(r, token, request_id, d, ret_key, e);
 }

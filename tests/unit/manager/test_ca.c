@@ -605,21 +605,34 @@ static void test_M3a_certificate_and_issue(void **state)
 	rig_free(r);
 }
 
-/* O3: an IPv6 data path in an IPv4 swarm was taken, and no host reached its tasks. */
+/* O3: an IPv6 data path in an IPv4 swarm was taken, from who joins and from who is in, and no host reached its
+ * tasks. */
 static void test_O3_data_path_of_another_family(void **state)
 {
+	static const uint8_t six[16] = {0xfd, 0x55, [15] = 3};
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL;
-	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker3.local", 113);
-	static const uint8_t six[16] = {0xfd, 0x55, [15] = 3};
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker2.local", 112);
+	Gs__SessionRequest session = GS__SESSION_REQUEST__INIT;
+	Gs__IssueResponse *joined;
+	struct tls_identity *identity;
+	struct rpc_client *c;
 	struct err e = {0};
 
-	obj_free(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
-	obj_bytes_set(&d->vtep_ip, d->advertise_ip.data, 4);
-	assert_int_equal(check_family(r->m.ctx.store, "new", d, &e), 0);
+	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	obj_bytes_set(&d->vtep_ip, six, sizeof(six));
-	assert_int_equal(check_family(r->m.ctx.store, "new", d, &e), E_INVALID);
+	assert_null(rig_join_as(r, token, REQUEST_B, d, &key, &e));
+	assert_int_equal(e.code, E_INVALID);
 	assert_non_null(strstr(e.msg, "--data-path-addr"));
+	identity = identity_of(r, joined, key);
+	session.description = d;
+	rig_dial(r, identity, &c);
+	assert_null(rig_call_on(r, c, RPC_DISPATCHER, DISPATCHER_SESSION, &session, &e));
+	assert_int_equal(e.code, E_INVALID);
+	assert_non_null(strstr(e.msg, "--data-path-addr"));
+	rig_hang_up(r, &c);
+	tls_identity_unref(identity);
+	obj_free(joined);
 	rig_free(r);
 }
 

@@ -156,6 +156,35 @@ static void numbers(void **state)
 	assert_int_equal(check_task(t, &e), E_INVALID);
 }
 
+/* M11: one spec could be as large as a log entry, and each task carries a copy. */
+static void m11_words_and_lists_are_bounded(void **state)
+{
+	static const char *const fields[] = {"args", "env", "user", "mounts"};
+	char word[64 << 10], user[130];
+
+	memset(word, 'a', sizeof(word));
+	word[1] = '=';
+	word[sizeof(word) - 1] = '\0';
+	memset(user, 'a', sizeof(user));
+	user[129] = '\0';
+	for (size_t i = 0; i < array_size(fields); i++) {
+		cleanup(obj_free_p) Gs__TaskSpec *t = good_task();
+		struct err e = {0};
+
+		for (int k = 0; k < 3 && i < 2; k++)
+			obj_add_str(i ? &t->n_env : &t->n_args, i ? &t->env : &t->args, word);
+		if (i == 2)
+			str_replace(&t->user, user);
+		for (int k = 0; k < 257 && i == 3; k++) {
+			cleanup_free char *target = xasprintf("/mnt/%d", k);
+
+			obj_add(&t->n_mounts, &t->mounts, mount(MOUNT_TMPFS, "", target));
+		}
+		if (check_task(t, &e) >= 0)
+			fail_msg("%s without a bound", fields[i]);
+	}
+}
+
 static void one_folder_is_mounted_once(void **state)
 {
 	cleanup(obj_free_p) Gs__TaskSpec *t = good_task();
@@ -233,6 +262,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(texts),
 		cmocka_unit_test(numbers),
+		cmocka_unit_test(m11_words_and_lists_are_bounded),
 		cmocka_unit_test(one_folder_is_mounted_once),
 		cmocka_unit_test(labels),
 		cmocka_unit_test(constraints),

@@ -195,6 +195,46 @@ static void test_bad_specs_refused(void **state)
 	rig_free(r);
 }
 
+/* M11: each part of it is within its own bound, the whole is not. */
+static Gs__ServiceSpec *large_spec(void)
+{
+	Gs__ServiceSpec *s = plain_spec("web", 1);
+	cleanup_free char *word = xcalloc(1, 60000);
+
+	memset(word, 'a', 59999);
+	word[1] = '=';
+	for (int i = 0; i < 2; i++) {
+		obj_add_str(&s->task->n_args, &s->task->args, word);
+		obj_add_str(&s->task->n_env, &s->task->env, word);
+	}
+	word[4000] = '\0';
+	for (int i = 0; i < 16; i++) {
+		Gs__Label *l = obj_new(&gs__label__descriptor);
+
+		str_replace(&l->key, "k");
+		str_replace(&l->value, word);
+		obj_add(&s->n_labels, &s->labels, l);
+	}
+	return s;
+}
+
+static void test_m11_specs_are_bounded(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__ServiceSpec *s = galera_spec("db", 1, "dbnet");
+	struct err e = {0};
+
+	free(create_network(r, "dbnet", NULL, &e));
+	refused(r, large_spec(), "the limit is 256");
+	for (int i = 0; i < 65; i++) {
+		cleanup_free char *alias = xasprintf("alias%d", i);
+
+		obj_add_str(&s->task->networks[0]->n_aliases, &s->task->networks[0]->aliases, alias);
+	}
+	refused(r, s, "more than 64 aliases");
+	rig_free(r);
+}
+
 /* U7: the network was there without a subnet, exit 0. */
 static void test_used_up_pool_is_told(void **state)
 {
@@ -590,6 +630,7 @@ int main(void)
 		cmocka_unit_test(test_services_refused),
 		cmocka_unit_test(test_galera_that_cannot_be),
 		cmocka_unit_test(test_bad_specs_refused),
+		cmocka_unit_test(test_m11_specs_are_bounded),
 		cmocka_unit_test(test_used_up_pool_is_told),
 		cmocka_unit_test(test_m8_service_meets_network_removal),
 		cmocka_unit_test(test_m8_two_clusters_with_one_name),
