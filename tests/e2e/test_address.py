@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host whose address goes, comes late, or changes (FINDINGS U2, O8)."""
+import re
+
 import pytest
 
 from conftest import end_swarm, make_swarm
@@ -93,6 +95,21 @@ def test_chosen_address_comes_back(pair):
     wait_for("the new address is told", lambda: told(pair, host) == ("192.168.56.201", "NODE_READY"), TAKEN_AFTER + 20)
     move(host, "192.168.56.201", host.address)
     wait_for("the chosen address is told", lambda: told(pair, host) == (host.address, "NODE_READY"), 20)
+
+
+def test_O9_narrower_link(pair):
+    """A link that carries less than before, on one host: the tasks of all hosts send no more than fits."""
+    pair.gswarm("network", "create", "mynet")
+    pair.gswarm("service", "create", "--name", "s", "--network", "mynet", "--replicas", "2", "host", "sleep", "9999")
+    tasks = pair.wait_running("s", 2)
+
+    def mtus():
+        return {re.search(r"mtu (\d+)", pair.in_task(t, "ip", "link", "show", "eth0").stdout).group(1) for t in tasks.values()}
+
+    assert mtus() == {"1450"}
+    pair.hosts[1].run("ip", "link", "set", "eth0", "mtu", "1400")
+    wait_for("the tasks' links follow", lambda: mtus() == {"1350"}, 20)
+    assert pair.pids("s") == {n: t["status"]["pid"] for n, t in tasks.items()}
 
 
 def test_manager_moves(pair):

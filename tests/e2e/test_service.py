@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -176,6 +177,30 @@ def test_logs_through_a_rotation(swarm):
     follower.send_signal(signal.SIGINT)
     assert follower.wait(10) == 130
     swarm.gswarm("service", "rm", "burst")
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) << 10
+
+
+def test_logs_wait_for_a_pager(swarm):
+    """FINDINGS P2: who pages through the logs stops reading for longer than any call may last, and then reads on: all lines are there,
+    in order, and what is behind the page waits at the task's node."""
+    count = 80000
+    swarm.gswarm("service", "create", "--name", "book", "--stop-signal", "SIGKILL", "--constraint",
+                 f"node.hostname=={swarm.hosts[1].name}", "host", "sh", "-c", f"seq -f '%090.0f' {count}; exec sleep 100000")
+    wait_for("the last line", lambda: any(x.endswith(f"{count:090}") for x in swarm.logs("book", "--tail", "1")), 30)
+    manager = swarm.manager.manager_pid()
+    memory = resident(manager)
+    reader = swarm.manager.popen("gswarm", "service", "logs", "--raw", "book", stdout=subprocess.PIPE)
+    first = reader.stdout.readline()
+    time.sleep(11)  # the pause is what is tested
+    assert resident(manager) - memory < 4 << 20, "the manager holds what nobody reads"
+    lines = [first] + reader.stdout.readlines()
+    assert lines == [f"{n:090}\n" for n in range(1, count + 1)]
+    assert reader.wait(10) == 0
+    swarm.gswarm("service", "rm", "book")
 
 
 def test_limits_and_mounts(swarm):

@@ -66,7 +66,7 @@ struct agent {
 	struct sm sm;
 	struct attempt now;
 	char manager[80], error[300];
-	size_t next;     /* index in w->managers */
+	size_t next; /* index in w->managers */
 	struct backoff backoff;
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;

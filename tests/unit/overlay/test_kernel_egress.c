@@ -160,7 +160,8 @@ static void test_o4_a_task_cannot_speak_to_the_tunnel(void **state)
 	   "add rule ip watch in udp dport 4789 counter name hits\"");
 	/* 08: a VNI follows; 100001: network A; then some of an Ethernet frame */
 	SH("nsenter --net=%s/t11 bash -c 'for vxlan in \"\\x08\\0\\0\\0\\x10\\0\\x01\\0abcdefabcdef\" "
-	   "\"\\x08\\0\\0\\0\\0\\0\\x07\\0abcdefabcdef\" abc; do printf \"$vxlan\" > /dev/udp/192.0.2.2/4789; done'",
+	   "\"\\x08\\0\\0\\0\\0\\0\\x07\\0abcdefabcdef\" abc; do printf \"$vxlan\" > "
+	   "/dev/udp/192.0.2.2/4789; done'",
 	   h1.dir);
 	SH("ip netns exec gso-h2 nft list counter ip watch hits | grep -q \"packets 0\"");
 	SH("ip netns exec gso-h2 nft delete table ip watch");

@@ -503,12 +503,16 @@ static void test_o14_neighbour_limits_are_raised_and_never_lowered(void **state)
 	SH("! test -e /run/there-is-none");
 }
 
-/* O11: the name of a task's namespace was lost, and everything that goes by it. */
+/* O11: the name of a task's namespace was lost, and everything that goes by it. The task runs in that one, so another
+ * one of its name is of no use. */
 static void test_o11_a_lost_mount_comes_back(void **state)
 {
 	both_up();
+	enter(&h1);
+	SH("stat -L -c %%i %s/t11 > /run/t11-before", h1.dir);
 	SH("umount -l %s/t11 && rm %s/t11", h1.dir, h1.dir);
 	assert_true(look(&h1) > 0);
+	SH("stat -L -c %%i %s/t11 | cmp - /run/t11-before", h1.dir);
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 	assert_int_equal(look(&h1), 0);
 }
