@@ -15,6 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/host/foreign.h"
@@ -65,19 +66,41 @@ static bool server_runs(const struct datadir *d)
 	return fd >= 0 && !fcntl(fd, F_GETLK, &l) && l.l_type != F_UNLCK;
 }
 
+int datadir_claim(struct datadir *d, struct err *e)
+{
+	int fd;
+
+	if (d->lock_fd >= 0)
+		return 0;
+	fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno, "datadir %s", d->path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		close(fd);
+		return err_set(e, E_IN_USE, "datadir %s is in use by another task", d->path);
+	}
+	d->lock_fd = fd;
+	return 0;
+}
+
+int datadir_share(struct datadir *ret, const struct datadir *d, struct err *e)
+{
+	int fd;
+
+	bug_if(d->lock_fd < 0);
+	fd = fcntl(d->lock_fd, F_DUPFD_CLOEXEC,
+		   0); /* one open file: it is locked until the last one is closed */
+	if (fd < 0)
+		return err_errno(e, errno, "share the lock of datadir %s", d->path);
+	datadir_copy(ret, d);
+	ret->lock_fd = fd;
+	return 0;
+}
+
 int datadir_lock(struct datadir *d, struct err *e)
 {
-	if (d->lock_fd < 0) {
-		int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		if (fd < 0)
-			return err_errno(e, errno, "datadir %s", d->path);
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-			close(fd);
-			return err_set(e, E_IN_USE, "datadir %s is in use by another task", d->path);
-		}
-		d->lock_fd = fd;
-	}
+	if (datadir_claim(d, e) < 0)
+		return e->code;
 	if (server_runs(d))
 		return err_set(e, E_IN_USE, "datadir %s: a server still runs on it", d->path);
 	return 0;

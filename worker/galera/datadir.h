@@ -24,6 +24,11 @@ void datadir_fini(struct datadir *d);                            /* unlocks */
 
 /* Exclusive, among workers (flock) and against a live server (InnoDB's lock on ibdata1). E_IN_USE. */
 int datadir_lock(struct datadir *d, struct err *e);
+/* Among workers only: for what is written beside a server that runs. E_IN_USE. */
+int datadir_claim(struct datadir *d, struct err *e);
+/* A copy that holds d's lock as well: nobody else gets it before both have let go. For a job or a tool, which may outlive
+ * the task that began it. -errno: no descriptor is free, and the copy is not made. */
+int datadir_share(struct datadir *ret, const struct datadir *d, struct err *e);
 void datadir_unlock(struct datadir *d);
 
 /* -ENOENT when there is none; E_CORRUPT. */

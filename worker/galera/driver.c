@@ -298,7 +298,8 @@ static void mark_work(void *arg)
 	struct grastate s;
 	struct err e = {0};
 
-	if (datadir_grastate(&j->dir, &s, &e) || s.position.seqno < 0 ||
+	/* A task that came after this one has the data: its word stands. */
+	if (datadir_lock(&j->dir, &e) || datadir_grastate(&j->dir, &s, &e) || s.position.seqno < 0 ||
 	    galera_uuid_is_zero(s.position.uuid) || datadir_mark_load(&j->dir, &m, &e))
 		return;
 	m.state = VOLUME_CLEAN;
@@ -312,12 +313,12 @@ static void mark_done(void *arg)
 	struct mark_job *j = arg;
 	struct galera *g = j->g;
 
+	datadir_fini(&j->dir); /* with the lock: the hold wants it */
 	g->marking = false;
 	if (g->task && g->hold_waits) {
 		g->hold_waits = false;
 		hold_start(g);
 	}
-	datadir_fini(&j->dir);
 	galera_unref(g);
 	free(j);
 }

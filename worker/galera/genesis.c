@@ -25,7 +25,7 @@
 struct genesis_job {
 	struct galera *g;
 	unsigned turn;
-	struct datadir dir; /* holds no lock: the driver does */
+	struct datadir dir; /* with the lock, until the job and its tool have ended */
 	struct volume_mark mark;
 	char *blob_dir, *archiver;
 	char sha256[SHA256_TEXT];
@@ -38,14 +38,18 @@ struct genesis_job {
 	struct err err;
 };
 
-static struct genesis_job *job_new(struct galera *g)
+/* NULL: the lock cannot be shared. */
+static struct genesis_job *job_new(struct galera *g, struct err *e)
 {
 	const Gs__Task *row = task_row(g->task);
 	struct genesis_job *j = xcalloc(1, sizeof(*j));
 
+	if (datadir_share(&j->dir, &g->dir, e) < 0) {
+		free(j);
+		return NULL;
+	}
 	j->g = galera_ref(g);
 	j->turn = g->turn;
-	datadir_copy(&j->dir, &g->dir);
 	j->blob_dir = xstrdup(task_blob_dir(g->task));
 	j->archiver = xasprintf("%s/gswarm-archive", task_exe_dir(g->task));
 	j->epoch = g->permit->epoch;
@@ -107,6 +111,7 @@ static void tell(struct galera *g, struct genesis_job *j)
 	r.position = &pos;
 	r.server_version = j->version;
 	r.epoch = j->epoch;
+	datadir_unlock(&j->dir); /* the next hold takes it before this job is freed */
 	datadir_unlock(&g->dir);
 	obj_free(g->permit);
 	g->permit = NULL;
@@ -286,6 +291,7 @@ static int write_sql(struct galera *g, struct err *e)
 void genesis_start(struct galera *g)
 {
 	Gs__GaleraClass class = g->evidence->class_;
+	struct genesis_job *j = NULL;
 	struct err e = {0};
 	int r = 0;
 
@@ -302,9 +308,11 @@ void genesis_start(struct galera *g)
 		r = write_sql(g, &e);
 	if (!r)
 		r = galera_tool_cnf(g, false, &e);
-	if (r) {
+	if (!r)
+		j = job_new(g, &e);
+	if (!j) {
 		galera_fail(g, &e);
 		return;
 	}
-	loop_work(g->loop, wipe_work, wipe_done, job_new(g));
+	loop_work(g->loop, wipe_work, wipe_done, j);
 }

@@ -39,6 +39,7 @@ static void held(struct galera *g)
 struct recover_arg {
 	struct galera *g;
 	unsigned turn;
+	struct datadir dir; /* the lock, until the tool has ended */
 };
 
 static void on_recovered(const struct capture_result *r, void *arg)
@@ -48,6 +49,7 @@ static void on_recovered(const struct capture_result *r, void *arg)
 	unsigned turn = ra->turn;
 	struct err e = {0};
 
+	datadir_fini(&ra->dir);
 	free(ra);
 	if (!galera_is_current(g, turn)) {
 		galera_unref(g);
@@ -80,6 +82,11 @@ static void recover(struct galera *g)
 		return;
 	}
 	ra = xcalloc(1, sizeof(*ra));
+	if (datadir_share(&ra->dir, &g->dir, &e) < 0) {
+		free(ra);
+		galera_fail(g, &e);
+		return;
+	}
 	ra->g = galera_ref(g);
 	ra->turn = g->turn;
 	task_progress(g->task, "recovering position");

@@ -155,10 +155,16 @@ static void prepare(struct galera *g, bool has_blob)
 {
 	const Gs__Task *row = task_row(g->task);
 	struct start_job *j = xcalloc(1, sizeof(*j));
+	struct err e = {0};
 
+	/* It is not called back when the task is stopped: until it ends nobody else may have the data. */
+	if (datadir_share(&j->dir, &g->dir, &e) < 0) {
+		free(j);
+		galera_fail(g, &e);
+		return;
+	}
 	j->g = galera_ref(g);
 	j->turn = g->turn;
-	datadir_copy(&j->dir, &g->dir);
 	j->mark = g->mark;
 	snprintf(j->mark.cluster, sizeof(j->mark.cluster), "%s", row->galera_cluster_id);
 	snprintf(j->mark.slot, sizeof(j->mark.slot), "%s", row->slot_id);

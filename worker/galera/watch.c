@@ -325,7 +325,10 @@ static void epoch_work(void *arg)
 				(unsigned long long)j->prim_conf_id, (unsigned long long)j->newest_conf_id);
 		return;
 	}
-	j->result = datadir_mark_load(&j->dir, &m, &j->err);
+	/* Until the job ends no task after this one has the data: this may be late. */
+	j->result = datadir_claim(&j->dir, &j->err);
+	if (!j->result)
+		j->result = datadir_mark_load(&j->dir, &m, &j->err);
 	if (!j->result && j->epoch < m.epoch)
 		j->result = err_set(&j->err, E_STALE_VERSION, "pc.bootstrap of an older epoch");
 	if (j->result)

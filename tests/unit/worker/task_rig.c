@@ -79,6 +79,7 @@ int rig_close(void **s)
 {
 	struct rig *g = *s;
 	cleanup_free char *shared = xasprintf("%s/tasks", g->w.run_dir);
+	cleanup_free char *cgroup = xasprintf("/gswarm/%s", g->w.state.node_id);
 
 	if (g->w.tasks)
 		rig_worker_close(g);
@@ -86,6 +87,8 @@ int rig_close(void **s)
 	loop_timer_close(&g->tick, NULL);
 	uv_run(&g->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&g->loop);
+	if (geteuid() == 0)
+		cgroup_remove(cgroup);
 	while (umount2(shared, MNT_DETACH) == 0)
 		;
 	fs_remove_all(g->abs, NULL);

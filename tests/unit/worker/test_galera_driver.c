@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The Galera driver under a real table of tasks: what it still does to a datadir when its task has been stopped. No
+ * server is started; mariadb-server must be installed for the image to be one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "worker/galera/datadir.h"
+#include "worker/galera/galera.h"
+
+#include "task_rig.h"
+
+#define VOLUME "vvvvvvvvvvvvvvvvvvvvvvvvv"
+#define CLUSTER "ccccccccccccccccccccccccc"
+#define UUID "4fa302da-e4eb-11f1-a25e-3a2748ddb7d0"
+
+static char id_a[ID_LEN + 1], id_b[ID_LEN + 1];
+
+static bool can_hold(void)
+{
+	struct image_probe image;
+	bool can;
+
+	bug_job_begin();
+	can = rig_can_run() && options_probe("host", &image, &(struct err){0}) == 0;
+	bug_job_end();
+	if (can)
+		image_probe_fini(&image);
+	return can;
+}
+
+static int open_galera(void **s)
+{
+	struct rig *g;
+
+	rig_open(s);
+	g = *s;
+	rig_worker_close(g);
+	g->galera = &galera_driver_ops;
+	g->w.blob_dir = xasprintf("%s/blobs", g->abs);
+	g->w.exe_dir = xasprintf("%s/exe", g->abs);
+	assert_int_equal(fs_mkdir(g->w.blob_dir, 0700, NULL), 0);
+	assert_int_equal(fs_mkdir(g->w.exe_dir, 0755, NULL), 0);
+	rig_worker_open(g);
+	if (rig_can_run())
+		rig_netns("unit-test-job.1");
+	return 0;
+}
+
+static int close_galera(void **s)
+{
+	struct rig *g = *s;
+	char *blobs = g->w.blob_dir, *exe = g->w.exe_dir;
+	cleanup_free char *go = xasprintf("%s/go", g->abs);
+
+	fs_write(go, "", 0, 0644, NULL); /* no job of a test that failed waits for it */
+	rig_close(s);
+	free(blobs);
+	free(exe);
+	if (!rig_can_run())
+		return 0;
+	assert_int_equal(umount2("/run/netns/unit-test-job.1", MNT_DETACH), 0);
+	return umount2("/run/netns", MNT_DETACH);
+}
+
+static Gs__Task *member(const char *id)
+{
+	Gs__Task *t = rig_task(id);
+	Gs__SlotVolume *v = obj_new(&gs__slot_volume__descriptor);
+	Gs__Mount *m = obj_new(&gs__mount__descriptor);
+
+	t->topology = TOPO_GALERA;
+	str_replace(&t->slot_id, id_a);
+	str_replace(&t->galera_cluster_id, CLUSTER);
+	str_replace(&v->target, DEFAULT_DATADIR);
+	str_replace(&v->volume_id, VOLUME);
+	obj_add(&t->n_volumes, &t->volumes, v);
+	m->type = MOUNT_VOLUME;
+	str_replace(&m->target, DEFAULT_DATADIR);
+	obj_add(&t->spec->n_mounts, &t->spec->mounts, m);
+	return t;
+}
+
+/* gswarm-archive as it is, but it begins when the file "go" is there, and says so in "begun". */
+static void slow_archiver(struct rig *g)
+{
+	cleanup_free char *path = xasprintf("%s/gswarm-archive", g->w.exe_dir);
+	cleanup_free char *text = xasprintf(
+		"#!/bin/sh\ntouch %s/begun\nwhile ! [ -e %s/go ]; do sleep 0.02; done\nexec %s \"$@\"\n",
+		g->abs, g->abs, getenv("GSWARM_ARCHIVE"));
+
+	assert_int_equal(fs_write(path, text, strlen(text), 0755, NULL), 0);
+}
+
+static void permit_join(struct rig *g, Gs__Task *row, const char *sha256)
+{
+	row->meta->version++;
+	row->permit = obj_new(&gs__galera_permit__descriptor);
+	row->permit->mode = PERMIT_JOIN;
+	row->permit->epoch = row->permit->serial = row->permit->attempt = 1;
+	str_replace(&row->permit->genesis_sha256, sha256);
+	tasks_assign(g->w.tasks, row);
+}
+
+static void blob_make(struct rig *g, char sha256[SHA256_TEXT])
+{
+	cleanup_free char *dir = xasprintf("%s/packed", g->abs), *file = xasprintf("%s/ibdata1", dir);
+	struct err e = {0};
+	uint64_t size;
+
+	assert_int_equal(fs_mkdir(dir, 0755, &e), 0);
+	assert_int_equal(fs_write(file, "data", 4, 0600, &e), 0);
+	if (archive_pack(getenv("GSWARM_ARCHIVE"), dir, g->w.blob_dir, sha256, &size, &e) < 0)
+		fail_msg("%s", e.msg);
+}
+
+static bool is_there(const char *path)
+{
+	return fs_exists(path);
+}
+
+static bool says(const Gs__TaskStatus *s, const char *words)
+{
+	return s && strstr(s->err, words);
+}
+
+/* Safety review (4): the archive was still being unpacked into the datadir when the slot's next task had its lock. */
+static void unpacking_keeps_the_lock_when_its_task_is_stopped(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *begun = xasprintf("%s/begun", g->abs), *go = xasprintf("%s/go", g->abs);
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, id_a);
+	cleanup_free char *next_at = xasprintf("%s/tasks/%s", g->w.dir, id_b);
+	Gs__TaskStatus *status;
+	char sha256[SHA256_TEXT];
+	Gs__Task *row, *next;
+
+	if (!can_hold())
+		skip();
+	row = member(id_a);
+	next = member(id_b);
+	blob_make(g, sha256);
+	slow_archiver(g);
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, id_a, TASK_HELD));
+	permit_join(g, row, sha256);
+	rig_run_until(g, is_there, begun);
+	tasks_unassign(g->w.tasks, id_a);
+	rig_run_until(g, rig_is_gone, at);
+	tasks_assign(g->w.tasks, next);
+	status = rig_status(g, id_b);
+	loop_timer_set(&g->guard, 10000);
+	g->timed_out = false;
+	while (!g->timed_out && !says(status, "in use by another task")) {
+		uv_run(&g->loop, UV_RUN_ONCE);
+		obj_free(status);
+		status = rig_status(g, id_b);
+		assert_int_not_equal(status ? status->state : TASK_NEW, TASK_HELD);
+	}
+	loop_timer_stop(&g->guard);
+	assert_false(g->timed_out);
+	obj_free(status);
+	assert_int_equal(fs_write(go, "", 0, 0644, NULL), 0);
+	status = rig_wait_state(g, id_b, TASK_HELD);
+	assert_int_equal(status->evidence->epoch, 1); /* what the job wrote last */
+	obj_free(status);
+	tasks_unassign(g->w.tasks, id_b);
+	rig_run_until(g, rig_is_gone, next_at);
+	obj_free(row);
+	obj_free(next);
+}
+
+/* The same of the mark that is written when a server has ended: it came late, over the next task's. */
+static void late_mark_leaves_the_next_tasks_alone(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, id_a);
+	struct datadir other;
+	struct volume_mark m = {.state = VOLUME_DIRTY, .epoch = 7, .cluster = CLUSTER};
+	struct err e = {0};
+	struct task *t;
+	Gs__Task *row;
+	void *d;
+
+	if (!can_hold())
+		skip();
+	row = member(id_a);
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, id_a, TASK_HELD));
+	t = tasks_find(g->w.tasks, id_a);
+	datadir_init(&other, task_volume_path(t, DEFAULT_DATADIR), task_uid(t), task_gid(t));
+	assert_int_equal(foreign_write(other.path, "grastate.dat",
+				       "version: 2.1\nuuid: " UUID "\nseqno: 5\nsafe_to_bootstrap: 1\n", 81,
+				       &(struct foreign_owner){.mode = 0600}, &e),
+			 0);
+	assert_int_equal(datadir_mark_store(&other, &m, &e), 0);
+	d = galera_driver_ops.attach(t);
+	galera_driver_ops.running(d, true); /* what held the lock has let go of it */
+	galera_driver_ops.detach(t->driver_state);
+	t->driver_state = d;
+	if (datadir_lock(&other, &e) < 0)
+		fail_msg("%s", e.msg);
+	galera_driver_ops.exited(d);
+	tasks_unassign(g->w.tasks, id_a);
+	rig_run_until(g, rig_is_gone, at);
+	assert_int_equal(datadir_mark_load(&other, &m, &e), 0);
+	assert_int_equal(m.state, VOLUME_DIRTY);
+	datadir_fini(&other);
+	obj_free(row);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_galera, close_galera)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(unpacking_keeps_the_lock_when_its_task_is_stopped),
+		TEST(late_mark_leaves_the_next_tasks_alone),
+	};
+
+	snprintf(id_a, sizeof(id_a), "a%024d", (int)getpid());
+	snprintf(id_b, sizeof(id_b), "b%024d", (int)getpid());
+	if (!rig_mounts_are_ours())
+		return 1;
+	return cmocka_run_group_tests_name("galera_driver", tests, NULL, NULL);
+}
