@@ -33,7 +33,7 @@ class ByHand:
         """What an operator would have beforehand: the VXLAN, and folders."""
         for h in self.hosts:
             peers = [p.address for p in self.hosts if p is not h]
-            script = [f"ip link add hbr type bridge && ip link set hbr up",
+            script = ["ip link add hbr type bridge && ip link set hbr up",
                       f"ip link add hvx type vxlan id {VNI} local {h.address} dstport 4790 nolearning",
                       "ip link set hvx mtu 1450 master hbr up"]
             script += [f"bridge fdb append 00:00:00:00:00:00 dev hvx dst {p}" for p in peers]

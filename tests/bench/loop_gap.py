@@ -60,7 +60,7 @@ class SlowDisk:
                     f.write(pid)
         except (OSError, ProcessLookupError):
             pass
-        wait_for("the throttled group is empty", lambda: self._removed(), 10)
+        wait_for("the throttled group is empty", self._removed, 10)
 
     def _removed(self):
         try:

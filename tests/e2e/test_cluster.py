@@ -202,7 +202,6 @@ def test_garbage_on_the_unix_sockets(swarm):
 def test_disk_full_under_the_manager(refused):
     """A full disk: a clear refusal, and work again once there is room; nothing acknowledged is lost."""
     from conftest import SWARMS, end_swarm  # pylint: disable=import-outside-toplevel
-    import os  # pylint: disable=import-outside-toplevel
     from swarm import Swarm  # pylint: disable=import-outside-toplevel
     s = Swarm(f"e{os.getpid()}d", 1)
     SWARMS.append(s)

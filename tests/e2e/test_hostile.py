@@ -88,7 +88,7 @@ def test_I_defaults(swarm):
         groups = dict(line.strip().split(":")[1:] for line in f)
     with open(f"/proc/{task['status']['pid']}/limits", encoding="utf-8") as f:
         assert re.search(r"Max locked memory\s+8388608\s+8388608", f.read())
-    unified = "" in groups and not "pids" in groups
+    unified = "" in groups and "pids" not in groups
     pids = f"/sys/fs/cgroup{groups['']}/pids.max" if unified else f"/sys/fs/cgroup/pids{groups['pids']}/pids.max"
     memory = f"/sys/fs/cgroup{groups['']}/memory.max" if unified else \
         f"/sys/fs/cgroup/memory{groups['memory']}/memory.limit_in_bytes"
@@ -186,7 +186,7 @@ def test_W7_missing_targets_are_made_in_the_task(swarm, tmp_path, target, kind):
         swarm.gswarm("service", "rm", name)
         for path in made:
             if os.path.lexists(path):
-                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+                (os.rmdir if os.path.isdir(path) else os.unlink)(path)
 
 
 def test_W7_targets_that_cannot_be(swarm, tmp_path):

@@ -80,7 +80,7 @@ def problems(swarm, services):
 
 def settle(swarm, services, timeout=20):
     end, bad = time.monotonic() + timeout, None
-    while bad != [] and time.monotonic() < end:
+    while (bad is None or bad) and time.monotonic() < end:
         if bad is not None:
             time.sleep(0.1)
         try:

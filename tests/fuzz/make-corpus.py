@@ -180,7 +180,8 @@ def envelopes(root):
 
 
 def main(root):
-    kinds = {"frame": frames, "conn": frames, "client": answers, "tls": behind_tls, "message": messages, "token": tokens, "addr": addresses, "cert": certificates,
+    kinds = {"frame": frames, "conn": frames, "client": answers, "tls": behind_tls, "message": messages, "token": tokens,
+             "addr": addresses, "cert": certificates,
              "envelope": envelopes}
     for kind, seeds in kinds.items():
         folder = root / "tests/fuzz/corpus" / kind

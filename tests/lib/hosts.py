@@ -139,7 +139,7 @@ class Host:
         self.port = f"p{number}"
         self.dir = os.path.join(bed.dir, self.short)
         self.log = os.path.join(self.dir, "worker.log")
-        self._worker = None
+        self._worker = self._anchor_process = None
 
     # -- making and finding it
     def _write(self, name, text):

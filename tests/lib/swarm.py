@@ -107,7 +107,7 @@ class Swarm:
                                       timeout=timeout, **kw)
 
     # -- Galera
-    def galera(self, name="db", replicas=3, *options, timeout=120):
+    def galera(self, name, replicas, *options, timeout=120):
         return self.gswarm("service", "create", "--name", name, "--topology", "galera", "--replicas", str(replicas),
                            "--network", "mynet", "--env", f"MYSQL_ROOT_PASSWORD={PASSWORD}", *options, "host",
                            timeout=timeout)
