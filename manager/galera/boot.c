@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "manager/galera/internal.h"
 
-enum { PC_AGAIN_MS = 10000 };
+enum { PC_AGAIN_MS = 2000 };
 
 bool galera_token_live(const struct galera *g)
 {
@@ -278,7 +278,8 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 		wait_for_holder(g);
 		return;
 	}
-	/* The same order to the same process again: it may have been paused or its worker restarted. */
+	/* The same order to the same process again: it may have been paused or its worker restarted; and a server
+	 * whose group is just changing answers "done" and stays as it is. */
 	int64_t again = m->task->meta->updated_ms + PC_AGAIN_MS;
 	const Gs__Task *committed = store_task(g->store, m->task->meta->id);
 	if (!committed || !committed->permit || committed->permit->serial != p->serial)

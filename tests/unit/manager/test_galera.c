@@ -24,7 +24,8 @@
 struct world {
 	struct cluster *c; /* NULL before the line that makes it */
 	uint64_t ids;
-	size_t last_len; /* actions of the last pass */
+	size_t last_len;          /* actions of the last pass */
+	uint64_t seen_serial[16]; /* of the permit that was last looked at, by member */
 	const char *file;
 	unsigned line;
 };
@@ -435,7 +436,8 @@ static void want_name(struct world *w, struct words *l, const ProtobufCEnumDescr
 		scenario_fail(w, "it is %s, expected %s", name_of(d, is), wanted);
 }
 
-/* expect db.N permit MODE [attempt N] [start S] [group N] [addresses N] [genesis HASH] [peer P] [no] FLAG... */
+/* expect db.N permit MODE [attempt N] [start S] [group N] [addresses N] [genesis HASH] [peer P] [no] FLAG...; flag "anew":
+ * it is another one than at the look before */
 static void expect_permit(struct world *w, unsigned i, struct words *l)
 {
 	static const Gs__GaleraPermit none = GS__GALERA_PERMIT__INIT;
@@ -465,9 +467,13 @@ static void expect_permit(struct world *w, unsigned i, struct words *l)
 			want_flag(w, "quarantine", p->quarantine, wanted);
 		else if (take(l, "prefetch"))
 			want_flag(w, "prefetch", p->prefetch, wanted);
+		else if (take(l, "anew"))
+			want_flag(w, "anew", p->serial != w->seen_serial[i % array_size(w->seen_serial)],
+				  wanted);
 		else
 			scenario_fail(w, "permit: '%s'?", next(w, l, ""));
 	}
+	w->seen_serial[i % array_size(w->seen_serial)] = p->serial;
 }
 
 static void expect_member(struct world *w, unsigned i, struct words *l)
