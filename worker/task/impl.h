@@ -220,6 +220,9 @@ bool task_job_back(struct task *t); /* first in each back */
  * answer: e->code is 0 or E_DEADLINE. */
 bool task_look_start(struct task *t, void (*answer)(struct task *t, const struct err *e));
 
+/* ---- table.c ---- */
+void tasks_gone(struct tasks *ts); /* of one that is closing: freed, once nothing of it is left */
+
 /* ---- load.c: tasks whose notes could not be read yet; they may be running ---- */
 void tasks_unread_init(struct tasks *ts); /* none yet */
 void tasks_unread_fini(struct tasks *ts); /* forgets them: folders and containers stay */

@@ -97,11 +97,10 @@ bool task_job_back(struct task *t)
 	bug_if(!t->busy || t->all->jobs == 0);
 	t->busy = false;
 	t->all->jobs--;
-	if (t->freed) {
-		task_free(t);
-		return true;
-	}
-	return false;
+	if (!t->freed)
+		return false;
+	task_free(t);
+	return true;
 }
 
 void task_job_start(struct task *t, void (*work)(void *), void (*back)(void *), void *arg)

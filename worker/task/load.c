@@ -296,6 +296,8 @@ static void reading_back(void *arg)
 	free(r->id);
 	free(r->dir);
 	free(r);
+	if (ts->closing)
+		tasks_gone(ts);
 }
 
 static void read_next(struct tasks *ts)

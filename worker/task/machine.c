@@ -560,16 +560,22 @@ static void unlink_task(struct task *t)
 
 void task_free(struct task *t)
 {
+	struct tasks *ts = t->all;
+	bool later = t->busy || t->moving;
+
 	bug_if(t->magic != TASK_MAGIC);
-	if (t->busy || t->moving) {
+	if (!later || ts->closing) { /* whenever its job comes back: driver and runtime go now */
+		if (t->driver_state)
+			t->driver->detach(steal(t->driver_state));
+		container_free(steal(t->at.container));
+	}
+	if (later) {
 		t->freed = true;
 		return;
 	}
-	if (t->driver_state)
-		t->driver->detach(t->driver_state);
 	attempt_fini(&t->at);
 	unlink_task(t);
-	tasks_kick(t->all);
+	tasks_kick(ts);
 	bundle_free(t->bundle);
 	if (t->plan)
 		net_plan_free(t->plan);
@@ -582,4 +588,6 @@ void task_free(struct task *t)
 	free(t->task_run);
 	free(t->log_path);
 	loop_timer_close(&t->timer, on_timer_closed);
+	if (ts->closing)
+		tasks_gone(ts);
 }

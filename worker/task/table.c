@@ -69,11 +69,9 @@ struct tasks *tasks_new(struct worker *w, const struct tasks_above *above)
 	return ts;
 }
 
-static void on_timer_closed(void *arg)
+void tasks_gone(struct tasks *ts)
 {
-	struct tasks *ts = arg;
-
-	if (--ts->handles > 0)
+	if (ts->handles > 0 || ts->jobs > 0 || ts->list)
 		return;
 	while (ts->secrets) {
 		struct task_secret *s = ts->secrets;
@@ -86,16 +84,29 @@ static void on_timer_closed(void *arg)
 	free(ts);
 }
 
+static void on_timer_closed(void *arg)
+{
+	struct tasks *ts = arg;
+
+	bug_if(!ts->closing || ts->handles == 0);
+	ts->handles--;
+	tasks_gone(ts);
+}
+
 void tasks_free(struct tasks *ts)
 {
+	struct task *next;
+
 	if (!ts)
 		return;
 	bug_if(ts->closing);
 	ts->closing = true;
 	if (ts->w->net)
 		net_listen(ts->w->net, NULL);
-	while (ts->list && !ts->list->busy)
-		task_free(ts->list);
+	for (struct task *t = ts->list; t; t = next) {
+		next = t->next;
+		task_free(t); /* one with a job under way: when it is back */
+	}
 	risky_free(ts->risky);
 	loop_timer_close(&ts->read_again, on_timer_closed);
 	loop_timer_close(&ts->kick, on_timer_closed);
