@@ -26,6 +26,8 @@ struct diff {
 	struct assign_set *set;
 	Gs__AssignmentItem **items;
 	size_t n, cap;
+	size_t bytes, max_bytes; /* packed */
+	bool more;               /* something found no room: nothing else is added */
 };
 
 struct assign_set *assign_set_new(void)
@@ -92,30 +94,62 @@ static void item_set(Gs__AssignmentItem *item, const void *row)
 	}
 }
 
-/* The node should know this row. false: that was said before in this diff. */
+static void item_free(Gs__AssignmentItem *item)
+{
+	free(item->key);
+	free(item);
+}
+
+/* False: the last item has no room and is gone again. The first one always has. */
+static bool item_fits(struct diff *d)
+{
+	bug_if(d->n == 0);
+	d->bytes += gs__assignment_item__get_packed_size(d->items[d->n - 1]);
+	if (d->n == 1 || d->bytes <= d->max_bytes)
+		return true;
+	item_free(d->items[--d->n]);
+	d->more = true;
+	return false;
+}
+
+static bool emit(struct diff *d, const char *key, const void *row)
+{
+	if (d->more)
+		return false;
+	item_set(item_add(d, key, obj_meta(row)->version), row);
+	return item_fits(d);
+}
+
+static struct sent *sent_add(struct assign_set *set, const char *key)
+{
+	struct sent *it = xcalloc(1, sizeof(*it));
+
+	it->key = xstrdup(key);
+	HASH_ADD_KEYPTR(hh, set->by_key, it->key, strlen(it->key), it);
+	return it;
+}
+
+/* The node should know this row. false: that was said before in this diff, or what hangs on the row has to wait with it. */
 static bool want(struct diff *d, const char *prefix, const char *id, const void *row)
 {
 	cleanup_free char *key = xasprintf("%s/%s", prefix, id);
 	struct sent *it;
-	bool is_new;
 
 	if (!row)
 		return false;
 	HASH_FIND_STR(d->set->by_key, key, it);
 	if (it && it->round == d->set->round)
 		return false;
-	is_new = !it;
-	if (is_new) {
-		it = xcalloc(1, sizeof(*it));
-		it->key = xstrdup(key);
-		HASH_ADD_KEYPTR(hh, d->set->by_key, it->key, strlen(it->key), it);
+	if (!it) {
+		if (!emit(d, key, row))
+			return false;
+		it = sent_add(d->set, key);
+		it->version = obj_meta(row)->version;
+	} else if (it->version != obj_meta(row)->version && emit(d, key, row)) {
+		it->version = obj_meta(row)->version;
 	}
 	bug_if(it->round > d->set->round);
 	it->round = d->set->round;
-	if (is_new || it->version != obj_meta(row)->version) {
-		it->version = obj_meta(row)->version;
-		item_set(item_add(d, key, it->version), row);
-	}
 	return true;
 }
 
@@ -175,22 +209,26 @@ static void want_surroundings(struct diff *d, const Gs__Task *t)
 		want_peers(d, t);
 }
 
+/* Behind everything that is new: what the node gets may be why it can do without. */
 static void drop_unwanted(struct diff *d)
 {
 	struct sent *it, *next;
 
 	HASH_ITER (hh, d->set->by_key, it, next) {
+		if (d->more)
+			return;
 		if (it->round == d->set->round)
 			continue;
 		item_add(d, it->key, it->version)->removed = true;
-		sent_free(d->set, it);
+		if (item_fits(d))
+			sent_free(d->set, it);
 	}
 }
 
-size_t assign_diff(const struct store *s, const char *node_id, struct assign_set *set,
-		   Gs__AssignmentItem ***ret)
+size_t assign_diff(const struct store *s, const char *node_id, struct assign_set *set, size_t max_bytes,
+		   Gs__AssignmentItem ***ret, bool *ret_more)
 {
-	struct diff d = {.s = s, .set = set};
+	struct diff d = {.s = s, .set = set, .max_bytes = max_bytes};
 	const Gs__Task *const *tasks;
 	size_t n = store_tasks_of_node(s, node_id, &tasks);
 
@@ -204,14 +242,13 @@ size_t assign_diff(const struct store *s, const char *node_id, struct assign_set
 			want(&d, "task", tasks[i]->meta->id, tasks[i]);
 	drop_unwanted(&d);
 	*ret = d.items;
+	*ret_more = d.more;
 	return d.n;
 }
 
 void assign_items_free(Gs__AssignmentItem **items, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		free(items[i]->key);
-		free(items[i]);
-	}
+	for (size_t i = 0; i < n; i++)
+		item_free(items[i]);
 	free(items);
 }

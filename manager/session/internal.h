@@ -44,6 +44,7 @@ struct sessions {
 	struct seqno_mem *seqnos;
 	struct loop_timer push;   /* coalesces changes */
 	struct loop_timer report; /* coalesces reports */
+	uint64_t change, turn;    /* rise with each change of the store, with each event */
 	bool push_armed, report_armed, closed;
 	struct report *first, **last; /* waiting for the next commit */
 	size_t bytes_waiting;         /* of all reports that are not answered yet */

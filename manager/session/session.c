@@ -8,10 +8,13 @@
  *   Heartbeat ------------------> last seen
  *
  * The happy path is: a change in the store arms a timer of one millisecond; when it fires every session is
- * sent what assign_diff finds, in events of at most 256 KiB. What can fail is: a slow worker (its window is
- * full): the rest of what was computed waits here, nothing more is computed until it has left; a lost
- * connection: the next session starts with a complete set. A second session of a node ends the first. */
+ * sent what assign_diff finds, in events of at most 256 KiB, each computed when it can leave. A turn of the loop has a
+ * share (PUSH_BYTES, PUSH_LOOKS); what is left comes in the next turns, so that a thousand workers that come at once, as
+ * after an election, hold up nobody. What can fail is: a slow worker (its window is full): one event waits here, nothing
+ * more is computed until it has left; a lost connection: the next session starts with a complete set. A second session of
+ * a node ends the first. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -22,15 +25,16 @@
 
 #define EVENT_BYTES (256u << 10)
 #define COALESCE_MS 1
+#define PUSH_BYTES (2u << 20)
+#define PUSH_LOOKS 32 /* at what a node should know; some 0.3 ms each for a thousand endpoints */
 #define DESCRIBE_ATTEMPTS 16
 /* Of one node: a session costs its whole set, and a log entry when the description differs. */
 #define SESSIONS_PER_S 1.0
 #define SESSIONS_BURST 20.0
 
-struct outgoing { /* an event that had no room yet */
-	struct outgoing *next;
-	Gs__SessionEvent *event;
-};
+/* What a session sends next: once through, then CHANGES for ever. */
+enum session_next { NEXT_OPEN, NEXT_BEGIN, NEXT_ITEMS, NEXT_COMPLETE, NEXT_CHANGES };
+
 #define SESSION_MAGIC MAGIC('s', 'e', 's', 's')
 struct session {
 	uint32_t magic;
@@ -40,15 +44,19 @@ struct session {
 	char id[ID_LEN + 1];
 	struct assign_set *set;
 	uint64_t seq;
-	struct sm sm;                   /* enum session_state */
-	struct outgoing *first, **last; /* only while FULL */
+	struct sm sm; /* enum session_state */
+	enum session_next next;
+	uint64_t seen;             /* of sessions->change: nothing newer was there to send */
+	uint64_t served;           /* when it had its last turn */
+	size_t n_items;            /* of the complete set */
+	Gs__SessionEvent *waiting; /* only while FULL: it had no room */
 };
 
 /*   DESCRIBING --description committed--> OPEN <--all is out---- FULL
  *       |                                  |  `--no room left--> |
  *       +---------- refused ----------> ENDED <-- cancelled, replaced, removed
- * DESCRIBING: the worker has called, nothing was sent. OPEN: it has what was computed. FULL: it does not read, what
- * was computed waits here and nothing more is. ENDED: the call is answered, the session about to be freed. */
+ * DESCRIBING: the worker has called, nothing was sent. OPEN: it has what was computed. FULL: it does not read, one event
+ * waits here and nothing more is computed. ENDED: the call is answered, the session about to be freed. */
 enum session_state { SESSION_DESCRIBING, SESSION_OPENED, SESSION_FULL, SESSION_ENDED };
 
 static void session_check(const struct sm *sm, unsigned from)
@@ -56,7 +64,7 @@ static void session_check(const struct sm *sm, unsigned from)
 	const struct session *s = container_of(sm, struct session, sm);
 
 	(void)from;
-	bug_if(sm_is(sm, SESSION_FULL) != !!s->first && !sm_is(sm, SESSION_ENDED));
+	bug_if(sm_is(sm, SESSION_FULL) != !!s->waiting && !sm_is(sm, SESSION_ENDED));
 	bug_if(!sm_is(sm, SESSION_ENDED) && s->node->session != s);
 }
 
@@ -111,18 +119,14 @@ int64_t sessions_seqno(struct sessions *all, const char *task_id)
 
 /* ---- sending ---- */
 
+static void sessions_push_soon(struct sessions *all);
+
 static void session_free(struct session *s)
 {
 	sm_go(&s->sm, SESSION_ENDED);
 	if (s->node->session == s)
 		s->node->session = NULL;
-	while (s->first) {
-		struct outgoing *o = s->first;
-
-		s->first = o->next;
-		obj_free(o->event);
-		free(o);
-	}
+	obj_free(s->waiting);
 	assign_set_free(s->set);
 	magic_end(s);
 	free(s);
@@ -146,61 +150,23 @@ static void session_end(struct session *s, int code, const char *why)
 
 static void session_send(struct session *s, const Gs__SessionEvent *event)
 {
-	struct outgoing *o;
-
-	bug_if(!session_is_open(s));
-	if (!s->first && rpc_event(s->call, &event->base) == 0)
+	bug_if(!sm_is(&s->sm, SESSION_OPENED));
+	if (rpc_event(s->call, &event->base) == 0)
 		return;
-	o = xcalloc(1, sizeof(*o));
-	o->event = obj_dup(event);
-	*s->last = o;
-	s->last = &o->next;
-	if (sm_is(&s->sm, SESSION_OPENED))
-		sm_go(&s->sm, SESSION_FULL);
+	s->waiting = obj_dup(event);
+	sm_go(&s->sm, SESSION_FULL);
 }
-
-static void push(struct session *s);
 
 static void on_drain(struct rpc_call *call, void *arg)
 {
 	struct session *s = magic_of(struct session, SESSION_MAGIC, arg);
 
-	while (s->first) {
-		struct outgoing *o = s->first;
-
-		if (rpc_event(s->call, &o->event->base))
-			return;
-		s->first = o->next;
-		if (!s->first)
-			s->last = &s->first;
-		obj_free(o->event);
-		free(o);
-	}
-	if (sm_is(&s->sm, SESSION_FULL))
-		sm_go(&s->sm, SESSION_OPENED);
-	push(s);
-}
-
-/* items[from..] as events of this kind, each of at most EVENT_BYTES unless one item alone is larger. */
-static void send_items(struct session *s, Gs__SessionKind kind, Gs__AssignmentItem **items, size_t n)
-{
-	size_t from = 0;
-
-	while (from < n) {
-		Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
-		size_t bytes = 0, to = from;
-
-		while (to < n && (to == from || bytes < EVENT_BYTES))
-			bytes += gs__assignment_item__get_packed_size(items[to++]);
-		if (bytes > EVENT_BYTES && to - from > 1)
-			to--;
-		event.kind = kind;
-		event.seq = ++s->seq;
-		event.items = items + from;
-		event.n_items = to - from;
-		session_send(s, &event);
-		from = to;
-	}
+	if (!sm_is(&s->sm, SESSION_FULL) || rpc_event(s->call, &s->waiting->base))
+		return;
+	obj_free(s->waiting);
+	s->waiting = NULL;
+	sm_go(&s->sm, SESSION_OPENED);
+	sessions_push_soon(s->all);
 }
 
 static void send_marker(struct session *s, Gs__SessionKind kind)
@@ -210,19 +176,6 @@ static void send_marker(struct session *s, Gs__SessionKind kind)
 	event.kind = kind;
 	event.seq = ++s->seq;
 	session_send(s, &event);
-}
-
-/* While something waits for room nothing new is computed: later changes are in the next difference. */
-static void push(struct session *s)
-{
-	Gs__AssignmentItem **items = NULL;
-	size_t n;
-
-	if (!sm_is(&s->sm, SESSION_OPENED))
-		return;
-	n = assign_diff(s->all->ctx->store, s->node->id, s->set, &items);
-	send_items(s, SESSION_CHANGE, items, n);
-	assign_items_free(items, n);
 }
 
 static void send_open(struct session *s)
@@ -245,20 +198,68 @@ static void send_open(struct session *s)
 	context_managers_free(managers, n);
 }
 
+/* One event of what the node should know and does not; true: that was all. Bytes are taken from the share. */
+static bool send_items(struct session *s, Gs__SessionKind kind, size_t *share)
+{
+	Gs__SessionEvent event = GS__SESSION_EVENT__INIT;
+	Gs__AssignmentItem **items = NULL;
+	size_t bytes;
+	bool more;
+
+	event.n_items = assign_diff(s->all->ctx->store, s->node->id, s->set, EVENT_BYTES, &items, &more);
+	event.items = items;
+	event.kind = kind;
+	if (event.n_items) {
+		event.seq = ++s->seq;
+		bytes = gs__session_event__get_packed_size(&event);
+		*share -= bytes < *share ? bytes : *share;
+		session_send(s, &event);
+	}
+	s->n_items += event.n_items;
+	assign_items_free(items, event.n_items);
+	return !more;
+}
+
+/* The next event. */
+static void session_step(struct session *s, size_t *share)
+{
+	uint64_t change = s->all->change;
+
+	switch (s->next) {
+	case NEXT_OPEN:
+		send_open(s);
+		s->next = NEXT_BEGIN;
+		break;
+	case NEXT_BEGIN:
+		send_marker(s, SESSION_BEGIN);
+		s->next = NEXT_ITEMS;
+		break;
+	case NEXT_ITEMS:
+		if (send_items(s, SESSION_ITEM, share))
+			s->next = NEXT_COMPLETE;
+		break;
+	case NEXT_COMPLETE:
+		send_marker(s, SESSION_COMPLETE);
+		log_info("session of node %s open, %zu items", s->node->id, s->n_items);
+		s->next = NEXT_CHANGES;
+		break;
+	case NEXT_CHANGES:
+		if (send_items(s, SESSION_CHANGE, share))
+			s->seen = change;
+		break;
+	}
+}
+
+static bool session_is_behind(const struct session *s)
+{
+	return s && sm_is(&s->sm, SESSION_OPENED) && (s->next != NEXT_CHANGES || s->seen != s->all->change);
+}
+
 static void session_begin(struct session *s)
 {
-	Gs__AssignmentItem **items = NULL;
-	size_t n;
-
 	sm_go(&s->sm, SESSION_OPENED);
 	s->node->last_seen_ms = clock_mono_ms(s->all->ctx->clock);
-	send_open(s);
-	send_marker(s, SESSION_BEGIN);
-	n = assign_diff(s->all->ctx->store, s->node->id, s->set, &items);
-	send_items(s, SESSION_ITEM, items, n);
-	assign_items_free(items, n);
-	send_marker(s, SESSION_COMPLETE);
-	log_info("session of node %s open, %zu items", s->node->id, n);
+	sessions_push_soon(s->all);
 	context_mark_dirty(s->all->ctx);
 }
 
@@ -282,27 +283,74 @@ static void drop_seqnos(struct sessions *all)
 		}
 }
 
+static void drop_removed(struct sessions *all)
+{
+	struct node_mem *n, *tmp;
+
+	HASH_ITER (hh, all->nodes, n, tmp)
+		if (!store_node(all->ctx->store, n->id))
+			drop_node(all, n);
+}
+
+static int longest_unserved(const void *a, const void *b)
+{
+	uint64_t x = (*(struct session *const *)a)->served, y = (*(struct session *const *)b)->served;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Those that something waits for, who had no turn for longest first. *ret: free it. */
+static size_t sessions_behind(struct sessions *all, struct session ***ret)
+{
+	struct session **list = xcalloc(HASH_COUNT(all->nodes) + 1, sizeof(*list));
+	struct node_mem *n, *tmp;
+	size_t count = 0;
+
+	HASH_ITER (hh, all->nodes, n, tmp)
+		if (session_is_behind(n->session))
+			list[count++] = n->session;
+	qsort(list, count, sizeof(*list), longest_unserved);
+	*ret = list;
+	return count;
+}
+
+/* Sessions take turns, an event each: who has a whole set to get does not keep the others' changes. */
 static void on_push(void *arg)
 {
 	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
-	struct node_mem *n, *tmp;
+	size_t share = PUSH_BYTES, looks = PUSH_LOOKS, left, n;
+	cleanup_free struct session **list = NULL;
 
 	all->push_armed = false;
 	drop_seqnos(all);
-	HASH_ITER (hh, all->nodes, n, tmp) {
-		if (!store_node(all->ctx->store, n->id))
-			drop_node(all, n);
-		else if (n->session)
-			push(n->session);
+	drop_removed(all);
+	for (left = n = sessions_behind(all, &list); left && share && looks;) {
+		left = 0;
+		for (size_t i = 0; i < n && share && looks; i++) {
+			if (!session_is_behind(list[i]))
+				continue;
+			looks -= list[i]->next == NEXT_ITEMS || list[i]->next == NEXT_CHANGES;
+			session_step(list[i], &share);
+			list[i]->served = ++all->turn;
+			left += session_is_behind(list[i]);
+		}
 	}
+	if (!share || !looks)
+		sessions_push_soon(all);
 }
 
-void sessions_changed(struct sessions *all)
+static void sessions_push_soon(struct sessions *all)
 {
 	if (all->push_armed || all->closed || !all->nodes)
 		return;
 	all->push_armed = true;
 	loop_timer_set(&all->push, COALESCE_MS);
+}
+
+void sessions_changed(struct sessions *all)
+{
+	all->change++;
+	sessions_push_soon(all);
 }
 
 /* ---- Session ---- */
@@ -396,7 +444,6 @@ static struct session *session_new(struct sessions *all, struct node_mem *n, str
 	s->all = all;
 	s->node = n;
 	s->call = call;
-	s->last = &s->first;
 	s->set = assign_set_new();
 	id_new(s->id);
 	bug_if(n->session);

@@ -234,7 +234,8 @@ void deliver_items(struct sim *s, void *arg, uint64_t tag)
 static void send_items(struct sim *s, struct node *n, bool complete)
 {
 	Gs__AssignmentItem **items = NULL;
-	size_t count = assign_diff(s->m.store, n->id, n->m_set, &items);
+	bool more;
+	size_t count = assign_diff(s->m.store, n->id, n->m_set, SIZE_MAX, &items, &more);
 
 	n->m_dirty = false;
 	if (!count && !complete) {

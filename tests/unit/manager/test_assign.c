@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster.h"
 
+#include "manager/model/rows.h"
+
 struct seen {
 	size_t total, changed, removed;
 	char keys[4096]; /* "+task/x -net/y " */
@@ -10,8 +12,10 @@ static struct seen diff(struct cluster *c, const char *node, struct assign_set *
 {
 	Gs__AssignmentItem **items;
 	struct seen seen = {0};
+	bool more;
 
-	seen.total = assign_diff(c->s, node, set, &items);
+	seen.total = assign_diff(c->s, node, set, SIZE_MAX, &items, &more);
+	assert_false(more);
 	for (size_t i = 0; i < seen.total; i++) {
 		size_t len = strlen(seen.keys);
 
@@ -108,9 +112,109 @@ static void test_secrets_and_peers(void **state)
 	c_free(c);
 }
 
+/* ---- in portions ---- */
+
+#define KEYS_MAX 200
+struct known { /* by the node */
+	char keys[KEYS_MAX][80];
+	size_t n;
+};
+
+static void known_take(struct known *k, const Gs__AssignmentItem *item)
+{
+	size_t i = 0;
+
+	while (i < k->n && strcmp(k->keys[i], item->key) != 0)
+		i++;
+	if (item->removed) {
+		assert_true(i < k->n); /* it was told of it */
+		memmove(k->keys[i], k->keys[i + 1], (--k->n - i) * sizeof(k->keys[0]));
+	} else if (i == k->n) {
+		assert_true(k->n < KEYS_MAX);
+		snprintf(k->keys[k->n++], sizeof(k->keys[0]), "%s", item->key);
+	}
+}
+
+/* One portion; false: it was the last. */
+static bool portion(struct cluster *c, struct assign_set *set, size_t max, struct known *k)
+{
+	Gs__AssignmentItem **items;
+	size_t bytes = 0, n;
+	bool more;
+
+	n = assign_diff(c->s, "node01", set, max, &items, &more);
+	for (size_t i = 0; i < n; i++) {
+		bytes += gs__assignment_item__get_packed_size(items[i]);
+		known_take(k, items[i]);
+		if (!items[i]->removed && items[i]->item_case == ITEM_TASK &&
+		    !task_is_final(items[i]->task)) { /* what it needs has come before it */
+			size_t net = 0;
+
+			while (net < k->n && strcmp(k->keys[net], "net/net") != 0)
+				net++;
+			assert_true(net < k->n);
+		}
+	}
+	assert_true(n <= 1 || bytes <= max);
+	assert_true(n > 0 || !more);
+	assign_items_free(items, n);
+	return more;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void knows_all(struct cluster *c, struct known *k)
+{
+	struct assign_set *set = assign_set_new();
+	struct known whole = {0};
+
+	assert_false(portion(c, set, SIZE_MAX, &whole));
+	qsort(whole.keys, whole.n, sizeof(whole.keys[0]), by_text);
+	qsort(k->keys, k->n, sizeof(k->keys[0]), by_text);
+	assert_int_equal(whole.n, k->n);
+	for (size_t i = 0; i < k->n; i++)
+		assert_string_equal(whole.keys[i], k->keys[i]);
+	assign_set_free(set);
+}
+
+/* Portions come to the same as one difference, also when the cluster changes between them. */
+static void test_portions_make_the_whole(void **state)
+{
+	(void)state;
+	for (size_t max = 100; max < 3000; max += 300) {
+		struct cluster *c = c_new(2);
+		struct assign_set *set = assign_set_new();
+		struct known k = {0};
+		unsigned n = 0;
+
+		c_add_network(c, "net", NULL);
+		c_put(c, c_service("web", 12, "net"));
+		c_put(c, c_service("api", 6, "net"));
+		c_work(c);
+		for (bool more = true; more; n++) {
+			more = portion(c, set, max, &k);
+			if (n == 1)
+				c_scale(c, "web", 4);
+			if (n == 2)
+				c_delete(c, "api");
+			c_work(c);
+		}
+		assert_in_range(n, 2, 200);
+		while (portion(c, set, max, &k))
+			;
+		knows_all(c, &k);
+		assign_set_free(set);
+		c_free(c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_portions_make_the_whole),
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_secrets_and_peers),
 	};

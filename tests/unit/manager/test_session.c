@@ -242,6 +242,122 @@ static void test_seqnos_run_no_pass(void **state)
 	rig_free(r);
 }
 
+static bool no_room;
+static unsigned kept, looks;
+
+int __real_rpc_event(struct rpc_call *call, const ProtobufCMessage *event);
+int __wrap_rpc_event(struct rpc_call *call, const ProtobufCMessage *event);
+void *__real_obj_dup(const void *msg);
+void *__wrap_obj_dup(const void *msg);
+
+/* A caller that does not read. */
+int __wrap_rpc_event(struct rpc_call *call, const ProtobufCMessage *event)
+{
+	return no_room ? E_LIMIT : __real_rpc_event(call, event);
+}
+
+/* Copies of events that wait for room; this test's own list of them is taken by it as well. */
+void *__wrap_obj_dup(const void *msg)
+{
+	kept += msg && ((const ProtobufCMessage *)msg)->descriptor == &gs__session_event__descriptor;
+	return __real_obj_dup(msg);
+}
+
+/* Cost review (1): the whole difference, unpacked, waited for a worker that does not read. */
+static void test_one_event_waits_for_room(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	Gs__ServiceSpec *spec = plain_spec("web", 40);
+	cleanup_free char *arg = xcalloc(1, 50001);
+	struct err e = {0};
+
+	(void)state;
+	memset(arg, 'x', 50000);
+	obj_add_str(&spec->task->n_args, &spec->task->args, arg);
+	worker_wait_kind(w, SESSION_COMPLETE);
+	assert_int_equal(create_service(r, spec, &e), 0);
+	assert_non_null(worker_wait_item(w, "task/", 0));
+	worker_free(w);
+	no_room = true; /* its next session begins with two megabytes */
+	kept = 0;
+	w = worker_new(r);
+	while (!kept)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	for (int i = 0; i < 100; i++)
+		uv_run(&r->loop, UV_RUN_NOWAIT);
+	no_room = false;
+	assert_int_equal(kept, 1);
+	worker_free(w);
+	rig_free(r);
+}
+
+size_t __real_assign_diff(const struct store *s, const char *node_id, struct assign_set *set,
+			  size_t max_bytes, Gs__AssignmentItem ***ret, bool *ret_more);
+size_t __wrap_assign_diff(const struct store *s, const char *node_id, struct assign_set *set,
+			  size_t max_bytes, Gs__AssignmentItem ***ret, bool *ret_more);
+
+size_t __wrap_assign_diff(const struct store *s, const char *node_id, struct assign_set *set,
+			  size_t max_bytes, Gs__AssignmentItem ***ret, bool *ret_more)
+{
+	looks++;
+	return __real_assign_diff(s, node_id, set, max_bytes, ret, ret_more);
+}
+
+#define MANY 60
+
+/* A node of its own for each, with a connection but without a session. */
+static struct worker *worker_joined(struct rig *r, const char *token, unsigned n)
+{
+	struct worker *w = xcalloc(1, sizeof(*w));
+	cleanup_free char *host = xasprintf("host%u.local", n), *request = xasprintf("%025u", n), *key = NULL,
+			  *cert;
+	struct err e = {0};
+	Gs__IssueResponse *joined = rig_join(r, token, request, host, &key, &e);
+
+	if (!joined)
+		fail_msg("%s", e.msg);
+	cert = rig_text(&joined->worker_cert_pem);
+	w->r = r;
+	assert_int_equal(tls_identity_new(r->ca_pem, cert, key, &w->identity, NULL), 0);
+	rig_dial(r, w->identity, &w->c);
+	obj_free(joined);
+	return w;
+}
+
+static unsigned complete(struct worker *const *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		n += w[i]->n > 0 && w[i]->events[w[i]->n - 1]->kind == SESSION_COMPLETE;
+	return n;
+}
+
+/* Cost review (1): all workers that came at once, as after an election, got their whole sets in one turn of the loop. */
+static void test_many_sessions_take_turns(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false);
+	struct worker *w[MANY];
+	unsigned most = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++)
+		w[i] = worker_joined(r, token, i);
+	for (unsigned i = 0; i < MANY; i++)
+		worker_session(w[i]);
+	while (complete(w) < MANY) {
+		looks = 0;
+		uv_run(&r->loop, UV_RUN_NOWAIT);
+		most = looks > most ? looks : most;
+	}
+	assert_in_range(most, 1, 32);
+	for (unsigned i = 0; i < MANY; i++)
+		worker_free(w[i]);
+	rig_free(r);
+}
+
 static void test_state_tables_are_sound(void **state)
 {
 	(void)state;
@@ -261,6 +377,8 @@ int main(void)
 		cmocka_unit_test(test_M3c_sessions_are_bounded),
 		cmocka_unit_test(test_M3c_refusals_do_not_flood_the_log),
 		cmocka_unit_test(test_seqnos_run_no_pass),
+		cmocka_unit_test(test_one_event_waits_for_room),
+		cmocka_unit_test(test_many_sessions_take_turns),
 	};
 
 	log_init("test", LOG_WARN, 2);
