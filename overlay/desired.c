@@ -109,13 +109,22 @@ int overlay_vtep_set(struct overlay *o, const struct overlay_ip *vtep, struct er
 
 /* ---- forwarding entries that a declaration changes ---- */
 
+void endpoint_entries(const struct overlay_endpoint *ep, struct fdb_entry ret[3])
+{
+	ret[0] = (struct fdb_entry){.kind = FDB_SELF, .ip = ep->vtep};
+	ret[1] = (struct fdb_entry){.kind = FDB_MASTER};
+	ret[2] = (struct fdb_entry){.kind = FDB_NEIGH, .ip = ep->ip};
+	for (int i = 0; i < 3; i++)
+		memcpy(ret[i].mac, ep->mac, 6);
+}
+
 static void note_entries(struct network *n, const struct overlay_endpoint *ep, bool add)
 {
 	struct fdb_entry entries[3];
 
 	if (!work_is(&n->work, WORK_SETTLED) && !work_is(&n->work, WORK_SUSPECT))
 		return; /* all of them are written with the rest */
-	fdb_of_endpoint(ep, entries);
+	endpoint_entries(ep, entries);
 	for (size_t i = 0; i < array_size(entries); i++)
 		fdb_change_add(&n->changes, &entries[i], add);
 }

@@ -96,7 +96,7 @@ static void print_host(struct overlay *o, struct buf *b)
 				print_link(b, &links.list[i]);
 		links_fini(&links);
 	}
-	if (nft_run(o, NULL, "list table inet gswarm\n", &rules, NULL) == 0)
+	if (nft_run(&o->nft, NULL, "list table inet gswarm\n", &rules, NULL) == 0)
 		buf_printf(b, "%s", rules);
 	free(rules);
 }

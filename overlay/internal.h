@@ -8,8 +8,9 @@
 
 #include "base/buf.h"
 #include "overlay/kernel/fdb.h"
-#include "overlay/names.h"
+#include "overlay/kernel/nft.h"
 #include "overlay/kernel/nl.h"
+#include "overlay/names.h"
 #include "overlay/overlay.h"
 #include "overlay/work.h"
 
@@ -86,12 +87,6 @@ struct rules {
 	char *listing;      /* what the table looks like at gen; NULL: not listed */
 };
 
-struct nft_child {
-	pthread_mutex_t lock; /* taken after o->lock */
-	int fd;               /* -1: not running */
-	pid_t pid;
-};
-
 #define TURNED_ON_MAX 14 /* their names fit into one alias */
 struct egress {
 	struct work work;         /* gswarm0 and forwarding */
@@ -108,7 +103,7 @@ struct reaper;
 
 struct overlay {
 	struct overlay_config cfg;
-	char *netns_dir, *nft_helper; /* owned copies behind cfg */
+	char *netns_dir; /* owned copy behind cfg */
 
 	pthread_mutex_t inbox_lock; /* over what the calls that never wait leave behind */
 	struct change *inbox, **inbox_tail;
@@ -116,7 +111,6 @@ struct overlay {
 
 	pthread_mutex_t lock; /* over all that follows; taken before any other */
 	struct ns host;
-	struct nl_conn netfilter;
 	struct ns *namespaces;
 	struct network *networks;
 	struct endpoint *endpoints;
@@ -131,7 +125,7 @@ struct overlay {
 	bool adopted;      /* adopt_done was called: what is not declared may go */
 	char **keep;
 	size_t n_keep;
-	struct nft_child nft;
+	struct nft nft;
 	struct events *events;
 	struct reaper *reaper;
 	bool netns_dir_ready;
@@ -148,7 +142,7 @@ static inline void err_forgive(struct err *e)
 /* CLOCK_BOOTTIME, which back-off and looks go by. */
 int64_t overlay_now_ms(void);
 
-/* ---- overlay/kernel/ns.c ---- */
+/* ---- ns.c ---- */
 /* Enter / return to the host's namespace; a thread that cannot return must not go on: abort. */
 int ns_enter(int fd, struct err *e);
 /* Aborts when there is no way back. */
@@ -201,6 +195,8 @@ struct task_ns *taskns_get(struct overlay *o, const char *name);
 void taskns_forget(struct overlay *o, struct task_ns *t);
 /* Whether this endpoint is in the kernel's tables of its network. */
 bool endpoint_counts(const struct overlay *o, const struct overlay_endpoint *ep);
+/* The three entries that make it reachable. */
+void endpoint_entries(const struct overlay_endpoint *ep, struct fdb_entry ret[3]);
 /* Take what was declared since the last time. */
 void inbox_take(struct overlay *o);
 /* Forget what was declared since the last time. */
@@ -294,19 +290,6 @@ int rules_check(struct overlay *o, unsigned *repairs, struct err *e);
 void rules_exact(struct overlay *o);
 /* The table, and what was remembered of peers. */
 int rules_remove(struct overlay *o, struct err *e);
-
-/* ---- nft.c ---- */
-void nft_init(struct overlay *o);
-/* Ends the child. */
-void nft_fini(struct overlay *o);
-/* A child that ended by itself leaves a zombie until somebody asks. */
-void nft_reap(struct overlay *o);
-/* Apply one atomic batch in a namespace, by name or path (NULL: the host's), and give back its output
- * (ret_out may be NULL; caller frees). It may be sent twice when the helper dies under it, so it must bear
- * repetition. */
-int nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e);
-/* nft's generation in the host's namespace; 0: not known. It moves with every change, whoever makes it. */
-uint32_t nft_generation(struct overlay *o);
 
 /* ---- events.c ---- */
 int events_init(struct overlay *o, struct err *e);

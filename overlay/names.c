@@ -96,10 +96,3 @@ bool leg_alias_parse(const char *text, struct leg_alias *ret)
 	*ret = a;
 	return true;
 }
-
-const char *link_mac_format(const unsigned char mac[6], char ret_text[18])
-{
-	snprintf(ret_text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-		 mac[5]);
-	return ret_text;
-}

@@ -10,14 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "overlay/kernel/links.h"
 #include "overlay/overlay.h"
 
 #define NAME_BRIDGE "br0"
 #define NAME_VXLAN "vx0"
 #define NAME_EGRESS_BRIDGE "gswarm0"
 #define NAME_EGRESS_LEG "gw0"
-#define NAME_MAX_LEN 16 /* an interface name with its NUL */
-#define ALIAS_MAX 256
 #define ALIAS_TASK "gswarm:task" /* then ":<owner>" */
 #define ALIAS_NET "gswarm:net:"
 #define ALIAS_LEG "gswarm:leg:"
@@ -42,5 +41,3 @@ struct leg_alias {
 void leg_alias_format(const struct leg_alias *a, char ret_text[ALIAS_MAX]);
 /* false, and *ret untouched: not a mark of ours. */
 bool leg_alias_parse(const char *text, struct leg_alias *ret);
-
-const char *link_mac_format(const unsigned char mac[6], char ret_text[18]);

@@ -33,7 +33,7 @@ static int start(struct overlay *o, struct err *e)
 {
 	int rc = events_init(o, e);
 
-	nft_init(o);
+	nft_init(&o->nft, o->cfg.nft_helper);
 	if (rc == 0)
 		rc = ns_open_host(o, e);
 	return rc == 0 ? egress_load(o, e) : rc;
@@ -50,9 +50,7 @@ int overlay_new(const struct overlay_config *config, struct overlay **ret, struc
 	o = xcalloc(1, sizeof(*o));
 	o->cfg = *config;
 	o->netns_dir = xstrdup(config->netns_dir);
-	o->nft_helper = xstrdup(config->nft_helper);
 	o->cfg.netns_dir = o->netns_dir;
-	o->cfg.nft_helper = o->nft_helper;
 	o->inbox_tail = &o->inbox;
 	o->host.fd = -1;
 	pthread_mutex_init(&o->lock, NULL);
@@ -62,6 +60,7 @@ int overlay_new(const struct overlay_config *config, struct overlay **ret, struc
 	work_init(&o->sweep, "sweep");
 	reap_init(o);
 	rc = start(o, e);
+	o->cfg.nft_helper = o->nft.helper;
 	if (rc < 0) {
 		overlay_free(o);
 		return err_wrap(e, "overlay");
@@ -84,12 +83,11 @@ void overlay_free(struct overlay *o)
 	adopt_keep(o, NULL, 0);
 	rules_fini(o);
 	ns_close_all(o);
-	nft_fini(o);
+	nft_fini(&o->nft);
 	events_fini(o);
 	pthread_mutex_destroy(&o->inbox_lock);
 	pthread_mutex_destroy(&o->lock);
 	free(o->netns_dir);
-	free(o->nft_helper);
 	free(o);
 }
 

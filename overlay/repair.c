@@ -385,7 +385,7 @@ int overlay_pass(struct overlay *o, struct overlay_pass *ret, struct err *e)
 	restored = o->restored;
 	inbox_take(o);
 	events_take(o, on_event);
-	nft_reap(o);
+	nft_reap(&o->nft);
 	steps(&r);
 	underlay_look(o);
 	*ret = (struct overlay_pass){.repairs = r.repairs + (o->restored - restored),

@@ -124,9 +124,9 @@ static void render(struct overlay *o, struct buf *b)
 static int write_batch(struct overlay *o, const char *batch, struct err *e)
 {
 	struct rules *r = &o->rules;
-	uint32_t before = nft_generation(o);
-	int rc = nft_run(o, NULL, batch, NULL, e);
-	uint32_t after = rc == 0 ? nft_generation(o) : 0;
+	uint32_t before = nft_generation(&o->nft);
+	int rc = nft_run(&o->nft, NULL, batch, NULL, e);
+	uint32_t after = rc == 0 ? nft_generation(&o->nft) : 0;
 
 	drop_listing(r);
 	r->gen = before != 0 && after == before + 1 ? after : 0;
@@ -167,7 +167,7 @@ static int write_changes(struct overlay *o, struct err *e)
 	if (r->changes.len == 0)
 		return 0;
 	bug_if(!work_is(&r->work, WORK_SETTLED) && !work_is(&r->work, WORK_SUSPECT));
-	ours = r->gen != 0 && r->gen == nft_generation(o);
+	ours = r->gen != 0 && r->gen == nft_generation(&o->nft);
 	rc = write_batch(o, buf_text(&r->changes), e);
 	if (!ours)
 		r->gen = 0; /* the table was not seen since somebody wrote */
@@ -254,10 +254,10 @@ void rules_refuse(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep
 /* *ret_gen is 0 when somebody wrote while it was listed: it may be neither the old table nor the new one. */
 static int list_table(struct overlay *o, char **ret, uint32_t *ret_gen, struct err *e)
 {
-	uint32_t before = nft_generation(o);
-	int rc = nft_run(o, NULL, "list table " TABLE "\n", ret, e);
+	uint32_t before = nft_generation(&o->nft);
+	int rc = nft_run(&o->nft, NULL, "list table " TABLE "\n", ret, e);
 
-	*ret_gen = nft_generation(o) == before ? before : 0;
+	*ret_gen = nft_generation(&o->nft) == before ? before : 0;
 	return rc;
 }
 
@@ -305,7 +305,7 @@ int rules_check(struct overlay *o, unsigned *repairs, struct err *e)
 	rc = rules_ensure(o, e);
 	if (rc < 0)
 		return rc;
-	gen = nft_generation(o);
+	gen = nft_generation(&o->nft);
 	if (gen == 0 || gen != r->gen) {
 		rc = compare(o, repairs, e);
 		if (rc < 0)
@@ -320,5 +320,5 @@ int rules_remove(struct overlay *o, struct err *e)
 	o->rules.admits = NULL;
 	work_gone(&o->rules.work);
 	/* "add" first: deleting what is not there would be an error. */
-	return nft_run(o, NULL, "add table " TABLE "\ndelete table " TABLE "\n", NULL, e);
+	return nft_run(&o->nft, NULL, "add table " TABLE "\ndelete table " TABLE "\n", NULL, e);
 }

@@ -139,7 +139,7 @@ static void desired_entries(struct overlay *o, const struct network *n, struct f
 
 		if (!endpoint_counts(o, &ep->spec))
 			continue;
-		fdb_of_endpoint(&ep->spec, entries);
+		endpoint_entries(&ep->spec, entries);
 		for (size_t i = 0; i < array_size(entries); i++)
 			fdb_set_add(ret, &entries[i]);
 	}

@@ -131,15 +131,6 @@ void fdb_diff(struct fdb_set *desired, struct fdb_set *observed, struct fdb_set 
 		fdb_set_add(ret_delete, &observed->list[o]);
 }
 
-void fdb_of_endpoint(const struct overlay_endpoint *ep, struct fdb_entry ret[3])
-{
-	ret[0] = (struct fdb_entry){.kind = FDB_SELF, .ip = ep->vtep};
-	ret[1] = (struct fdb_entry){.kind = FDB_MASTER};
-	ret[2] = (struct fdb_entry){.kind = FDB_NEIGH, .ip = ep->ip};
-	for (int i = 0; i < 3; i++)
-		memcpy(ret[i].mac, ep->mac, 6);
-}
-
 struct dump_state {
 	int br_index, vx_index;
 	struct fdb_set *set;

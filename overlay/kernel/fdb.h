@@ -6,7 +6,7 @@
  *   FDB_MASTER  MAC -> vx0              (the bridge's table; without it ARP suppression does not answer)
  *   FDB_NEIGH   IP  -> MAC on br0       (permanent neighbour, the source of the answers) */
 #pragma once
-#include "overlay/names.h"
+#include "overlay/kernel/ip.h"
 #include "overlay/kernel/nl.h"
 
 enum fdb_kind { FDB_SELF, FDB_MASTER, FDB_NEIGH };
@@ -47,8 +47,6 @@ void fdb_set_fini(struct fdb_set *s);
 /* What must be written (missing, or with another value) and what must be deleted (not desired). Sorts both. */
 void fdb_diff(struct fdb_set *desired, struct fdb_set *observed, struct fdb_set *ret_write,
 	      struct fdb_set *ret_delete);
-/* The three entries of an endpoint. */
-void fdb_of_endpoint(const struct overlay_endpoint *ep, struct fdb_entry ret[3]);
 
 /* Entries of vx0 and br0 that are of the kinds above; learned ones and the devices' own addresses are left
  * out. */

@@ -397,3 +397,10 @@ int link_delete(struct nl_conn *c, const char *name, struct err *e)
 	nl_batch_take(&b, rc, m, ENODEV);
 	return nl_batch_run(c, &b, e) < 0 ? err_wrap(e, "delete link %s", name) : 0;
 }
+
+const char *link_mac_format(const unsigned char mac[6], char ret_text[18])
+{
+	snprintf(ret_text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
+	return ret_text;
+}

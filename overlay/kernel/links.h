@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Links as the kernel shows them, and the requests that make them. */
 #pragma once
-#include "overlay/names.h"
+#include "overlay/kernel/ip.h"
 #include "overlay/kernel/nl.h"
+
+#define NAME_MAX_LEN 16 /* an interface name with its NUL */
+#define ALIAS_MAX 256   /* IFALIASZ of the kernel */
 
 struct link {
 	int index, master, peer; /* peer: ifindex of the other end, in its own namespace */
@@ -73,3 +76,5 @@ struct veth_spec {
 void link_add_veth(struct nl_batch *b, const struct veth_spec *spec);
 /* A missing link is fine. */
 int link_delete(struct nl_conn *c, const char *name, struct err *e);
+/* "02:42:0a:00:00:05"; returns ret_text. */
+const char *link_mac_format(const unsigned char mac[6], char ret_text[18]);

@@ -3,11 +3,14 @@
  * What can fail is: the child is not there (it ends after a minute without work, or died): it is started and
  * the batch sent once more; it cannot be started at all: the nft program is run instead; the batch is
  * refused: nft's text is the error. */
+#include "overlay/kernel/nft.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -17,8 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
-#include "overlay/internal.h"
 
 #define ANSWER_MAX (16u << 20)
 #define ANSWER_TIMEOUT_S 15
@@ -65,39 +68,38 @@ static int wait_child(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void helper_drop(struct nft_child *s)
+static void helper_drop(struct nft *n)
 {
-	if (s->fd >= 0)
-		close(s->fd);
-	s->fd = -1;
-	if (s->pid > 0) { /* its input is closed: it ends by itself, unless it hangs */
-		kill(s->pid, SIGKILL);
-		wait_child(s->pid);
+	if (n->fd >= 0)
+		close(n->fd);
+	n->fd = -1;
+	if (n->pid > 0) { /* its input is closed: it ends by itself, unless it hangs */
+		kill(n->pid, SIGKILL);
+		wait_child(n->pid);
 	}
-	s->pid = 0;
+	n->pid = 0;
 }
 
-static int helper_start(struct overlay *o)
+static int helper_start(struct nft *n)
 {
-	char *const argv[] = {o->nft_helper, NULL};
+	char *const argv[] = {n->helper, NULL};
 	struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
-	struct nft_child *s = &o->nft;
 	int pair[2], rc;
 
-	if (!o->nft_helper)
+	if (!n->helper)
 		return -ENOENT;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
 		return -errno;
-	rc = spawn_child(o->nft_helper, argv, pair[1], pair[1], false, &s->pid);
+	rc = spawn_child(n->helper, argv, pair[1], pair[1], false, &n->pid);
 	close(pair[1]);
 	if (rc < 0) {
 		close(pair[0]);
-		s->pid = 0;
+		n->pid = 0;
 		return rc;
 	}
 	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	s->fd = pair[0];
+	n->fd = pair[0];
 	return 0;
 }
 
@@ -161,17 +163,16 @@ static bool helper_talk(int fd, const char *netns, const char *batch, uint32_t *
 }
 
 /* 0 and status + text; negative: there is no child to be had. */
-static int run_by_helper(struct overlay *o, const char *netns, const char *batch, uint32_t *ret_status,
+static int run_by_helper(struct nft *n, const char *netns, const char *batch, uint32_t *ret_status,
 			 char **ret_text)
 {
-	struct nft_child *s = &o->nft;
 
 	for (int try = 0; try < 2; try++) {
-		if (s->fd < 0 && helper_start(o) < 0)
+		if (n->fd < 0 && helper_start(n) < 0)
 			return -ENOENT;
-		if (helper_talk(s->fd, netns, batch, ret_status, ret_text))
+		if (helper_talk(n->fd, netns, batch, ret_status, ret_text))
 			return 0;
-		helper_drop(s);
+		helper_drop(n);
 	}
 	return -EPIPE;
 }
@@ -187,13 +188,14 @@ static char *read_memfd(int fd)
 }
 
 /* The nft program with the batch on its stdin; the child inherits the namespace the thread is in. */
-static int run_by_program(struct overlay *o, const char *netns, const char *batch, uint32_t *ret_status,
-			  char **ret_text, struct err *e)
+static int run_by_program(const char *netns, const char *batch, uint32_t *ret_status, char **ret_text,
+			  struct err *e)
 {
 	char *const argv[] = {"nft", "-f", "-", NULL};
 	cleanup_close int in = memfd_create("nft-in", MFD_CLOEXEC);
 	cleanup_close int out = memfd_create("nft-out", MFD_CLOEXEC);
 	cleanup_close int ns = netns ? open(netns, O_RDONLY | O_CLOEXEC) : -1;
+	cleanup_close int back = netns ? open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC) : -1;
 	size_t len = strlen(batch);
 	pid_t pid;
 	int rc;
@@ -202,12 +204,11 @@ static int run_by_program(struct overlay *o, const char *netns, const char *batc
 		return err_errno(e, errno, "nft input");
 	if (netns && ns < 0)
 		return err_errno(e, errno, "open %s", netns);
-	rc = netns ? ns_enter(ns, e) : 0;
-	if (rc < 0)
-		return rc;
+	if (netns && (back < 0 || setns(ns, CLONE_NEWNET) != 0))
+		return err_errno(e, errno, "enter %s", netns);
 	rc = spawn_child("nft", argv, in, out, true, &pid);
-	if (netns)
-		ns_leave(o);
+	if (netns && setns(back, CLONE_NEWNET) != 0)
+		abort(); /* the thread's next job would change the wrong host */
 	if (rc < 0)
 		return err_errno(e, -rc, "start nft (package nftables)");
 	*ret_status = (uint32_t)wait_child(pid);
@@ -215,22 +216,18 @@ static int run_by_program(struct overlay *o, const char *netns, const char *batc
 	return 0;
 }
 
-int nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e)
+int nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e)
 {
-	char path[512];
 	char *text = NULL;
 	uint32_t status = 0;
 	int rc;
 
-	if (netns && *netns != '/') {
-		ns_path(o, netns, path);
-		netns = path;
-	}
-	pthread_mutex_lock(&o->nft.lock);
-	rc = run_by_helper(o, netns, batch, &status, &text);
+	bug_if(netns && *netns != '/');
+	pthread_mutex_lock(&n->lock);
+	rc = run_by_helper(n, netns, batch, &status, &text);
 	if (rc < 0)
-		rc = run_by_program(o, netns, batch, &status, &text, e);
-	pthread_mutex_unlock(&o->nft.lock);
+		rc = run_by_program(netns, batch, &status, &text, e);
+	pthread_mutex_unlock(&n->lock);
 	if (rc == 0 && status != 0)
 		rc = err_set(e, E_INVALID, "nft%s%s: %.200s", netns ? " in " : "", netns ? netns : "",
 			     *text ? text : "failed without a word");
@@ -240,32 +237,33 @@ int nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_
 	return rc;
 }
 
-void nft_reap(struct overlay *o)
+void nft_reap(struct nft *n)
 {
-	struct nft_child *s = &o->nft;
-
-	pthread_mutex_lock(&s->lock);
-	if (s->pid > 0 && waitpid(s->pid, NULL, WNOHANG) != 0) {
-		s->pid = 0;
-		helper_drop(s);
+	pthread_mutex_lock(&n->lock);
+	if (n->pid > 0 && waitpid(n->pid, NULL, WNOHANG) != 0) {
+		n->pid = 0;
+		helper_drop(n);
 	}
-	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&n->lock);
 }
 
-void nft_init(struct overlay *o)
+void nft_init(struct nft *n, const char *helper)
 {
-	o->nft.fd = -1;
-	pthread_mutex_init(&o->nft.lock, NULL);
+	n->helper = xstrdup(helper);
+	n->fd = -1;
+	pthread_mutex_init(&n->lock, NULL);
 	/* Without it the generation is not known and rules are compared at every look. */
-	if (nl_conn_open(&o->netfilter, NETLINK_NETFILTER, NULL) < 0)
-		o->netfilter = (struct nl_conn){.fd = -1};
+	if (nl_conn_open(&n->netfilter, NETLINK_NETFILTER, NULL) < 0)
+		n->netfilter = (struct nl_conn){.fd = -1};
 }
 
-void nft_fini(struct overlay *o)
+void nft_fini(struct nft *n)
 {
-	helper_drop(&o->nft);
-	nl_conn_close(&o->netfilter);
-	pthread_mutex_destroy(&o->nft.lock);
+	helper_drop(n);
+	nl_conn_close(&n->netfilter);
+	pthread_mutex_destroy(&n->lock);
+	free(n->helper);
+	n->helper = NULL;
 }
 
 static void on_gen(const struct nlmsghdr *h, void *arg)
@@ -276,15 +274,15 @@ static void on_gen(const struct nlmsghdr *h, void *arg)
 		*(uint32_t *)arg = ntohl(nla_get_u32(id));
 }
 
-uint32_t nft_generation(struct overlay *o)
+uint32_t nft_generation(struct nft *n)
 {
 	struct nfgenmsg nf = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
 	struct nl_batch b = {0};
 	uint32_t gen = 0;
 
-	if (!o->netfilter.sk)
+	if (!n->netfilter.sk)
 		return 0;
 	nl_batch_add(&b, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &nf, sizeof(nf), 0);
 	nlmsg_hdr(b.msg[0])->nlmsg_flags &= (uint16_t)~NLM_F_ACK;
-	return nl_ask_one(&o->netfilter, b.msg[0], on_gen, &gen, NULL) < 0 ? 0 : gen;
+	return nl_ask_one(&n->netfilter, b.msg[0], on_gen, &gen, NULL) < 0 ? 0 : gen;
 }

@@ -39,6 +39,14 @@ int in_ns(const struct host *h, const char *ns, const char *fmt, ...)
 	return sh("nsenter --net=%s/%s sh -c '%s' >/dev/null 2>&1", h->dir, ns, cmd);
 }
 
+int nft_in(const struct host *h, const char *ns, const char *batch, struct err *e)
+{
+	char path[512];
+
+	ns_path(h->o, ns, path);
+	return nft_run(&h->o->nft, path, batch, NULL, e);
+}
+
 void enter(const struct host *h)
 {
 	assert_int_equal(setns(h->fd, CLONE_NEWNET), 0);

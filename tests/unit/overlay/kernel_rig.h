@@ -47,6 +47,8 @@ int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int in_ns(const struct host *h, const char *ns, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 void enter(const struct host *h);
+/* One nft batch in a namespace of a host. */
+int nft_in(const struct host *h, const char *ns, const char *batch, struct err *e);
 struct overlay_ip ip(const char *text);
 /* A new process on this host, as far as the overlay can tell. */
 void restart(struct host *h);

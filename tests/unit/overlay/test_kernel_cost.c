@@ -20,8 +20,8 @@ bool __real_ip_is_equal(const struct overlay_ip *a, const struct overlay_ip *b);
 bool __wrap_ip_is_equal(const struct overlay_ip *a, const struct overlay_ip *b);
 int __real_ip_compare(const struct overlay_ip *a, const struct overlay_ip *b);
 int __wrap_ip_compare(const struct overlay_ip *a, const struct overlay_ip *b);
-int __real_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e);
-int __wrap_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e);
+int __real_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e);
+int __wrap_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e);
 
 struct nl_msg *__wrap_nlmsg_convert(struct nlmsghdr *h)
 {
@@ -53,11 +53,11 @@ int __wrap_ip_compare(const struct overlay_ip *a, const struct overlay_ip *b)
 	return __real_ip_compare(a, b);
 }
 
-int __wrap_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e)
+int __wrap_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e)
 {
 	whole += strstr(batch, "flush chain") != NULL;
 	listed += strstr(batch, "list table") != NULL;
-	return __real_nft_run(o, netns, batch, ret_out, e);
+	return __real_nft_run(n, netns, batch, ret_out, e);
 }
 
 static void settle(struct host *h)

@@ -356,7 +356,7 @@ static void *run_worker(void *arg)
 	for (int i = 0; i < 5; i++) {
 		if (overlay_netns_create(h1.o, netns, p.owner, 0, &e) || overlay_attach(h1.o, &p, &e) ||
 		    overlay_egress_attach(h1.o, netns, p.owner, &e) ||
-		    nft_run(h1.o, netns, "add table ip x\n", NULL, &e) || overlay_pass(h1.o, &done, &e))
+		    nft_in(&h1, netns, "add table ip x\n", &e) || overlay_pass(h1.o, &done, &e))
 			return "up";
 		drain(&h1);
 		if (overlay_egress_detach(h1.o, p.owner, &e) || overlay_detach(h1.o, p.id, p.owner, &e) ||

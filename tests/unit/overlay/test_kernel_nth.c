@@ -76,13 +76,13 @@ int __wrap_nl_ask_all(struct nl_conn *c, int type, const void *header, size_t he
 			 : __real_nl_ask_all(c, type, header, header_len, each, restart_cb, arg, e);
 }
 
-int __real_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e);
-int __wrap_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e)
+int __real_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e);
+int __wrap_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e)
 {
 	if (!is_next_of(true))
-		return __real_nft_run(o, netns, batch, ret_out, e);
+		return __real_nft_run(n, netns, batch, ret_out, e);
 	if (shim.how == FAIL_AFTER)
-		(void)__real_nft_run(o, netns, batch, NULL, NULL);
+		(void)__real_nft_run(n, netns, batch, NULL, NULL);
 	return refuse(e);
 }
 

@@ -32,17 +32,17 @@ static void test_nft_helper_lives_dies_and_is_replaced(void **state)
 
 	both_up();
 	enter(&h1);
-	OK(nft_run(h1.o, "t11", "add table ip probe\n", NULL, &err));
+	OK(nft_in(&h1, "t11", "add table ip probe\n", &err));
 	assert_int_equal(in_ns(&h1, "t11", "nft list table ip probe"), 0);
 	SH("! nft list table ip probe 2>/dev/null");
 	first = h1.o->nft.pid;
 	assert_true(first > 0);
-	assert_int_equal(nft_run(h1.o, NULL, "add nonsense\n", NULL, &err), E_INVALID);
+	assert_int_equal(nft_run(&h1.o->nft, NULL, "add nonsense\n", NULL, &err), E_INVALID);
 	assert_non_null(strstr(err.msg, "syntax error"));
-	assert_int_not_equal(nft_run(h1.o, "missing", "add table ip x\n", NULL, &err), 0);
+	assert_int_not_equal(nft_in(&h1, "missing", "add table ip x\n", &err), 0);
 	kill(first, SIGKILL);
-	OK(nft_run(h1.o, NULL, "add table ip probe\n", NULL, &err));
-	OK(nft_run(h1.o, NULL, "delete table ip probe\n", NULL, &err));
+	OK(nft_run(&h1.o->nft, NULL, "add table ip probe\n", NULL, &err));
+	OK(nft_run(&h1.o->nft, NULL, "delete table ip probe\n", NULL, &err));
 	assert_true(h1.o->nft.pid > 0 && h1.o->nft.pid != first);
 }
 
@@ -54,9 +54,9 @@ static void test_nft_program_when_there_is_no_helper(void **state)
 	restart(&h1);
 	helper = real;
 	both_up();
-	OK(nft_run(h1.o, "t11", "add table ip probe\n", NULL, &err));
+	OK(nft_in(&h1, "t11", "add table ip probe\n", &err));
 	assert_int_equal(in_ns(&h1, "t11", "nft list table ip probe"), 0);
-	assert_int_equal(nft_run(h1.o, NULL, "add nonsense\n", NULL, &err), E_INVALID);
+	assert_int_equal(nft_run(&h1.o->nft, NULL, "add nonsense\n", NULL, &err), E_INVALID);
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 	restart(&h1);
 }

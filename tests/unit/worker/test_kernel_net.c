@@ -31,8 +31,9 @@ static struct {
 	unsigned beats, seen; /* seen: while it was held up */
 } slow = {.lock = PTHREAD_MUTEX_INITIALIZER, .beaten = PTHREAD_COND_INITIALIZER};
 
-int __real_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e);
-int __wrap_nft_run(struct overlay *o, const char *netns, const char *batch, char **ret_out, struct err *e)
+int __real_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e);
+int __wrap_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e);
+int __wrap_nft_run(struct nft *n, const char *netns, const char *batch, char **ret_out, struct err *e)
 {
 	struct timespec until;
 	unsigned from;
@@ -47,7 +48,7 @@ int __wrap_nft_run(struct overlay *o, const char *netns, const char *batch, char
 	slow.seen = slow.beats - from;
 	slow.armed = false;
 	pthread_mutex_unlock(&slow.lock);
-	return __real_nft_run(o, netns, batch, ret_out, e);
+	return __real_nft_run(n, netns, batch, ret_out, e);
 }
 
 /* Network A, as a manager tells of it. */
