@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/text.h"
 
 static void format(struct err *e, const char *fmt, va_list ap)
@@ -69,18 +70,34 @@ void err_clear(struct err *e)
 	e->msg[0] = 0;
 }
 
+#define FIRST_OWN E_NOT_LEADER
 const char *err_name(int code)
 {
 	static const char *const own[] = {
-		"NOT_LEADER",      "NO_QUORUM",   "STALE_VERSION", "UNSAFE_BOOTSTRAP", "NOT_MANAGER",
-		"UNAUTHENTICATED", "FORBIDDEN",   "NOT_FOUND",     "EXISTS",           "IN_USE",
-		"INVALID",         "PROTOCOL",    "DEADLINE",      "CANCELLED",        "CLOSED",
-		"LIMIT",           "UNAVAILABLE", "EXHAUSTED",     "CORRUPT",          "TOKEN",
-		"COMPACTED",       "BLOCKED",
+		[FIRST_OWN - E_NOT_LEADER] = "NOT_LEADER",
+		[FIRST_OWN - E_STALE_VERSION] = "STALE_VERSION",
+		[FIRST_OWN - E_UNSAFE_BOOTSTRAP] = "UNSAFE_BOOTSTRAP",
+		[FIRST_OWN - E_NOT_MANAGER] = "NOT_MANAGER",
+		[FIRST_OWN - E_UNAUTHENTICATED] = "UNAUTHENTICATED",
+		[FIRST_OWN - E_FORBIDDEN] = "FORBIDDEN",
+		[FIRST_OWN - E_NOT_FOUND] = "NOT_FOUND",
+		[FIRST_OWN - E_EXISTS] = "EXISTS",
+		[FIRST_OWN - E_IN_USE] = "IN_USE",
+		[FIRST_OWN - E_INVALID] = "INVALID",
+		[FIRST_OWN - E_PROTOCOL] = "PROTOCOL",
+		[FIRST_OWN - E_DEADLINE] = "DEADLINE",
+		[FIRST_OWN - E_CANCELLED] = "CANCELLED",
+		[FIRST_OWN - E_CLOSED] = "CLOSED",
+		[FIRST_OWN - E_LIMIT] = "LIMIT",
+		[FIRST_OWN - E_UNAVAILABLE] = "UNAVAILABLE",
+		[FIRST_OWN - E_EXHAUSTED] = "EXHAUSTED",
+		[FIRST_OWN - E_CORRUPT] = "CORRUPT",
+		[FIRST_OWN - E_TOKEN] = "TOKEN",
+		[FIRST_OWN - E_BLOCKED] = "BLOCKED",
 	};
-	int i = -1001 - code;
+	int i = FIRST_OWN - code;
 
-	if (i >= 0 && i < (int)(sizeof(own) / sizeof(own[0])))
+	if (i >= 0 && i < (int)array_size(own) && own[i])
 		return own[i];
 	if (code < 0 && code > -200) {
 		const char *name = strerrorname_np(-code);

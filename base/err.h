@@ -10,7 +10,6 @@
 
 enum err_code {
 	E_NOT_LEADER = -1001,
-	E_NO_QUORUM = -1002,
 	E_STALE_VERSION = -1003,
 	E_UNSAFE_BOOTSTRAP = -1004,
 	E_NOT_MANAGER = -1005,
@@ -29,7 +28,6 @@ enum err_code {
 	E_EXHAUSTED = -1018,
 	E_CORRUPT = -1019,
 	E_TOKEN = -1020,
-	E_COMPACTED = -1021,
 	E_BLOCKED = -1022,
 };
 
@@ -44,6 +42,7 @@ int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Message "<context>: <strerror(errno_value)>", code -errno_value. */
 int err_errno(struct err *e, int errno_value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* No error any more; e may be NULL. */
 void err_clear(struct err *e);
 /* "NOT_LEADER" or "ENOENT"; never NULL. */
 const char *err_name(int code);

@@ -57,14 +57,6 @@ void id_new(char ret_id[ID_LEN + 1])
 	id_from_bytes(bytes, ret_id);
 }
 
-char *id_new_dup(void)
-{
-	char *id = xmalloc(ID_LEN + 1);
-
-	id_new(id);
-	return id;
-}
-
 bool id_is_valid(const char *text)
 {
 	return text && strlen(text) == ID_LEN &&

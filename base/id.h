@@ -8,10 +8,11 @@
 #define ID_LEN 25
 #define ID_SHORT_LEN 12
 
+/* From the kernel's random numbers; never fails. */
 void id_new(char ret_id[ID_LEN + 1]);
-char *id_new_dup(void);
 /* The same from 16 given bytes (a simulation's seeded generator). */
 void id_from_bytes(const uint8_t bytes[16], char ret_id[ID_LEN + 1]);
+/* Has the form of ours: 25 characters 0-9a-z. NULL has not. */
 bool id_is_valid(const char *text);
 /* len base-36 digits of the big-endian number in bytes, leading zeros kept. Writes len + 1 chars. */
 void base36_encode(const uint8_t *bytes, size_t n, size_t len, char *ret_text);

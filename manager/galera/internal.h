@@ -32,6 +32,7 @@ enum galera_verdict {
 	GV_TORN,
 	GV_FOREIGN,
 };
+/* For events and blocked reasons: "complete", "torn". Static. */
 const char *galera_verdict_name(enum galera_verdict v);
 
 struct galera_member {
@@ -73,6 +74,7 @@ static inline bool galera_obeys(const struct galera *g, enum galera_rule r)
 /* ---- galera.c ---- */
 /* A changeable copy in the tx; m->task points to it from now on. */
 Gs__Task *galera_edit_task(struct galera *g, struct galera_member *m);
+/* One Event row about this cluster into the tx. */
 void galera_event(struct galera *g, const char *kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 struct galera_member *galera_slot_member(const struct galera *g, const char *slot_id); /* NULL: none */
@@ -81,43 +83,67 @@ const char *galera_member_name(const struct galera_member *m);                  
 void galera_wake_at(struct galera *g, int64_t wall_ms);
 
 /* ---- view.c: what workers said, into the row ---- */
+/* m->verdict, epoch and seqno from the evidence of m's task, which has some. */
 void galera_judge(struct galera *g, struct galera_member *m);
 uint64_t galera_head(const struct galera *g); /* newest epoch that counts */
+/* Evidence and views of all members into the row: records, the last Primary view, what was
+ * confirmed. */
 void galera_observe(struct galera *g);
 bool galera_born(const struct galera *g); /* a Primary was confirmed once */
 bool galera_is_current(const struct galera *g, const struct galera_member *m);
+/* Some member is in the newest Primary view (galera_is_current). */
 bool galera_has_primary(const struct galera *g);
-size_t galera_count(const struct galera *g, enum galera_life life);
+/* Whether the last Primary view that is known lists the slot. */
 bool galera_in_primary_view(const struct galera *g, const char *slot_id);
 /* Was it Synced since it was last let join? What it holds before that is somebody else's copy. */
 bool galera_is_complete(const struct galera *g, const char *slot_id);
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id); /* made when missing */
+/* What the reporter's status says becomes the last Primary view. It says that it is in one. */
 void galera_set_primary_view(struct galera *g, const struct galera_member *reporter);
 
 /* ---- boot.c: birth and the token ---- */
+/* A token was issued and neither confirmed nor withdrawn. */
 bool galera_token_live(const struct galera *g);
+/* No Primary was ever confirmed and no token is live: let an empty member make the first data, or
+ * one that has it start; blocks on data that tells of a later life. */
 void galera_birth(struct galera *g);
+/* A token is live: confirm it by what its holder reports, give its permit again, or find it lost. */
 void galera_token_pass(struct galera *g);
+/* A new epoch that m begins, and the token for it. None is live; in_place: m runs and stays in its
+ * group. */
 void galera_token_issue(struct galera *g, struct galera_member *m, uint64_t parent, bool in_place);
+/* A token is live: nobody will act on it, and its epoch counts for nothing. */
 void galera_token_abandon(struct galera *g);
 
 /* ---- elect.c ---- */
 /* Could the members that the managers cannot see be, or become, a Primary component by themselves? */
 bool galera_unseen_may_be_primary(const struct galera *g);
+/* Born, no Primary, no token: survivors in place, or an election once all who may hold more were
+ * heard; blocks when that takes too long. */
 void galera_recover(struct galera *g);
+/* Act on the operator's consent, if there is one, and take it back. Whether it did anything. */
 bool galera_try_consent(struct galera *g);
 void galera_block(struct galera *g, const char *why); /* phase BLOCKED with a table and what to do */
 
 /* ---- permit.c ---- */
 Gs__GaleraPermit *galera_permit_new(struct galera *g, const struct galera_member *m, Gs__PermitMode mode);
+/* Replaces the permit of m's task. m counts as starting from now on, when the permit lets it. */
 void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPermit *take_permit);
+/* Permits for the members that may join now, as many as the rules let join at once. */
 void galera_joins(struct galera *g);
+/* Those that were let join and reached nobody are called back: they may hold what the election
+ * needs. */
 void galera_withdraw_joiners(struct galera *g);
+/* Empty members are told which archive they will need, so that it is there when their turn comes. */
 void galera_prefetch(struct galera *g);
 
 /* ---- leave.c ---- */
+/* Who has to go is told to stop: one at a time, and only when the rest stays whole. */
 void galera_leaves(struct galera *g);
 /* ---- phase.c ---- */
+/* m's task is told to stop. Nothing when it was, or when there is none. */
 void galera_stop(struct galera *g, struct galera_member *m);
+/* The phase and since when; out of BLOCKED the reason goes. */
 void galera_set_phase(struct galera *g, Gs__GaleraPhase phase);
+/* What is to be done in the phase the cluster is in, and which phase that is now. */
 void galera_phases(struct galera *g);

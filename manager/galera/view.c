@@ -25,15 +25,6 @@ bool galera_born(const struct galera *g)
 	return g->c->last_primary && g->c->last_primary->n_slots > 0;
 }
 
-size_t galera_count(const struct galera *g, enum galera_life life)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < g->n; i++)
-		n += g->m[i].life == life;
-	return n;
-}
-
 /* A status can be old: a node that comes back is Ready before it has told what happened meanwhile. Who is in
  * the newest view that anybody reported is believed. */
 bool galera_is_current(const struct galera *g, const struct galera_member *m)

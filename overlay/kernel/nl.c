@@ -274,13 +274,6 @@ void nl_put_u8(struct nl_msg *m, int attr, uint8_t v)
 	nl_put(m, attr, &v, sizeof(v));
 }
 
-void nl_put_u16be(struct nl_msg *m, int attr, uint16_t v)
-{
-	uint8_t be[2] = {(uint8_t)(v >> 8), (uint8_t)v};
-
-	nl_put(m, attr, be, sizeof(be));
-}
-
 void nl_put_u32(struct nl_msg *m, int attr, uint32_t v)
 {
 	nl_put(m, attr, &v, sizeof(v));

@@ -67,8 +67,6 @@ struct nl_object *nl_object_of(const struct nlmsghdr *h);
 void nl_put(struct nl_msg *m, int attr, const void *data, size_t len);
 /* As nl_put. */
 void nl_put_u8(struct nl_msg *m, int attr, uint8_t v);
-/* As nl_put, in network order. */
-void nl_put_u16be(struct nl_msg *m, int attr, uint16_t v);
 /* As nl_put, in the host's order. */
 void nl_put_u32(struct nl_msg *m, int attr, uint32_t v);
 /* As nl_put, with its NUL. */

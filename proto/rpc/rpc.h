@@ -59,10 +59,10 @@ typedef void (*rpc_handler)(struct rpc_call *call, const ProtobufCMessage *req, 
 #define RPC_NODE_CONNS 16 /* a node needs two; one that was cut off leaves some behind */
 struct rpc_server;
 struct rpc_server_config {
-	/* Asked before a connection with a certificate opens, and before each handler, except for methods with role none and for peers without a certificate
-	 * (those may call only such methods). Returns the caller's role bits (one of enum rpc_role), or 0 to
-	 * refuse with *e. For a local peer the server itself has checked uid 0 or group gswarm at accept.
-	 * NULL: local peers have ROLE_BIT_LOCAL, all others nothing. */
+	/* Asked before a connection with a certificate opens, and before each handler, except for methods with
+	 * role none and for peers without a certificate (those may call only such methods). Returns the caller's
+	 * role bits (one of enum rpc_role), or 0 to refuse with *e. For a local peer the server itself has checked
+	 * uid 0 or group gswarm at accept. NULL: local peers have ROLE_BIT_LOCAL, all others nothing. */
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
 	/* Connections that one node's certificates may hold; for one more its oldest goes. 0: any number. */
 	unsigned node_conns_max;
@@ -119,7 +119,7 @@ void rpc_fail(struct rpc_call *call, const struct err *e);
 
 /* ---- client ---- */
 struct rpc_client;
-enum rpc_client_state { RPC_CONNECTING, RPC_OPEN, RPC_CLOSED };
+enum rpc_client_state { RPC_OPEN = 1, RPC_CLOSED }; /* 0: neither came yet */
 struct rpc_client_config {
 	const char *unix_path; /* or */
 	const char *ip;        /* numeric */

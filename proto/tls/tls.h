@@ -48,7 +48,6 @@ int join_token_parse(const char *text, struct join_token *ret, struct err *e);
 bool const_time_equal(const char *a, const char *b);
 
 #define TLS_ALPN_RPC "gswarm-rpc/1"
-#define TLS_ALPN_RAFT "gswarm-raft/1"
 
 /* One side's identity; shared by reference count by the connections made with it. */
 struct tls_identity;

@@ -50,11 +50,6 @@ static const char text[] = "profile " PROFILE " flags=(attach_disconnected,media
 
 extern char **environ;
 
-const char *apparmor_text(void)
-{
-	return text;
-}
-
 static bool is_loaded(void)
 {
 	cleanup_free char *list = NULL;

@@ -7,5 +7,3 @@
  * without its parser (package apparmor); then 0 all the same. Blocks for some 100 ms when it has to be loaded: at
  * the start. e: the parser's failure. */
 int apparmor_load(const char **ret, struct err *e);
-/* Its text, for the tests. */
-const char *apparmor_text(void);

@@ -40,15 +40,16 @@ extern const struct task_driver_ops galera_driver_ops; /* worker/galera */
 /* ---- what a driver may ask of the task (implemented by machine.c) ---- */
 const Gs__Task *task_row(const struct task *t); /* latest assignment; borrowed until the next one */
 uint32_t task_attempt(const struct task *t);
+/* Where all of this runs. */
 uv_loop_t *task_loop(const struct task *t);
 /* Host path of the mounted volume, or NULL. */
 const char *task_volume_path(const struct task *t, const char *target);
 /* Host path; the task sees it as /run/task (0711, owned by its user). */
 const char *task_run_dir(const struct task *t);
-const char *task_netns_path(const struct task *t);
+/* The task's user on the host; nobody (65534) before its bundle is made. */
 uid_t task_uid(const struct task *t);
+/* As task_uid. */
 gid_t task_gid(const struct task *t);
-int task_pid(const struct task *t); /* host pid of the running process, 0: none */
 const char *task_log_path(const struct task *t);
 /* Secret of this task by SecretRef.name, e.g. "root"; NULL until it has arrived. */
 const Gs__Secret *task_secret(const struct task *t, const char *name);
@@ -77,5 +78,6 @@ void task_genesis_done(struct task *t, uint32_t attempt,
 		       const Gs__GenesisResult *r);         /* copied; task goes back to HELD by hold() */
 void task_view(struct task *t, const Gs__GaleraView *view); /* copied; reported when it changed */
 void task_seqno(struct task *t, int64_t last_committed);
+/* One line for `task ls`, e.g. "sst 120 MiB". */
 void task_progress(struct task *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void task_stop_now(struct task *t); /* after stopping(): drained, send the stop signal */

@@ -44,11 +44,6 @@ const char *task_run_dir(const struct task *t)
 	return t->task_run;
 }
 
-const char *task_netns_path(const struct task *t)
-{
-	return t->netns_path;
-}
-
 uid_t task_uid(const struct task *t)
 {
 	return t->bundle ? t->bundle->user.uid : 65534;
@@ -57,11 +52,6 @@ uid_t task_uid(const struct task *t)
 gid_t task_gid(const struct task *t)
 {
 	return t->bundle ? t->bundle->user.gid : 65534;
-}
-
-int task_pid(const struct task *t)
-{
-	return container_pid(t->at.container);
 }
 
 const char *task_log_path(const struct task *t)
