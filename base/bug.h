@@ -29,7 +29,9 @@ _Noreturn void bug_die(const char *expression, const char *file, int line, const
 
 /* A thread that is no loop's says so once, for itself (loop_work does it for the pool). */
 void bug_job_begin(void);
+/* It is no job any more. */
 void bug_job_end(void);
+/* Whether the calling thread is one. */
 bool bug_in_job(void);
 #define bug_if_off_loop() bug_if(bug_in_job())
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Time as an input, so that the same code runs under a virtual clock.
  *
- * mono: CLOCK_BOOTTIME, for leases, deadlines and back-off (it goes on during suspend, and a step of the
+ * mono: CLOCK_BOOTTIME, for deadlines and back-off (it goes on during suspend, and a step of the
  * wall clock does not touch it). wall: CLOCK_REALTIME, only to be shown and for certificates. */
 #pragma once
 #include <stdint.h>
@@ -27,5 +27,7 @@ static inline int64_t clock_wall_ms(const struct clock *c)
 struct clock_virtual {
 	int64_t mono_ms, wall_ms;
 };
+/* Reads *v, which must outlive it. */
 struct clock clock_virtual_of(struct clock_virtual *v);
+/* Both clocks, by the same. */
 void clock_virtual_advance(struct clock_virtual *v, int64_t ms);

@@ -13,11 +13,13 @@ int fs_write(const char *path, const void *data, size_t len, mode_t mode, struct
 int fs_read(const char *path, size_t limit, char **ret_data, size_t *ret_len, struct err *e);
 /* mkdir -p; parents get 0755, the last one mode. An existing folder is fine and keeps its mode. */
 int fs_mkdir(const char *path, mode_t mode, struct err *e);
+/* What was created, renamed or removed in the folder is on the disk. -errno. Waits for the disk. */
 int fs_sync_dir(const char *path, struct err *e);
 /* rm -rf of a tree of any depth that stays on one file system and never follows a symlink, also while
  * somebody else works in the tree: -EXDEV for a mount in it, -EBUSY when it was moved under our feet. A
  * missing path is fine. Blocks for as long as the tree is large: on the pool. */
 int fs_remove_all(const char *path, struct err *e);
+/* A symlink is not followed. False also for what cannot be looked at. */
 bool fs_exists(const char *path);
 /* unlink; a missing file is fine. */
 int fs_unlink(const char *path, struct err *e);

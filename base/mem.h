@@ -6,13 +6,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+/* As malloc and its kin, but the program ends when there is no memory. The caller frees. */
 void *xmalloc(size_t n);
-void *xcalloc(size_t n, size_t size);
-void *xrealloc(void *p, size_t n);
-char *xstrdup(const char *s); /* NULL gives NULL */
+void *xcalloc(size_t n, size_t size); /* As xmalloc; zeroed. */
+void *xrealloc(void *p, size_t n);    /* As xmalloc; p is gone or is the result. */
+char *xstrdup(const char *s);         /* NULL gives NULL */
 void *xmemdup(const void *p, size_t n);
+/* The text, for the caller to free. */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-char *xvasprintf(const char *fmt, va_list ap);
+char *xvasprintf(const char *fmt, va_list ap); /* As xasprintf. */
 /* Replace the owned string *field by a copy of value. Works on protobuf-c string fields too: the shared
  * empty string of protobuf-c is never freed. */
 void str_replace(char **field, const char *value);
@@ -21,6 +23,7 @@ static inline void mem_free_p(void *p)
 {
 	free(*(void **)p);
 }
+/* For cleanup_close: closes *fd unless it is negative. */
 void mem_close_p(int *fd);
 
 #define cleanup(fn) __attribute__((cleanup(fn)))

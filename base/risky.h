@@ -33,7 +33,9 @@ struct risky_threads {
 	void *arg;
 };
 
+/* threads is copied; a thread is started when a job finds none free. */
 struct risky *risky_new(uv_loop_t *loop, const struct risky_threads *threads);
+/* *job is copied, its arg is ours until done or drop has it back. */
 void risky_run(struct risky *r, const struct risky_job *job);
 /* No done and no drop any more; the args of unfinished jobs are lost with the program that ends. Does not wait. NULL
  * is fine. */

@@ -68,7 +68,9 @@ struct sm {
 void sm_init(struct sm *sm, const struct sm_kind *kind, unsigned state, const char *label);
 /* A move that the table does not allow is a bug. The kind's check runs before sm_go returns. */
 #define sm_go(sm, to) sm_move(sm, to, __func__)
+/* For sm_go; where: the function that moves, for the trace. */
 void sm_move(struct sm *sm, unsigned to, const char *where);
+/* Whether the table allows it now. */
 bool sm_may(const struct sm *sm, unsigned to);
 
 static inline unsigned sm_state(const struct sm *sm)

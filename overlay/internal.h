@@ -295,9 +295,9 @@ int rules_remove(struct overlay *o, struct err *e);
 int events_init(struct overlay *o, struct err *e);
 /* All sources have left. */
 void events_fini(struct overlay *o);
-/* In the calling thread's namespace, whose name in netns_dir is `name` ("": the host's). `own`: the socket
- * whose changes are our own. */
 enum event_scope { EVENTS_HOST, EVENTS_NETWORK, EVENTS_TASK };
+/* In the calling thread's namespace, whose name in netns_dir is `name` ("": the host's). own_port: of the socket
+ * whose changes are our own. NULL: the kernel refused, and this namespace is only looked at by the clock. */
 struct event_source *events_join(struct overlay *o, const char *name, enum event_scope scope,
 				 uint32_t own_port);
 /* Whether a notification can mean that an object of ours was changed by somebody else. */

@@ -14,7 +14,7 @@
 #define USERS_NAMED 6u
 
 /* A network has its subnet from its first moment on. Of two creations at once the second looks again: each
- * relies on the cluster's row, so neither gets what the other one got (FINDINGS U7, M8). */
+ * relies on the cluster's row, so neither gets what the other one got. */
 static int create(struct context *ctx, struct tx *tx, const Gs__NetworkSpec *spec, const char *id,
 		  struct err *e)
 {

@@ -22,8 +22,7 @@
 #define LIST_MAX 256u
 #define ALIASES_MAX 64u
 #define LABELS_MAX_BYTES (64u << 10)
-/* Each task carries a copy, and a commit of many rows is split at 1 MiB: a spec must be far below (FINDINGS
- * M11). */
+/* Each task carries a copy, and a commit of many rows is split at 1 MiB: a spec must be far below. */
 #define SPEC_MAX_BYTES (256u << 10)
 #define POOL_MASK 24u
 
@@ -308,7 +307,7 @@ static bool one_of(const char *value, const char *const *list, size_t n)
 	return *value == '\0';
 }
 
-/* What would be stored and never done, or never start (FINDINGS U8). */
+/* What would be stored and never done, or never start. */
 static int check_galera_task(const Gs__TaskSpec *t, struct err *e)
 {
 	if (t->n_args)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a task may be asked to be: its program, mounts, limits. What is let through here reaches every node
- * that the task is placed on, so what no node could run is refused here (FINDINGS W1: one name that was not
- * UTF-8 ended one worker after the other). Pure. */
+ * that the task is placed on, so what no node could run is refused here (one name that was not UTF-8 could
+ * end one worker after the other). Pure. */
 #pragma once
 #include "base/err.h"
 #include "proto/schema/objects.pb-c.h"

@@ -346,7 +346,7 @@ static void remove_owned_secrets(struct pass *p, const Gs__Service *svc)
 	}
 }
 
-/* Its worker sends KILL then, also to a task that is within a longer grace already (FINDINGS U9). */
+/* Its worker sends KILL then, also to a task that is within a longer grace already. */
 static void drop_grace(struct pass *p, const struct unit *u)
 {
 	for (size_t i = 0; i < u->n; i++) {

@@ -167,7 +167,8 @@ struct lookup {
 	uint32_t mtu;
 };
 
-/* What the kernel learned from a router's complaint, which may come from anybody, has an end; libnl does not tell it. */
+/* What the kernel learned from a router's complaint, which may come from anybody, has an end; libnl does not tell
+ * it. */
 static bool is_learned(const struct nlmsghdr *h)
 {
 	struct nlattr *a = nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct rtmsg), RTA_CACHEINFO);

@@ -72,6 +72,8 @@ def lines_of(name, text):
     for number, line in enumerate(raw, 1):
         if re.fullmatch(r"\s*\*/\s*", line):
             yield f"{name}:{number}: a comment ends on its last line of text"
+        if re.search(r"\bFINDINGS\b", line):
+            yield f"{name}:{number}: say the reason, not the number of a finding"
         if len(line.expandtabs(8)) > WIDEST:
             yield f"{name}:{number}: {len(line.expandtabs(8))} columns, {WIDEST} at most"
     if len(raw) > MOST_LINES:

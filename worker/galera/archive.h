@@ -16,6 +16,7 @@
 #define ARCHIVE_DEADLINE_MS 600000 /* 8 GiB at 14 MiB/s */
 #define SHA256_TEXT 65
 
+/* Of the whole file, as lower-case hex. -errno; *ret and *ret_size are untouched then. */
 int sha256_file(const char *path, char ret[SHA256_TEXT], uint64_t *ret_size, struct err *e);
 bool sha256_is_valid(const char *text); /* 64 lower-case hex digits */
 

@@ -18,6 +18,7 @@ struct datadir {
 	gid_t gid;
 	int lock_fd; /* -1: not locked */
 };
+/* Copies path; nothing is opened yet. */
 void datadir_init(struct datadir *d, const char *path, uid_t uid, gid_t gid);
 void datadir_copy(struct datadir *ret, const struct datadir *d); /* without the lock */
 void datadir_fini(struct datadir *d);                            /* unlocks */
@@ -26,9 +27,10 @@ void datadir_fini(struct datadir *d);                            /* unlocks */
 int datadir_lock(struct datadir *d, struct err *e);
 /* Among workers only: for what is written beside a server that runs. E_IN_USE. */
 int datadir_claim(struct datadir *d, struct err *e);
-/* A copy that holds d's lock as well: nobody else gets it before both have let go. For a job or a tool, which may outlive
- * the task that began it. -errno: no descriptor is free, and the copy is not made. */
+/* A copy that holds d's lock as well: nobody else gets it before both have let go. For a job or a tool, which may
+ * outlive the task that began it. -errno: no descriptor is free, and the copy is not made. */
 int datadir_share(struct datadir *ret, const struct datadir *d, struct err *e);
+/* Nothing when it is not locked. */
 void datadir_unlock(struct datadir *d);
 
 /* -ENOENT when there is none; E_CORRUPT. */

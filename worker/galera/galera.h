@@ -55,7 +55,9 @@ struct galera {
 	char progress[64];
 };
 
+/* For each job that comes back, so that it finds the structure. */
 struct galera *galera_ref(struct galera *g);
+/* The last one frees it. */
 void galera_unref(struct galera *g);
 /* The job's turn is still on. */
 bool galera_is_current(const struct galera *g, unsigned turn);
@@ -67,9 +69,11 @@ char *galera_run_path(const struct galera *g, const char *name);
 /* Into the run folder, owned by the task's user unless root_owned. */
 int galera_run_write(const struct galera *g, const char *name, const void *data, size_t len, mode_t mode,
 		     bool root_owned, struct err *e);
+/* TOOL_CNF into the run folder, for a tool on the datadir. recover: see options_tool_format. */
 int galera_tool_cnf(struct galera *g, bool recover, struct err *e);
 /* "" when the secret has not arrived. */
 const char *galera_secret(const struct galera *g, const char *name, char *buf, size_t n);
+/* Borrows from g and from its row: for use before either changes. */
 void galera_options_input(const struct galera *g, struct options_input *ret);
 
 const char *galera_target(const struct galera *g);  /* the datadir as the task sees it */
@@ -77,10 +81,16 @@ const char *galera_datadir(const struct galera *g); /* as the host sees it, or N
 
 /* ---- steps ---- */
 void hold_start(struct galera *g);
+/* Makes this cluster's first data, which is only done in an empty datadir, and tells the task what
+ * came of it. */
 void genesis_start(struct galera *g);
+/* Carries out g->permit: data there, options written, then task_start; galera_fail when it cannot. */
 void start_start(struct galera *g);
+/* The archive that a later start will need, ahead of its turn. What fails is tried by the start. */
 void start_prefetch(struct galera *g, const Gs__GaleraPermit *permit);
+/* The process runs: ask it what it is from now on, as a new run. */
 void watch_start(struct galera *g);
+/* Ask no more. Also when nothing was started. */
 void watch_stop(struct galera *g);
 void watch_tick(struct galera *g); /* each second */
 void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit);

@@ -22,6 +22,7 @@ struct image_probe {
 };
 /* -ENOENT with one clear line when the server or the provider is missing. Blocks on the image: in a job only. */
 int options_probe(const char *image, struct image_probe *ret, struct err *e);
+/* Frees what it owns; it is empty then. */
 void image_probe_fini(struct image_probe *p);
 
 struct options_input {

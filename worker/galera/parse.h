@@ -54,7 +54,9 @@ struct volume_mark {
 	char uuid[GALERA_UUID_LEN + 1];
 	char genesis[65]; /* sha256 of the archive it was unpacked from or packed into, or "" */
 };
+/* E_CORRUPT, with what is wrong; *ret is untouched then. */
 int volume_mark_parse(const char *text, size_t len, struct volume_mark *ret, struct err *e);
 /* NUL-terminated JSON; the caller frees it. */
 char *volume_mark_format(const struct volume_mark *m);
+/* As gswarm.json has it; "?" for a number that is none. */
 const char *volume_state_name(enum volume_state s);

@@ -13,9 +13,11 @@
 #include "worker/galera/view.h"
 
 struct peer;
+/* Copies its texts. Tells and asks nobody before it has an identity and targets. */
 struct peer *peer_new(uv_loop_t *loop, const char *node_id, const char *boot_id, const char *blob_dir);
 void peer_free(struct peer *p); /* after the server is closed */
 void peer_register(struct rpc_server *s, struct peer *p);
+/* Takes a reference of its own (NULL: none), for the connections that are made from now on. */
 void peer_set_identity(struct peer *p, struct tls_identity *identity, const char *cluster_id);
 /* "ip:port" of the other workers' peer listeners; copied. At most 64 are used. */
 void peer_set_targets(struct peer *p, const char *const *addresses, size_t n);
@@ -23,6 +25,7 @@ void peer_set_targets(struct peer *p, const char *const *addresses, size_t n);
 /* Who may tell of which member: asked for every view that comes in. Without it nobody may. */
 typedef bool (*peer_guard)(void *arg, const char *node_id, const char *galera_cluster_id,
 			   const char *slot_id);
+/* arg outlives p. */
 void peer_set_guard(struct peer *p, peer_guard may_tell, void *arg);
 
 /* Tell the others, and remember as our own. */

@@ -17,5 +17,6 @@ struct probe_config {
 	void (*on_poll)(Gs__GaleraView *view, bool stalled, void *arg);
 	void *arg;
 };
+/* Copies the config; the first poll is at once, but not from inside. */
 struct probe *probe_new(uv_loop_t *loop, const struct probe_config *config);
 void probe_free(struct probe *p); /* no callback afterwards */

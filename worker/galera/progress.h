@@ -13,6 +13,7 @@ enum start_phase {
 	PHASE_IST,
 	PHASE_SYNCED
 };
+/* By the last line that tells one; log need not end in a NUL. */
 enum start_phase progress_phase(const char *log, size_t len);
 /* "sst 120 MiB", "ist", "waiting for primary"; bytes: allocated in the datadir; is_cut: at least. */
 void progress_format(enum start_phase phase, uint64_t bytes, bool is_cut, char *ret, size_t n);

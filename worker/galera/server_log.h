@@ -17,8 +17,10 @@ struct log_primary {
 	size_t n_members;     /* node names (task names) of that view, when it was printed whole */
 	char *members[64];
 };
-/* Pure. log: whole lines (conmon_log_tail) of the container's log, of several attempts perhaps; only the last one counts. */
+/* Pure. log: whole lines (conmon_log_tail) of the container's log, of several attempts perhaps; only the last one
+ * counts. */
 void log_primary_parse(const char *log, size_t len, struct log_primary *ret);
+/* Frees the names; it is empty then. */
 void log_primary_fini(struct log_primary *p);
 /* The same of the end of a task's log and of what rotation has put beside it; since: where the log ended when this
  * process was started, or NULL when that is not known. No log: nothing was told. Blocking. */

@@ -13,6 +13,7 @@ struct sql;
 struct sql *sql_new(uv_loop_t *loop, const char *socket_path, const char *user, const char *password);
 /* Ends a running query without its callback; frees itself later. */
 void sql_close(struct sql *s);
+/* A query is under way: sql_run has to wait. */
 bool sql_is_busy(const struct sql *s);
 /* One row, as text: a value is NULL or ends in a NUL. What it says, and how many there are, is the server's
  * word. From inside no sql_ function may be called. */

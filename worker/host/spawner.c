@@ -3,7 +3,7 @@
  * the program with posix_spawn (vfork semantics: no copy of the worker's memory), and the loop tells pid and pidfd.
  * What can fail is the namespace (fatal at start), a mount or the exec of one job (told to its owner), and an image
  * on a file system that does not answer: its job is given up at the deadline and starts nothing when it comes back,
- * and others start meanwhile (FINDINGS W6). */
+ * and others start meanwhile. */
 #include "worker/host/spawner.h"
 
 #include <errno.h>

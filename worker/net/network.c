@@ -453,7 +453,7 @@ bool net_ready(const struct net *n, const Gs__Task *task)
 		if (!net || !net->declared || !a->addr)
 			return false;
 	}
-	/* An address must have been leased for each network of the spec. */
+	/* An address must have been reserved for each network of the spec. */
 	return !task->spec || task->n_addresses >= task->spec->n_networks;
 }
 

@@ -17,6 +17,7 @@
 
 struct worker;
 struct net;
+/* Finds what an earlier worker left in the kernel. w is borrowed and outlives it. */
 int net_new(struct worker *w, struct net **ret, struct err *e);
 /* What the networks ask and tell those that use them. NULL: nobody is there; nothing is adopted then. Copied. */
 struct net_above {
@@ -26,14 +27,18 @@ struct net_above {
 	void (*came)(void *arg);                              /* a network that somebody may wait for */
 	void *arg;
 };
+/* To be called once what it calls is there; until then nothing is taken for left over. */
 void net_listen(struct net *n, const struct net_above *above);
 /* Leaves the kernel as it is. Frees once its jobs are back. */
 void net_free(struct net *n);
 
 /* A row of the store; one that is not allocated yet is passed over, it comes again. */
 void net_network_set(struct net *n, const Gs__Network *row);
+/* An unknown one is fine, as for endpoints. */
 void net_network_remove(struct net *n, const char *network_id);
+/* A row of the store; a later one of the same id replaces it. */
 void net_endpoint_set(struct net *n, const Gs__Endpoint *row);
+/* An unknown one is fine. */
 void net_endpoint_remove(struct net *n, const char *id);
 /* This host's data path address changed. */
 void net_vtep_set(struct net *n, const char *ip);
@@ -41,6 +46,7 @@ void net_vtep_set(struct net *n, const char *ip);
 void net_pool_set(struct net *n, const char *pool);
 /* Around a complete set, as in worker/task/table.h. The first end after a start also ends the overlay's adoption. */
 void net_set_begin(struct net *n);
+/* What the set did not name is gone now. */
 void net_set_end(struct net *n);
 /* True when every network of this task is known. */
 bool net_ready(const struct net *n, const Gs__Task *task);
@@ -64,6 +70,7 @@ uint32_t net_mtu(const struct net *n, uint32_t link);
 struct net_plan;
 /* On the loop. */
 struct net_plan *net_plan_new(struct net *n, const Gs__Task *task);
+/* NULL is fine. The kernel keeps what was attached. */
 void net_plan_free(struct net_plan *p);
 /* The container's process: its namespace is mounted again when the mount was lost. 0: none. */
 void net_plan_process(struct net_plan *p, pid_t pid);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Task logs: rotation, and answering the manager's demands on a second connection, so that a log cannot
- * starve the session's lease. */
+ * hold up the session's heartbeats. */
 #pragma once
 #include "worker/context/worker.h"
 

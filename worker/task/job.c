@@ -2,7 +2,7 @@
 /* Where a task's blocking work runs. The happy path is the loop's pool. A task that has something of a file system
  * that others may serve (a bind mount, a dir image) keeps away from it: its jobs run on the risky threads, and before
  * it is prepared its paths are looked at there with a deadline. A path that does not answer is an error of that task;
- * other tasks do not notice (FINDINGS W6). */
+ * other tasks do not notice. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>

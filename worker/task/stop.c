@@ -2,8 +2,8 @@
 /* How a task is stopped. The happy path: the driver drains, the stop signal is sent, the process ends within the
  * grace. What can fail is the drain (the grace runs for it too) and the process, which is killed at the end of its
  * grace, or at once when it would not notice the signal.
- * A worker that ends in the middle leaves a note: the next one adopts the process, sends no second signal (many programs
- * take that for "at once") and waits for what is left of the grace. */
+ * A worker that ends in the middle leaves a note: the next one adopts the process, sends no second signal (many
+ * programs take that for "at once") and waits for what is left of the grace. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
