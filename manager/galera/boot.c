@@ -20,6 +20,12 @@ bool galera_token_live(const struct galera *g)
 	return t && (t->state == TOKEN_ISSUED || t->state == TOKEN_STARTED);
 }
 
+static bool holds_token(const struct galera *g, const struct galera_member *m)
+{
+	return galera_token_live(g) && m->task && strcmp(g->c->token->slot_id, m->slot->meta->id) == 0 &&
+	       strcmp(g->c->token->task_id, m->task->meta->id) == 0;
+}
+
 static bool token_in_place(const struct galera_member *m, const Gs__BootstrapToken *t)
 {
 	return m->task && m->task->permit && m->task->permit->mode == PERMIT_PC_BOOTSTRAP &&
@@ -31,6 +37,9 @@ void galera_token_issue(struct galera *g, struct galera_member *m, uint64_t pare
 	Gs__GaleraEpoch *e = obj_new(&gs__galera_epoch__descriptor);
 	Gs__BootstrapToken *t = obj_new(&gs__bootstrap_token__descriptor);
 
+	bug_if(galera_token_live(g)); /* one at a time, whatever happened to its holder */
+	bug_if(!m->task || m->stopping);
+	bug_if(parent > g->c->epoch);
 	g->c->epoch++;
 	if (!in_place)
 		g->c->group_epoch = g->c->epoch;
@@ -63,6 +72,7 @@ void galera_token_abandon(struct galera *g)
 {
 	Gs__GaleraEpoch *e = token_epoch(g);
 
+	bug_if(!galera_token_live(g));
 	if (e)
 		e->abandoned = true;
 	g->c->token->state = TOKEN_VOID;
@@ -73,6 +83,7 @@ static void token_withdraw_in_place(struct galera *g)
 {
 	Gs__GaleraEpoch *e = token_epoch(g);
 
+	bug_if(!galera_token_live(g));
 	if (e)
 		e->boot_seqno = INT64_MAX;
 	g->c->token->state = TOKEN_VOID;
@@ -82,6 +93,7 @@ static void token_withdraw_in_place(struct galera *g)
 
 void galera_birth(struct galera *g)
 {
+	bug_if(galera_born(g) || galera_token_live(g));
 	for (size_t i = 0; i < g->n; i++) {
 		struct galera_member *m = &g->m[i];
 
@@ -108,6 +120,7 @@ static void commit_genesis(struct galera *g, const struct galera_member *m)
 {
 	const Gs__GenesisResult *r = m->task->status->genesis;
 
+	bug_if(galera_born(g) || !holds_token(g, m));
 	if (!r || !r->position || !r->position->uuid[0] || (r->epoch && r->epoch != g->c->token->epoch))
 		return;
 	obj_set(&g->c->genesis, r);
@@ -121,6 +134,7 @@ static void commit_genesis(struct galera *g, const struct galera_member *m)
 
 static void give_bootstrap(struct galera *g, struct galera_member *m)
 {
+	bug_if(m->life != GL_HELD || !holds_token(g, m));
 	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_BOOTSTRAP);
 
 	obj_set(&p->start_position, m->task->status->evidence->position);
@@ -133,6 +147,7 @@ static void give_bootstrap(struct galera *g, struct galera_member *m)
 /* HELD before the first Primary: bootstrap from the committed genesis data, else make it (again). */
 static void unborn_held(struct galera *g, struct galera_member *m)
 {
+	bug_if(m->life != GL_HELD);
 	commit_genesis(g, m);
 	bool committed = g->c->genesis && g->c->genesis->epoch == g->c->token->epoch;
 	galera_judge(g, m);
@@ -155,6 +170,7 @@ static void unborn_held(struct galera *g, struct galera_member *m)
 
 static void born_held(struct galera *g, struct galera_member *m)
 {
+	bug_if(m->life != GL_HELD || !galera_born(g));
 	if (m->verdict != GV_EMPTY && m->verdict != GV_TORN && m->verdict != GV_FOREIGN &&
 	    m->verdict != GV_NONE) {
 		give_bootstrap(g, m); /* FORKED only when the operator consented to this slot */
@@ -169,12 +185,14 @@ static void born_held(struct galera *g, struct galera_member *m)
 
 static void confirm(struct galera *g, struct galera_member *m)
 {
+	bug_if(!m->synced || !holds_token(g, m));
 	g->c->token->state = TOKEN_CONFIRMED;
 	if (!g->c->cluster_uuid[0])
 		str_replace(&g->c->cluster_uuid, m->task->status->view->cluster_uuid);
 	obj_free(g->c->last_primary);
 	g->c->last_primary = NULL;
 	galera_set_primary_view(g, m);
+	bug_if(!galera_in_primary_view(g, m->slot->meta->id));
 	str_replace(&g->c->writer_slot, m->slot->meta->id);
 	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
 	r->epoch = g->c->epoch;
@@ -224,6 +242,7 @@ static bool may_replace_unborn(const struct galera *g, const struct galera_membe
 
 static void replace_unborn(struct galera *g)
 {
+	bug_if(galera_born(g)); /* what was acknowledged would be given up */
 	galera_event(g, "galera.token_void", "first bootstrap given up in epoch %llu, its host is lost",
 		     (unsigned long long)g->c->epoch);
 	galera_token_abandon(g);
@@ -238,6 +257,7 @@ static void wait_for_holder(struct galera *g)
 {
 	int64_t until = g->c->token->issued_ms + g->wait_recover_ms;
 
+	bug_if(!galera_token_live(g));
 	if (g->c->force_bootstrap && !galera_born(g)) {
 		replace_unborn(g);
 		return;
@@ -266,6 +286,7 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 	const Gs__GaleraPermit *p = m->task->permit;
 	const Gs__GaleraView *v = m->task->status->view;
 
+	bug_if(!holds_token(g, m) || p->mode != PERMIT_PC_BOOTSTRAP);
 	if (m->life == GL_HELD || m->life == GL_ABSENT) {
 		token_withdraw_in_place(g); /* bound to a process that is gone */
 		return;
@@ -296,6 +317,7 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 
 void galera_token_pass(struct galera *g)
 {
+	bug_if(!galera_token_live(g));
 	struct galera_member *m = galera_slot_member(g, g->c->token->slot_id);
 
 	if (m && m->task)

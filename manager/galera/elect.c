@@ -35,6 +35,7 @@ static bool has_answered(struct galera *g, const struct galera_member *m)
  * Primary. */
 static bool left_gracefully(const struct galera_member *m)
 {
+	bug_if(m->life == GL_HELD && !m->task);
 	return is_dead(m) && (m->life == GL_ABSENT || m->verdict == GV_EMPTY ||
 			      m->task->status->evidence->class_ == GC_CLEAN);
 }
@@ -74,6 +75,7 @@ static bool better_source(const struct galera *g, const struct galera_member *a,
 	const Gs__GaleraEvidence *x = a->task->status->evidence, *y = b->task->status->evidence;
 	bool x_clean = x->class_ == GC_CLEAN, y_clean = y->class_ == GC_CLEAN;
 
+	bug_if(a == b || a->life != GL_HELD || b->life != GL_HELD);
 	if (a->seqno != b->seqno)
 		return a->seqno > b->seqno;
 	if (x_clean != y_clean)
@@ -138,6 +140,7 @@ static struct tally count_v(struct galera *g)
 		t.answered += has_answered(g, &g->m[i]);
 		t.running += g->m[i].life == GL_NONPRIM;
 	}
+	bug_if(t.answered > t.v || t.running > t.v);
 	return t;
 }
 
@@ -147,6 +150,8 @@ static void elect(struct galera *g, struct galera_member *m, const char *why)
 {
 	int64_t floor = (g->c->hwm ? g->c->hwm->seqno : 0) - INFLIGHT;
 
+	bug_if(m->life != GL_HELD || m->verdict == GV_EMPTY || m->verdict == GV_TORN ||
+	       m->verdict == GV_FOREIGN);
 	galera_event(g, "galera.elected", "%s at seqno %lld: %s", galera_member_name(m), (long long)m->seqno,
 		     why);
 	if (m->seqno < floor)
@@ -162,9 +167,12 @@ static void elect(struct galera *g, struct galera_member *m, const char *why)
  * merge with it later stay in line whether or not they were told the new epoch. By consent it may fork. */
 static void pc_bootstrap(struct galera *g, struct galera_member *m, bool consented, const char *why)
 {
+	bug_if(m->life != GL_NONPRIM || m->outdated || m->stopping);
+	bug_if(!galera_in_primary_view(g, m->slot->meta->id));
 	galera_event(g, "galera.pc_bootstrap", "%s at seqno %lld: %s", galera_member_name(m),
 		     (long long)m->seqno, why);
 	galera_token_issue(g, m, galera_head(g), true);
+	bug_if(g->c->n_epochs == 0 || g->c->epochs[g->c->n_epochs - 1]->n != g->c->epoch);
 	if (!consented)
 		g->c->epochs[g->c->n_epochs - 1]->boot_seqno = INT64_MAX;
 	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_PC_BOOTSTRAP);
@@ -204,6 +212,7 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 		alive += is_survivor(g, &g->m[i]);
 		graceful += g->m[i].in_v && g->m[i].life < GL_STARTING && left_gracefully(&g->m[i]);
 	}
+	bug_if(t->v < alive);
 	bool all_known = t->answered == t->v;
 	bool rest_is_minor = 2 * (t->v - alive) + graceful <= t->v;
 	if (galera_obeys(g, GALERA_RULE_UNSEEN) && !all_known && !rest_is_minor)
@@ -232,6 +241,7 @@ static bool try_election(struct galera *g, const struct tally *t, int64_t waited
 
 	if (!best || t->running > 0 || galera_unseen_may_be_primary(g))
 		return false;
+	bug_if(best->verdict != GV_SOURCE || best->stopping);
 	/* Below what was once reported only with the operator's consent, even when all
 	 * answered. */
 	if (best->seqno < floor && galera_obeys(g, GALERA_RULE_EVIDENCE))
@@ -305,6 +315,7 @@ bool galera_try_consent(struct galera *g)
 	clear_consent(g);
 	if (galera_token_live(g))
 		galera_token_abandon(g);
+	bug_if(g->c->force_bootstrap); /* one consent is one decision */
 	if (live && (!m || live->seqno >= m->seqno))
 		pc_bootstrap(g, live, true, "the operator consented");
 	else {
@@ -357,6 +368,7 @@ void galera_block(struct galera *g, const char *why)
 	const struct galera_member *best = best_source(g);
 	bool was = g->c->phase == GP_BLOCKED;
 
+	bug_if(!*why);
 	buf_printf(&b, "%s\n  %-12s %-16s %-36s %10s  %-20s %s\n", why, "SLOT", "HOST", "UUID", "SEQNO",
 		   "LAST SEEN", "STATE");
 	for (size_t i = 0; i < g->n; i++)
@@ -393,6 +405,7 @@ static void wait_or_block(struct galera *g, const struct tally *t)
 {
 	int64_t since = g->c->phase_since_ms;
 
+	bug_if(galera_token_live(g));
 	if (g->c->phase == GP_BLOCKED) {
 		galera_block(g, why_blocked(g, t));
 		return;
@@ -426,6 +439,7 @@ void galera_recover(struct galera *g)
 	struct galera_member *live = best_survivor(g);
 	int64_t since = g->c->phase_since_ms, waited = g->wall_ms - since;
 
+	bug_if(!galera_born(g) || galera_token_live(g));
 	if (galera_try_consent(g))
 		return;
 	if (t.running > 0 && g->c->phase == GP_NOPRIM && waited < g->grace_ms && !is_never_whole_again(g)) {

@@ -13,8 +13,11 @@
 
 Gs__Task *galera_edit_task(struct galera *g, struct galera_member *m)
 {
-	Gs__Task *t = tx_edit(g->tx, OBJ_TASK, m->task->meta->id);
+	Gs__Task *t;
 
+	bug_if(!m->task);
+	t = tx_edit(g->tx, OBJ_TASK, m->task->meta->id);
+	bug_if(!t || strcmp(t->slot_id, m->slot->meta->id) != 0);
 	m->task = t;
 	return t;
 }
@@ -24,6 +27,7 @@ void galera_event(struct galera *g, const char *kind, const char *fmt, ...)
 	char id[ID_LEN + 1];
 	va_list ap;
 
+	bug_if(!g->env->new_id);
 	g->env->new_id(g->env->arg, id);
 	Gs__Event *ev = obj_new_row(OBJ_EVENT, id);
 	cleanup_free char *text = NULL;
@@ -130,6 +134,8 @@ static void member_add_task(struct galera *g, struct galera_member *m, const Gs_
 	enum galera_life life = task_life(g, t, node);
 	bool final = task_state_is_final(t->status ? t->status->state : TASK_NEW);
 
+	bug_if(strcmp(t->slot_id, m->slot->meta->id) != 0 || !may_still_run(t));
+	bug_if(final && life != GL_ABSENT && life != GL_LOST);
 	if (!final && (!m->task || newer_task(t, m->task))) {
 		if (m->task && m->life >= GL_STARTING && life <= GL_HELD)
 			life = m->life; /* the older one still has the volume */
@@ -148,6 +154,8 @@ static void member_finish(struct galera *g, struct galera_member *m)
 	const Gs__Task *t = m->task;
 
 	m->seqno = -1;
+	bug_if(!t && m->life != GL_ABSENT && m->life != GL_LOST);
+	bug_if(m->life == GL_HELD && (!t->status || !t->status->evidence));
 	if (!t)
 		return;
 	m->stopping = t->desired > TASK_RUNNING;
@@ -226,6 +234,7 @@ static void gather_service(struct galera *g, const char *service_id)
 
 static void gather(struct galera *g)
 {
+	bug_if(g->m || g->n > 0); /* once a pass */
 	g->all_leaving = true;
 	for (size_t i = 0; i < g->c->n_service_ids; i++)
 		gather_service(g, g->c->service_ids[i]);
@@ -269,6 +278,8 @@ static void one_cluster(struct store *s, struct tx *tx, struct reconcile_env *en
 	} else {
 		galera_observe(&g);
 		galera_phases(&g);
+		bug_if(strcmp(g.c->meta->id, id) != 0);
+		bug_if(g.c->epoch < row->epoch || g.c->permit_serial < row->permit_serial);
 		if (!obj_equal(g.c, g.old))
 			tx_update(tx, steal(g.c));
 	}
@@ -278,6 +289,7 @@ static void one_cluster(struct store *s, struct tx *tx, struct reconcile_env *en
 
 void galera_pass(struct store *s, struct tx *tx, struct reconcile_env *env)
 {
+	bug_if(!s || !env->clock);
 	const void **rows = NULL;
 	size_t n = tx_list(tx, OBJ_GALERA, &rows);
 	char(*ids)[ID_LEN + 1] = xcalloc(n + 1, sizeof(*ids));

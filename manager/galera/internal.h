@@ -10,6 +10,7 @@
  *                                                             +-> election (elect.c)
  *                                                             +-> leaves (leave.c) */
 #pragma once
+#include "base/bug.h"
 #include "manager/galera/galera.h"
 #include "manager/model/rows.h"
 

@@ -12,6 +12,7 @@
 
 void galera_stop(struct galera *g, struct galera_member *m)
 {
+	bug_if(m->stopping && !m->task);
 	if (!m->task || m->stopping)
 		return;
 	galera_edit_task(g, m)->desired = TASK_SHUTDOWN;
@@ -98,6 +99,7 @@ static bool others_were_heard(struct galera *g, const struct galera_member *leav
 	const Gs__Slot *slot = store_slot(g->store, leaver->slot->meta->id);
 	int64_t now = clock_mono_ms(g->env->clock), asked = now;
 
+	bug_if(!leaver->leaving);
 	if (slot && slot->removing) /* else it is asked for in this very pass */
 		asked -= g->wall_ms - slot->meta->updated_ms;
 	for (size_t i = 0; g->env->node_last_seen_ms && i < g->n; i++) {
@@ -134,6 +136,7 @@ void galera_leaves(struct galera *g)
 	struct galera_member *m = next_leaver(g);
 	if (!m)
 		return;
+	bug_if(!m->leaving || m->stopping || m->donor);
 	if (!galera_obeys(g, GALERA_RULE_LEAVE)) {
 		for (size_t i = 0; i < g->n; i++) {
 			if (g->m[i].leaving)

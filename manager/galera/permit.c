@@ -30,6 +30,7 @@ Gs__GaleraPermit *galera_permit_new(struct galera *g, const struct galera_member
 {
 	Gs__GaleraPermit *p = obj_new(&gs__galera_permit__descriptor);
 
+	bug_if(!m->task || !m->task->status);
 	p->mode = mode;
 	p->epoch = g->c->epoch;
 	p->group_epoch = g->c->group_epoch;
@@ -40,10 +41,19 @@ Gs__GaleraPermit *galera_permit_new(struct galera *g, const struct galera_member
 	return p;
 }
 
+/* What two members must never be told at once. */
+static bool begins_history(Gs__PermitMode mode)
+{
+	return mode == PERMIT_GENESIS || mode == PERMIT_BOOTSTRAP || mode == PERMIT_PC_BOOTSTRAP;
+}
+
 void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPermit *take_permit)
 {
 	Gs__Task *t = galera_edit_task(g, m);
 
+	bug_if(take_permit->epoch != g->c->epoch || take_permit->serial != g->c->permit_serial);
+	bug_if(begins_history(take_permit->mode) &&
+	       (!galera_token_live(g) || strcmp(g->c->token->slot_id, m->slot->meta->id) != 0));
 	obj_free(t->permit);
 	t->permit = take_permit;
 	/* Behind the cluster's row: a commit that is cut between them leaves a token without a permit, which is given
@@ -69,6 +79,7 @@ static bool holds_genesis(const struct galera *g, const struct galera_member *m)
 {
 	const Gs__Task *t = m->task;
 
+	bug_if(!g->c->genesis);
 	if (!t || !m->ready || !m->node || !m->node->description)
 		return false;
 	if (g->c->token && strcmp(m->slot->meta->id, g->c->token->slot_id) == 0 &&
@@ -100,6 +111,7 @@ static void add_genesis(const struct galera *g, const struct galera_member *self
 /* As soon as the hash is committed the others may fetch the archive: only the start waits for its turn. */
 void galera_prefetch(struct galera *g)
 {
+	bug_if(!galera_token_live(g)); /* else its turn has come, and the permit itself tells */
 	if (g->rules->no_prefetch || !genesis_is_valid(g))
 		return;
 	for (size_t i = 0; i < g->n; i++) {
@@ -157,6 +169,8 @@ static const char *give_join(struct galera *g, struct galera_member *m)
 	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_JOIN);
 	const char *how = "from where it stopped";
 
+	bug_if(m->life != GL_HELD || m->verdict == GV_NONE || m->verdict == GV_FOREIGN);
+	bug_if(!galera_born(g));
 	switch (m->verdict) {
 	case GV_EMPTY:
 		if (genesis_is_valid(g) && g->c->n_epochs == 1)
@@ -204,6 +218,7 @@ static bool must_settle(struct galera *g, const struct galera_member *m)
 {
 	int64_t until = m->task->meta->updated_ms + JOIN_SETTLE_MS;
 
+	bug_if(m->life != GL_HELD);
 	if (!galera_in_primary_view(g, m->slot->meta->id) || g->wall_ms >= until ||
 	    until > g->wall_ms + JOIN_SETTLE_MS)
 		return false;
@@ -258,6 +273,7 @@ void galera_joins(struct galera *g)
 	unsigned joining = 0, room = g->rules->join_parallel ? g->rules->join_parallel : 1;
 	bool donor_free = false;
 
+	bug_if(!galera_has_primary(g));
 	for (size_t i = 0; i < g->n; i++) {
 		joining += is_joining(&g->m[i]);
 		donor_free =

@@ -10,6 +10,11 @@
 
 void galera_set_phase(struct galera *g, Gs__GaleraPhase phase)
 {
+	bug_if(phase == GP_UNBORN && galera_born(g));
+	bug_if(phase == GP_BOOTING && !galera_token_live(g));
+	bug_if((phase == GP_NOPRIM || phase == GP_RECOVERING) && galera_token_live(g));
+	bug_if((phase == GP_FORMING || phase == GP_HEALTHY || phase == GP_DEGRADED) &&
+	       !galera_has_primary(g));
 	if (g->c->phase == phase)
 		return;
 	if (g->c->phase == GP_BLOCKED)
@@ -47,6 +52,7 @@ static void stop_outdated(struct galera *g)
 
 		if (!m->outdated || m->stopping || !m->ready)
 			continue;
+		bug_if(!m->task);
 		galera_event(g, "galera.outdated", "%s still runs in an older epoch and is started anew",
 			     galera_member_name(m));
 		galera_stop(g, m);
@@ -65,6 +71,7 @@ static void refuse_consent(struct galera *g)
 /* A Primary answers: everybody else joins it. */
 static void serve(struct galera *g)
 {
+	bug_if(!galera_born(g) || !galera_has_primary(g));
 	refuse_consent(g);
 	stop_outdated(g);
 	galera_joins(g);
@@ -90,6 +97,7 @@ static void without_primary(struct galera *g)
 {
 	Gs__GaleraPhase p = g->c->phase;
 
+	bug_if(!galera_born(g) || galera_token_live(g));
 	if (p != GP_RECOVERING && p != GP_BLOCKED)
 		galera_set_phase(g, GP_NOPRIM);
 	if (any_primary(g)) /* of an older group: it is not ours to judge, but it is alive */
@@ -100,6 +108,7 @@ static void without_primary(struct galera *g)
 
 static void booting(struct galera *g)
 {
+	bug_if(!galera_token_live(g));
 	galera_token_pass(g);
 	if (!galera_token_live(g))
 		return;

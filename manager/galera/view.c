@@ -17,6 +17,7 @@ const char *galera_verdict_name(enum galera_verdict v)
 	static const char *const names[] = {"no evidence", "empty",  "genesis", "complete",
 					    "stale",       "forked", "torn",    "foreign"};
 
+	bug_if((size_t)v >= array_size(names));
 	return names[v];
 }
 
@@ -76,6 +77,7 @@ Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id)
 
 	if (r)
 		return r;
+	bug_if(!galera_slot_member(g, slot_id)); /* records of others are dropped */
 	r = obj_new(&gs__galera_slot__descriptor);
 	str_replace(&r->slot_id, slot_id);
 	obj_add(&g->c->n_slots, &g->c->slots, r);
@@ -122,6 +124,7 @@ static int64_t shared_until(const struct galera *g, uint64_t epoch)
 
 		if (e && e->boot_seqno < limit)
 			limit = e->boot_seqno;
+		bug_if(e && e->parent >= e->n);
 		*later = e ? e->parent : 0;
 	}
 	return limit;
@@ -162,6 +165,7 @@ void galera_judge(struct galera *g, struct galera_member *m)
 {
 	const Gs__GaleraEvidence *ev = m->task->status->evidence;
 
+	bug_if(m->life != GL_HELD || !ev);
 	m->seqno = ev->position ? ev->position->seqno : -1;
 	if (ev->class_ == GC_UNKNOWN)
 		m->verdict = GV_NONE;
@@ -221,6 +225,7 @@ static void note_synced(struct galera *g, struct galera_member *m)
 {
 	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
 
+	bug_if(!m->synced || m->outdated);
 	uint64_t conf = m->task->status->view->conf_id;
 
 	if (seen && seen->epoch == g->c->epoch && seen->synced_conf == conf && !seen->note[0])
@@ -315,6 +320,7 @@ static void set_primary_view(struct galera *g, const struct galera_member *repor
 	Gs__PrimaryView *next = obj_new(&gs__primary_view__descriptor);
 	size_t named = 0;
 
+	bug_if(claim.n > 0 && !claim.members);
 	next->conf_id = claim.conf;
 	next->seqno = claim.seqno;
 	next->epoch = g->c->epoch;
@@ -336,6 +342,7 @@ static void set_primary_view(struct galera *g, const struct galera_member *repor
 		if (!list_has(next->n_slots, next->slots, before->slots[i]))
 			obj_add_str(&next->n_slots, &next->slots, before->slots[i]);
 	}
+	bug_if(next->n_slots == 0 || named > g->n);
 	obj_free(g->c->last_primary);
 	g->c->last_primary = next;
 }
@@ -380,6 +387,7 @@ static struct claim evidence_claim(const struct galera *g, const struct galera_m
 /* A view counts also when its reporter's node went Down since: it is still what was seen last. */
 static void note_views(struct galera *g)
 {
+	bug_if(!galera_born(g));
 	const struct galera_member *by = NULL;
 	struct claim best = {.conf = galera_born(g) ? g->c->last_primary->conf_id : UINT64_MAX};
 
@@ -460,6 +468,7 @@ static void note_writer(struct galera *g)
 	}
 	if (!best)
 		return;
+	bug_if(now && best == now && now->life == GL_PRIMARY);
 	if (g->c->writer_slot[0])
 		galera_event(g, "galera.writer", "writer moved to %s", galera_member_name(best));
 	str_replace(&g->c->writer_slot, best->slot->meta->id);
