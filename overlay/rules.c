@@ -289,7 +289,7 @@ static int compare(struct overlay *o, unsigned *repairs, struct err *e)
 		r->gen = gen;
 		return 0;
 	}
-	*repairs += r->listing != NULL;
+	*repairs += !!r->listing;
 	return write_all(o, e);
 }
 

@@ -23,7 +23,8 @@ struct tls_issue {
 	int64_t now_ms, expiry_s;
 	bool is_manager; /* for a manager's own key: workers obey only such a certificate */
 };
-/* Checks the CSR and its signature before the CA's key is parsed; its subject is ignored. ret_serial: hex, 33 bytes. */
+/* Checks the CSR and its signature before the CA's key is parsed; its subject is ignored. ret_serial: hex, 33
+ * bytes. */
 int tls_issue(const struct tls_issue *in, char **ret_cert_pem, char ret_serial[33], int64_t *ret_not_after_ms,
 	      struct err *e);
 /* SHA-256 over the certificate's DER as 50 base-36 digits: what a join token pins. */

@@ -60,8 +60,8 @@ char *net_hosts(const struct net *n, const Gs__Task *task);
 void net_dump(struct net *n, void (*done)(const char *text, void *arg), void *arg);
 /* Remove every kernel object of ours (leave), then done. */
 void net_remove_all(struct net *n, void (*done)(const struct err *e, void *arg), void *arg);
-/* MTU of the link that has this address, 0 when there is none. It lists the host's addresses, for which the kernel may let
- * one wait: on the pool, or before anybody waits for the loop. */
+/* MTU of the link that has this address, 0 when there is none. It lists the host's addresses, for which the kernel
+ * may let one wait: on the pool, or before anybody waits for the loop. */
 uint32_t net_link_mtu(const char *ip);
 /* MTU of the link, or what the ways to peers allow if that is less; 0 when unknown. n may be NULL. */
 uint32_t net_mtu(const struct net *n, uint32_t link);

@@ -5,8 +5,8 @@
  * The happy path is one pass over two folders. What can fail:
  * - a note that was read and makes no sense is damage: its folder goes, and so does its container;
  * - a note that cannot be read now (EIO, EMFILE) says nothing: folder and container stay as they are, the log says
- *   so, and it is read again, by a job on the pool, until it can be read. Until then an assignment of that task is kept,
- *   and no other task starts that might share a volume with it. */
+ *   so, and it is read again, by a job on the pool, until it can be read. Until then an assignment of that task is
+ *   kept, and no other task starts that might share a volume with it. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
