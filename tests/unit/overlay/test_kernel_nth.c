@@ -376,6 +376,36 @@ static void test_o1_a_refused_change_is_tried_again_by_itself(void **state)
 	assert_in_range(calls, 2, 20);
 }
 
+static void story_end(void)
+{
+	take_down(13, "t13");
+}
+
+/* O13: what a task's end did not take out of the kernel goes by itself, and nothing is declared for it any more. */
+static void test_o13_a_refused_end_is_made_later(void **state)
+{
+	unsigned calls = UINT32_MAX;
+
+	anew();
+	set_network();
+	set_endpoint(11, h1.vtep, 1);
+	bring_up(11, "t11");
+	for (unsigned n = 1; n <= calls; n++) {
+		bring_up(13, "t13");
+		look(&h1);
+		fail_nth(n, FAIL_BEFORE, story_end);
+		calls = shim.calls;
+		later();
+		/* gx: given up, unused, and the reaper's to delete */
+		if (in_ns(&h1, "gsn-aaaaaaaa", "test $(ip -br link show type veth | grep -vc ^gx) = 1") !=
+			    0 ||
+		    sh("test $(ip -o link show master gswarm0 | grep -c \": ge\") = 1 && ! test -e %s/t13",
+		       h1.dir) != 0)
+			fail_msg("call %u: something of the task is left", n);
+	}
+	assert_in_range(calls, 3, 60);
+}
+
 /* And the links of the task that runs are the same ones as before, whatever failed. */
 static void test_o2_every_call_of_an_adoption_fails_once(void **state)
 {
@@ -464,6 +494,7 @@ static void test_o12_a_pass_looks_only_where_something_changed(void **state)
 static const struct CMUnitTest tests[] = {
 	T(test_o12_a_pass_looks_only_where_something_changed),
 	T(test_o1_a_refused_change_is_tried_again_by_itself),
+	T(test_o13_a_refused_end_is_made_later),
 	T(test_o1_o13_every_call_of_a_life_fails_once),
 	T(test_o2_every_call_of_an_adoption_fails_once),
 };
