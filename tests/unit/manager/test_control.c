@@ -314,6 +314,7 @@ static void test_m8_two_clusters_with_one_name(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	struct worker *w = worker_new(r);
+	const Gs__GaleraCluster *born;
 	Gs__ServiceCreateRequest a = GS__SERVICE_CREATE_REQUEST__INIT, b = a;
 	unsigned methods[2] = {CONTROL_CREATE_SERVICE, CONTROL_CREATE_SERVICE};
 	const void *reqs[2] = {&a, &b};
@@ -329,6 +330,8 @@ static void test_m8_two_clusters_with_one_name(void **state)
 	assert_int_equal(e[0].code, 0);
 	assert_int_equal(e[1].code, E_EXISTS);
 	assert_int_equal(store_count(r->m.ctx.store, OBJ_GALERA), 1);
+	born = store_at(r->m.ctx.store, OBJ_GALERA, 0);
+	assert_true(born->phase_since_ms > 1500000000000); /* U11: it was UNBORN for 56 years */
 	obj_free(a.spec);
 	obj_free(b.spec);
 	worker_free(w);

@@ -51,15 +51,17 @@ int __wrap_nft_run(struct nft *n, const char *netns, const char *batch, char **r
 	return __real_nft_run(n, netns, batch, ret_out, e);
 }
 
-/* Network A, as a manager tells of it. */
-static void tell_network(struct rig *g)
+/* As a manager tells of it. */
+static void tell_network(struct rig *g, const char *id, uint32_t vni, const char *subnet, bool internal)
 {
-	cleanup(obj_free_p) Gs__Network *n = obj_new_row(OBJ_NETWORK, NET_A);
+	cleanup(obj_free_p) Gs__Network *n = obj_new_row(OBJ_NETWORK, id);
 
 	n->meta->version = 1;
-	n->vni = VNI_A;
+	n->vni = vni;
 	n->mtu = 1450;
-	assert_int_equal(addr_parse_cidr("10.9.0.0/24", &n->subnet, NULL), 0);
+	n->spec = obj_new(&gs__network_spec__descriptor);
+	n->spec->internal = internal;
+	assert_int_equal(addr_parse_cidr(subnet, &n->subnet, NULL), 0);
 	net_network_set(g->net, n);
 }
 
@@ -170,7 +172,7 @@ static void test_o9_the_host_tells_what_its_ways_can_carry(void **state)
 
 	wait_mtu(g, 1500);
 	SH("ip route add " FAR "/32 dev eth0 mtu 1420");
-	tell_network(g); /* its endpoint's host is a peer from now on */
+	tell_network(g, NET_A, VNI_A, "10.9.0.0/24", false); /* its endpoint's host is a peer from now on */
 	wait_mtu(g, 1420);
 	SH("ip route del " FAR "/32");
 	SH("ip link set eth0 mtu 1400");
@@ -178,11 +180,52 @@ static void test_o9_the_host_tells_what_its_ways_can_carry(void **state)
 	SH("ip link set eth0 mtu 1500");
 }
 
+static void add_address(Gs__Task *t, const char *network_id, const char *ip, uint8_t last)
+{
+	Gs__SlotAddress *a = obj_new(&gs__slot_address__descriptor);
+	const uint8_t mac[6] = {2, 9, 0, 0, 0, last};
+
+	str_replace(&a->network_id, network_id);
+	assert_int_equal(addr_parse_cidr(ip, &a->addr, NULL), 0);
+	obj_bytes_set(&a->mac, mac, sizeof(mac));
+	obj_add(&t->n_addresses, &t->addresses, a);
+}
+
+/* Up, a look, down. Returns whether it had a way out. */
+static bool has_way_out(struct rig *g, const Gs__Task *t)
+{
+	struct net_plan *p = net_plan_new(g->net, t);
+	bool has;
+
+	OK(net_attach(p, &err));
+	has = sh("ip netns exec %s ip link show gw0 >/dev/null 2>&1", t->name) == 0;
+	net_detach(p);
+	net_plan_free(p);
+	return has;
+}
+
+/* FINDINGS O14: one internal network took the way out from a task that had another one as well. */
+static void test_o14_internal_networks_alone_have_no_way_out(void **state)
+{
+	struct rig *g = *state;
+	cleanup(obj_free_p) Gs__Task *t = obj_new_row(OBJ_TASK, "cccccccc0000000000000000c");
+
+	str_replace(&t->name, "o14.1");
+	str_replace(&t->slot_id, "slot21");
+	tell_network(g, NET_A, VNI_A, "10.9.0.0/24", true);
+	tell_network(g, NET_B, VNI_A + 1, "10.10.0.0/24", false);
+	add_address(t, NET_A, "10.9.0.21/32", 21);
+	assert_false(has_way_out(g, t));
+	add_address(t, NET_B, "10.10.0.21/32", 22);
+	assert_true(has_way_out(g, t));
+}
+
 #define N(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 static const struct CMUnitTest tests[] = {
 	N(test_o10_a_dump_holds_up_no_heartbeat),
 	N(test_o9_the_host_tells_what_its_ways_can_carry),
+	N(test_o14_internal_networks_alone_have_no_way_out),
 };
 
 RIG_MAIN(tests)
