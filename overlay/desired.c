@@ -338,9 +338,37 @@ static void take_vtep(struct overlay *o, const struct overlay_ip *vtep)
 			work_want(&n->work);
 }
 
+void overlay_guard_set(struct overlay *o, const struct overlay_service *list, size_t n)
+{
+	struct overlay_service *copy = xcalloc(n + 1, sizeof(*copy));
+
+	if (n > 0)
+		memcpy(copy, list, n * sizeof(*list));
+	pthread_mutex_lock(&o->inbox_lock);
+	free(o->guard_next);
+	o->guard_next = copy;
+	o->n_guard_next = n;
+	pthread_mutex_unlock(&o->inbox_lock);
+}
+
+static void take_guard(struct overlay *o)
+{
+	struct overlay_service *list;
+	size_t n;
+
+	pthread_mutex_lock(&o->inbox_lock);
+	list = steal(o->guard_next);
+	n = o->n_guard_next;
+	pthread_mutex_unlock(&o->inbox_lock);
+	if (list)
+		rules_guard(o, list, n);
+}
+
 void inbox_take(struct overlay *o)
 {
 	struct change *c = inbox_empty(o), *next;
+
+	take_guard(o);
 
 	for (; c; c = next) {
 		next = c->next;
@@ -369,6 +397,9 @@ void inbox_drop(struct overlay *o)
 {
 	struct change *c = inbox_empty(o), *next;
 
+	pthread_mutex_lock(&o->inbox_lock);
+	free(steal(o->guard_next));
+	pthread_mutex_unlock(&o->inbox_lock);
 	for (; c; c = next) {
 		next = c->next;
 		free(c);

@@ -82,9 +82,11 @@ struct rules {
 	struct work work;
 	struct admit *admits;
 	struct buf changes; /* statements for the next write, while the table is ours */
-	bool exact;         /* what an earlier process admitted may be thrown away */
-	uint32_t gen;       /* nft's generation after our last look or write; 0: not known */
-	char *listing;      /* what the table looks like at gen; NULL: not listed */
+	struct overlay_service *guarded;
+	size_t n_guarded;
+	bool exact;    /* what an earlier process admitted may be thrown away */
+	uint32_t gen;  /* nft's generation after our last look or write; 0: not known */
+	char *listing; /* what the table looks like at gen; NULL: not listed */
 };
 
 #define TURNED_ON_MAX 14 /* their names fit into one alias */
@@ -108,6 +110,8 @@ struct overlay {
 	pthread_mutex_t inbox_lock; /* over what the calls that never wait leave behind */
 	struct change *inbox, **inbox_tail;
 	struct overlay_ip egress_pool;
+	struct overlay_service *guard_next; /* NULL: as before */
+	size_t n_guard_next;
 
 	pthread_mutex_t lock; /* over all that follows; taken before any other */
 	struct ns host;
@@ -284,6 +288,8 @@ int rules_ensure(struct overlay *o, struct err *e);
 void rules_admit(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep);
 /* One endpoint less behind it. */
 void rules_refuse(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep);
+/* Where egress must not lead; the list is ours now. */
+void rules_guard(struct overlay *o, struct overlay_service *take_list, size_t n);
 /* Write again what somebody changed; *repairs grows. */
 int rules_check(struct overlay *o, unsigned *repairs, struct err *e);
 /* Adoption is over: the next write throws away what is not declared. */

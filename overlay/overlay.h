@@ -98,6 +98,14 @@ int overlay_egress_detach(struct overlay *o, const char *owner, struct err *e);
  * left, other private ranges are tried. Without this call only those are. Never waits. */
 void overlay_egress_pool_set(struct overlay *o, const struct overlay_ip *pool);
 
+struct overlay_service {
+	struct overlay_ip ip;
+	uint16_t port; /* TCP */
+};
+/* What no task may call by its egress leg: it would speak, and be counted, as its host. The whole list, copied;
+ * NULL and 0: nothing. IPv6 is left out, egress has none. Never waits; the next pass writes it. */
+void overlay_guard_set(struct overlay *o, const struct overlay_service *list, size_t n);
+
 /* ---- the kernel ---- */
 struct overlay_pass {
 	unsigned repairs; /* objects that were not as they had been left */

@@ -9,7 +9,7 @@
  *
  * The tunnel's check looks only at VNIs of our range (from 0x100000 up), since another orchestrator may use
  * the same port. A task never speaks to the tunnel's port: masqueraded, it would come from an address that the
- * peers admit. */
+ * peers admit. Nor does it call managers and peers: their limits count by address, and its would be its host's. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +42,9 @@ void rules_fini(struct overlay *o)
 		HASH_DEL(o->rules.admits, a);
 		free(a);
 	}
+	free(o->rules.guarded);
+	o->rules.guarded = NULL;
+	o->rules.n_guarded = 0;
 	buf_fini(&o->rules.changes);
 	drop_listing(&o->rules);
 }
@@ -54,10 +57,23 @@ static void print_tunnel(struct overlay *o, struct buf *b)
 					    "meta nfproto ipv6 ip6 saddr . " VNI_FIELD " != @peer6"};
 
 	buf_printf(b, "add rule " TABLE " tunnel iifname gswarm0 udp dport %u drop\n", o->cfg.port);
+	buf_printf(b, "add rule " TABLE " tunnel iifname gswarm0 ip daddr . tcp dport @guarded drop\n");
 	for (size_t i = 0; i < array_size(match); i++)
 		buf_printf(b,
 			   "add rule " TABLE " tunnel udp dport %u " VNI_FIELD " >= " VNI_FIRST " %s drop\n",
 			   o->cfg.port, match[i]);
+}
+
+/* Where tasks must not call, whole; statements only. */
+static void print_guarded(const struct rules *r, struct buf *b)
+{
+	buf_printf(b, "flush set " TABLE " guarded\n");
+	for (size_t i = 0; i < r->n_guarded; i++) {
+		char text[48];
+
+		buf_printf(b, "add element " TABLE " guarded { %s . %u }\n",
+			   ip_format(&r->guarded[i].ip, text), r->guarded[i].port);
+	}
 }
 
 /* A host that forwards only because we need it to must not become a router between its own links. */
@@ -105,12 +121,15 @@ static void render(struct overlay *o, struct buf *b)
 		      "add set " TABLE " peer4 { typeof ip saddr . " VNI_FIELD "; }\n"
 		      "add set " TABLE " peer6 { typeof ip6 saddr . " VNI_FIELD "; }\n"
 		      "add set " TABLE " turned_on { type ifname; }\n"
+		      "add set " TABLE " guarded { type ipv4_addr . inet_service; }\n"
 		      "add chain " TABLE " tunnel { type filter hook prerouting priority -300; }\n"
 		      "add chain " TABLE " forward { type filter hook forward priority 0; }\n"
 		      "add chain " TABLE " postrouting { type nat hook postrouting priority 100; }\n"
 		      "flush chain " TABLE " tunnel\nflush chain " TABLE " forward\n"
 		      "flush chain " TABLE " postrouting\nflush set " TABLE " turned_on\n");
 	print_tunnel(o, b);
+	if (o->rules.guarded)
+		print_guarded(&o->rules, b);
 	print_forwarding(o, b);
 	if (o->rules.exact)
 		buf_printf(b, "flush set " TABLE " peer4\nflush set " TABLE " peer6\n");
@@ -247,6 +266,53 @@ void rules_refuse(struct overlay *o, uint32_t vni, const struct overlay_ip *vtep
 	note_change(o, "delete", a);
 	HASH_DEL(o->rules.admits, a);
 	free(a);
+}
+
+/* ---- what egress must not reach ---- */
+
+static int compare_services(const void *a, const void *b)
+{
+	const struct overlay_service *x = a, *y = b;
+	int d = ip_compare(&x->ip, &y->ip);
+
+	return d ? d : (int)x->port - (int)y->port;
+}
+
+/* Sorted, IPv4, each once. */
+static size_t tidy(struct overlay_service *list, size_t n)
+{
+	size_t kept = 0;
+
+	qsort(list, n, sizeof(*list), compare_services);
+	for (size_t i = 0; i < n; i++)
+		if (list[i].ip.len == 4 && list[i].port != 0 &&
+		    (kept == 0 || compare_services(&list[kept - 1], &list[i])))
+			list[kept++] = list[i];
+	return kept;
+}
+
+static bool same_services(const struct rules *r, const struct overlay_service *list, size_t n)
+{
+	if (!r->guarded || r->n_guarded != n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (compare_services(&r->guarded[i], &list[i]))
+			return false;
+	return true;
+}
+
+void rules_guard(struct overlay *o, struct overlay_service *take_list, size_t n)
+{
+	struct rules *r = &o->rules;
+	bool is_same;
+
+	n = tidy(take_list, n);
+	is_same = same_services(r, take_list, n);
+	free(r->guarded);
+	r->guarded = take_list;
+	r->n_guarded = n;
+	if (!is_same && (work_is(&r->work, WORK_SETTLED) || work_is(&r->work, WORK_SUSPECT)))
+		print_guarded(r, &r->changes);
 }
 
 /* ---- comparing ---- */

@@ -70,6 +70,18 @@ def test_overlay_between_hosts(web):
                                    check=False).returncode
 
 
+def test_managers_and_peers_cannot_be_called(web):
+    """From a task, whose calls would be counted as its host's (second safety review, 5); the port beside is reached."""
+    def calls(task, address, port):
+        return web.in_task(task, "timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}", check=False).returncode
+    tasks = web.running("web")
+    for t in tasks.values():
+        assert calls(t, web.manager.address, 2377) == 124
+        assert calls(t, web.manager.address, 2378) == 124
+        assert calls(t, web.host_of(t).address, 2378) == 124
+        assert calls(t, web.manager.address, 2379) == 1  # refused: nobody listens
+
+
 def test_fdb_is_repaired(web):
     """Entries that somebody deletes or changes come back by themselves."""
     tasks = web.running("web")

@@ -404,6 +404,13 @@ void net_endpoint_remove(struct net *n, const char *id)
 		ep_drop(n, ep);
 }
 
+static int ip_of(const char *text, struct overlay_ip *ret, uint8_t prefix)
+{
+	*ret = (struct overlay_ip){.prefix = prefix};
+	ret->len = (uint8_t)addr_bytes(text, ret->bytes);
+	return ret->len != 0 ? 0 : -1;
+}
+
 void net_pool_set(struct net *n, const char *pool)
 {
 	struct overlay_ip ip = {0};
@@ -414,6 +421,24 @@ void net_pool_set(struct net *n, const char *pool)
 	ip_fill(&ip, &addr->ip, addr->prefix);
 	obj_free(addr);
 	overlay_egress_pool_set(n->overlay, &ip);
+}
+
+void net_guard_set(struct net *n, const char *const *services, size_t n_services)
+{
+	struct overlay_service *list = xcalloc(n_services + 1, sizeof(*list));
+	size_t n_list = 0;
+	char host[64];
+
+	for (size_t i = 0; i < n_services; i++) {
+		struct overlay_service *s = &list[n_list];
+
+		if (hostport_parse(services[i], MANAGER_PORT, host, sizeof(host), &s->port, NULL) == 0 &&
+		    ip_of(host, &s->ip, 32) == 0)
+			n_list++;
+	}
+	overlay_guard_set(n->overlay, list, n_list);
+	free(list);
+	pass_soon(n, 0);
 }
 
 void net_set_begin(struct net *n)
@@ -639,13 +664,6 @@ static void on_hosts(void *arg)
 
 	if (n->above.hosts_changed)
 		n->above.hosts_changed(n->above.arg);
-}
-
-static int ip_of(const char *text, struct overlay_ip *ret, uint8_t prefix)
-{
-	*ret = (struct overlay_ip){.prefix = prefix};
-	ret->len = (uint8_t)addr_bytes(text, ret->bytes);
-	return ret->len != 0 ? 0 : -1;
 }
 
 static int open_overlay(struct worker *w, struct overlay **ret, struct err *e)

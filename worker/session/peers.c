@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "proto/rpc/rpc.h"
 #include "worker/galera/peer.h"
+#include "worker/net/network.h"
 
 #define AGAIN_MS 1000
 
@@ -128,6 +129,7 @@ void peers_listen(struct peers *p)
 
 	if (p->server && strcmp(p->address, p->w->state.advertise) == 0)
 		return;
+	peers_guard(p);
 	server_close(p);
 	snprintf(p->address, sizeof(p->address), "%s", p->w->state.advertise);
 	if (server_open(p, &e) == 0) {
@@ -148,6 +150,45 @@ const char *peers_trouble(const struct peers *p)
 	return p->trouble;
 }
 
+/* The Peer service of whoever has this address ("ip", "ip:port"). */
+static char *beside(const char *address)
+{
+	char host[64] = "";
+	uint16_t port;
+
+	hostport_parse(address, PEER_PORT, host, sizeof(host), &port, NULL);
+	return xasprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, PEER_PORT);
+}
+
+void peers_guard(struct peers *p)
+{
+	const struct worker *w = p->w;
+	const char **services;
+	char **own;
+	size_t n = 0, n_own = 0;
+
+	if (!w->net || p->in_set)
+		return;
+	for (const struct entry *i = p->list; i; i = i->next)
+		n++;
+	services = xcalloc(n + 2 * w->n_managers + 1, sizeof(*services));
+	own = xcalloc(w->n_managers + 1, sizeof(*own));
+	n = 0;
+	for (const struct entry *i = p->list; i; i = i->next)
+		if (i->address)
+			services[n++] = i->address;
+	for (size_t i = 0; i < w->n_managers; i++) {
+		services[n++] = w->managers[i];
+		services[n++] = own[n_own++] = beside(w->managers[i]);
+	}
+	services[n++] = own[n_own++] = beside(w->state.advertise);
+	net_guard_set(w->net, services, n);
+	while (n_own > 0)
+		free(own[--n_own]);
+	free(own);
+	free(services);
+}
+
 static void retarget(struct peers *p)
 {
 	const char *addresses[64];
@@ -157,6 +198,7 @@ static void retarget(struct peers *p)
 		if (i->address)
 			addresses[n++] = i->address;
 	peer_set_targets(p->service, addresses, n);
+	peers_guard(p);
 }
 
 void peers_set(struct peers *p, const Gs__Node *row)

@@ -27,6 +27,8 @@ void peers_endpoint_remove(struct peers *p, const char *endpoint_id);
 void peers_set_begin(struct peers *p);
 /* What the set did not name is forgotten. Without a begin: nothing. */
 void peers_set_end(struct peers *p);
+/* Keep tasks' egress from the peers and from w->managers, whose list has changed. */
+void peers_guard(struct peers *p);
 /* w->identity is a new one; connections that are there keep the old. */
 void peers_identity_changed(struct peers *p);
 /* Borrowed; lives as long as p. */

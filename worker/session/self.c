@@ -65,6 +65,8 @@ void worker_managers_set(struct worker *w, char *const *list, size_t n)
 	list_free(w->managers, w->n_managers);
 	w->managers = copy;
 	w->n_managers = n;
+	if (w->peers)
+		peers_guard(w->peers);
 	if (list_equal(w->state.managers, w->state.n_managers, copy, n))
 		return;
 	list_free(w->state.managers, w->state.n_managers);

@@ -167,6 +167,39 @@ static void test_o4_a_task_cannot_speak_to_the_tunnel(void **state)
 	SH("ip netns exec gso-h2 nft delete table ip watch");
 }
 
+enum { DROPPED = 124, REFUSED = 1 }; /* as timeout(1) and a shell say it */
+
+static int calls(const char *at)
+{
+	return in_ns(&h1, "t11", "timeout 1 bash -c \"exec 3<>/dev/tcp/%s\"", at);
+}
+
+/* The second session's safety review, 5: a task called a manager under its host's address, and used up what that
+ * address may do there. */
+static void test_s5_a_task_cannot_call_managers_and_peers(void **state)
+{
+	const struct overlay_service list[] = {{ip("192.0.2.2"), 2377},
+					       {ip("192.0.2.1"), 2378},
+					       {ip("fd00::1"), 2377},
+					       {ip("192.0.2.2"), 2377}};
+
+	both_up();
+	egress(&h1, "t11");
+	assert_true(pings(&h1, "t11", "192.0.2.2"));
+	overlay_guard_set(h1.o, list, array_size(list));
+	pass(&h1);
+	assert_int_equal(calls("192.0.2.2/2377"), DROPPED);
+	assert_int_equal(calls("192.0.2.1/2378"), DROPPED); /* the host's own */
+	assert_int_equal(calls("192.0.2.2/2378"), REFUSED); /* nobody listens, but it came there */
+	assert_int_equal(look(&h1), 0);
+	SH("nft flush ruleset");
+	assert_int_equal(look(&h1), 1);
+	assert_int_equal(calls("192.0.2.2/2377"), DROPPED);
+	overlay_guard_set(h1.o, NULL, 0);
+	pass(&h1);
+	assert_int_equal(calls("192.0.2.2/2377"), REFUSED);
+}
+
 static const struct CMUnitTest tests[] = {
 	T(test_leg),
 	T(test_addresses_are_remembered_by_the_kernel),
@@ -176,6 +209,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_o6_forwarding_is_put_back_unless_somebody_wants_it),
 	T(test_o6_a_link_that_comes_later_carries_answers_too),
 	T(test_o4_a_task_cannot_speak_to_the_tunnel),
+	T(test_s5_a_task_cannot_call_managers_and_peers),
 };
 
 RIG_MAIN(tests)
