@@ -10,9 +10,15 @@
 
 /* ---- serving ---- */
 
+/* Whom blobs are sent to: 4 streams a node, 32 in all, beyond that E_LIMIT. */
+struct blob_server;
+/* starve_ms: a stream that its caller lets wait for so long ends (E_DEADLINE); 0: 60 s. */
+struct blob_server *blob_server_new(uv_loop_t *loop, const char *dir, uint64_t starve_ms);
+/* No call afterwards; streams that are there go on to their end. */
+void blob_server_close(struct blob_server *b);
 /* Answers the call with dir/<sha256> from the asked offset on; E_NOT_FOUND when it is not here, or is no
  * hash. Ends with the call. */
-void blob_serve(uv_loop_t *loop, const char *dir, struct rpc_call *call, const Gs__BlobRequest *req);
+void blob_serve(struct blob_server *b, struct rpc_call *call, const Gs__BlobRequest *req);
 
 /* ---- fetching ---- */
 
@@ -26,7 +32,7 @@ struct blob_fetch_spec {
 	size_t n_peers;
 	struct tls_identity *identity;
 	const char *node_id;
-	uint64_t stall_ms; /* a peer that sends nothing for so long has failed; 0: 15 s */
+	uint64_t stall_ms; /* a peer that sends less than 64 KiB in so long has failed; 0: 15 s */
 	void (*done)(const struct err *e, void *arg); /* e NULL: it is there and its hash is right */
 	void *arg;
 };

@@ -8,7 +8,7 @@
  *
  * LOOKING, CHECKING and LEAVING are jobs. While COMING, pieces gather in `next` and a job writes what had
  * gathered before; when the disk is slower than the peer the stream is paused. The happy path is one peer.
- * What can fail: a peer is down, silent, or has no such blob (the next one is asked, from where the last one
+ * What can fail: a peer is down, silent or nearly so, or has no such blob (the next one is asked, from where the last one
  * stopped); it sends more than it said or more than may be; the bytes are wrong (all of them are fetched
  * again from the next peer). When every peer in turn has added nothing, the last error is told. */
 #include <errno.h>
@@ -29,7 +29,7 @@
 
 #define STALL_MS 15000
 #define NEXT_HIGH (512u << 10)   /* more than this waits to be written: pause the peer */
-#define PROGRESS_MIN (64u << 10) /* a peer that added less has added nothing */
+#define PROGRESS_MIN (64u << 10) /* a peer that added less, or less in STALL_MS, has added nothing */
 #define FETCH_MAGIC MAGIC('f', 'e', 't', 'c')
 
 enum fetch_state { FETCH_LOOKING, FETCH_COMING, FETCH_CHECKING, FETCH_LEAVING };
@@ -64,8 +64,9 @@ struct blob_fetch {
 
 	int fd;
 	uint64_t got, began_at, total; /* bytes kept; when this peer began; what it says */
+	uint64_t stall_at;             /* bytes when the time for the next PROGRESS_MIN began */
 	struct buf next, writing;
-	bool in_job;
+	bool in_job, is_paused;
 	struct err err; /* what the last peer did wrong */
 	/* A job's own while in_job. */
 	bool is_here;
@@ -222,7 +223,14 @@ static void on_stall(void *arg)
 	if (f->in_job) /* our own disk is what we wait for */
 		loop_timer_set(&f->stall, f->stall_ms);
 	else
-		peer_failed(f, E_DEADLINE, "sends nothing");
+		peer_failed(f, E_DEADLINE, f->got == f->stall_at ? "sends nothing" : "sends too little");
+}
+
+/* The peer has stall_ms for the next PROGRESS_MIN bytes, or for the rest. */
+static void stall_begin(struct blob_fetch *f)
+{
+	f->stall_at = f->got;
+	loop_timer_set(&f->stall, f->stall_ms);
 }
 
 static void on_chunk(const ProtobufCMessage *event, void *arg)
@@ -239,9 +247,12 @@ static void on_chunk(const ProtobufCMessage *event, void *arg)
 	}
 	f->got += c->data.len;
 	buf_append(&f->next, c->data.data, c->data.len);
-	loop_timer_set(&f->stall, f->stall_ms);
-	if (f->next.len >= NEXT_HIGH)
+	if (f->got - f->stall_at >= PROGRESS_MIN || f->got == f->total)
+		stall_begin(f);
+	if (f->next.len >= NEXT_HIGH) {
 		rpc_req_pause(f->call);
+		f->is_paused = true;
+	}
 	fetch_step(f);
 }
 
@@ -295,7 +306,7 @@ static bool peer_call(struct blob_fetch *f)
 	f->n_clients++;
 	f->client = rpc_client_new(f->loop, &config);
 	f->call = rpc_call_start(f->client, &call);
-	loop_timer_set(&f->stall, f->stall_ms);
+	stall_begin(f);
 	return true;
 }
 
@@ -348,8 +359,11 @@ static void coming(struct blob_fetch *f)
 
 		f->writing = f->next;
 		f->next = written;
-		if (f->call)
+		if (f->call && f->is_paused) {
 			rpc_req_resume(f->call);
+			stall_begin(f); /* it was us who stood still */
+		}
+		f->is_paused = false;
 		job_start(f, write_work);
 	} else if (f->call) {
 		return;

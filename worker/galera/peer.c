@@ -36,7 +36,8 @@ struct target {
 
 struct peer {
 	uv_loop_t *loop;
-	char *node_id, *boot_id, *blob_dir, *cluster_id;
+	char *node_id, *boot_id, *cluster_id;
+	struct blob_server *blobs;
 	struct tls_identity *identity;
 	struct target *targets;
 	peer_guard may_tell;
@@ -52,7 +53,7 @@ struct peer *peer_new(uv_loop_t *loop, const char *node_id, const char *boot_id,
 	p->loop = loop;
 	p->node_id = xstrdup(node_id);
 	p->boot_id = xstrdup(boot_id);
-	p->blob_dir = xstrdup(blob_dir);
+	p->blobs = blob_server_new(loop, blob_dir, 0);
 	p->cluster_id = xstrdup("");
 	return p;
 }
@@ -82,7 +83,7 @@ void peer_free(struct peer *p)
 		tls_identity_unref(p->identity);
 	free(p->node_id);
 	free(p->boot_id);
-	free(p->blob_dir);
+	blob_server_close(p->blobs);
 	free(p->cluster_id);
 	free(p);
 }
@@ -119,7 +120,7 @@ static void handle_get_blob(struct rpc_call *call, const ProtobufCMessage *req, 
 {
 	struct peer *p = arg;
 
-	blob_serve(p->loop, p->blob_dir, call, (const Gs__BlobRequest *)req);
+	blob_serve(p->blobs, call, (const Gs__BlobRequest *)req);
 }
 
 /* ---- PushView ---- */

@@ -213,18 +213,45 @@ static void no_path_is_made_of_a_hash_that_is_none(void **state)
 	assert_int_equal(f->err.code, E_NOT_FOUND);
 }
 
-/* A peer that sends the first MiB of the blob and then fails, or sends nothing more. */
+/* A peer that sends the first MiB of the blob and then fails, sends nothing more, or drips. */
 struct bad_peer {
 	struct rpc_server *server;
 	struct fix *f;
 	const char *sha;
-	bool falls_silent;
+	bool falls_silent, drips;
+	struct rpc_call *call;
+	struct loop_timer drip;
+	Gs__BlobChunk chunk;
 	unsigned asked;
 	uint64_t offset; /* that it was asked for last */
 };
 
 static void on_bad_cancel(struct rpc_call *call, void *arg)
 {
+	struct bad_peer *b = arg;
+
+	if (b->call)
+		loop_timer_close(&b->drip, NULL);
+	b->call = NULL;
+}
+
+static void on_drip(void *arg)
+{
+	struct bad_peer *b = arg;
+	static uint8_t byte;
+
+	b->chunk.data = (ProtobufCBinaryData){1, &byte};
+	assert_int_equal(rpc_event(b->call, &b->chunk.base), 0);
+	b->chunk.offset++;
+}
+
+static void drip(struct bad_peer *b, struct rpc_call *call)
+{
+	b->call = call;
+	b->chunk = (Gs__BlobChunk)GS__BLOB_CHUNK__INIT;
+	b->chunk.total = 3 << 20;
+	loop_timer_init(&b->drip, &b->f->loop, on_drip, b);
+	loop_timer_every(&b->drip, 0, 20);
 }
 
 static void on_bad_blob(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
@@ -239,6 +266,10 @@ static void on_bad_blob(struct rpc_call *call, const ProtobufCMessage *req, void
 	b->asked++;
 	b->offset = ((const Gs__BlobRequest *)req)->offset;
 	rpc_call_on_cancel(call, on_bad_cancel, b);
+	if (b->drips) {
+		drip(b, call);
+		return;
+	}
 	if (b->asked == 1) {
 		assert_int_equal(fs_read(path, 4 << 20, &data, &len, &e), 0);
 		chunk.data = (ProtobufCBinaryData){HALF, (uint8_t *)data};
@@ -295,6 +326,151 @@ static void p4_a_silent_peer_is_left(void **state)
 	put_blob(b.f, sha, false);
 	b.sha = sha;
 	went_on_with_the_good_peer(&b);
+}
+
+/* The second session's safety review, 13: each byte gave it all of the time again. */
+static void s13_a_peer_that_drips_is_left(void **state)
+{
+	struct bad_peer b = {.f = *state, .drips = true};
+	char sha[SHA256_TEXT];
+
+	put_blob(b.f, sha, false);
+	b.sha = sha;
+	bad_peer_start(&b);
+	fetch_from(b.f, sha, "127.0.0.1:23979", "127.0.0.1:1");
+	rpc_server_close(b.server, NULL, NULL);
+	assert_int_not_equal(b.f->err.code, 0); /* the other one's */
+	assert_int_equal(b.asked, 1);
+}
+
+/* ---- the same review, 7: how much is sent at a time ---- */
+
+struct taker {
+	bool done;
+	struct err err;
+	struct rpc_req *req;
+};
+
+static void on_taken(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct taker *t = arg;
+
+	t->done = true;
+	if (e)
+		t->err = *e;
+}
+
+static void on_piece(const ProtobufCMessage *event, void *arg)
+{
+	struct taker *t = arg;
+
+	rpc_req_pause(t->req);
+}
+
+static void on_client_state(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg)
+{
+	if (state == RPC_CLOSED)
+		*(struct rpc_client **)arg = NULL;
+}
+
+/* Ask n times for a blob and take none of it, on one connection; how many were refused at once. */
+static unsigned ask_and_wait(struct fix *f, uint16_t port, const char *sha, struct taker *t, unsigned n,
+			     struct rpc_client **ret)
+{
+	struct rpc_client_config config = {.ip = "127.0.0.1",
+					   .port = port,
+					   .identity = f->identity,
+					   .on_state = on_client_state,
+					   .arg = ret};
+	Gs__BlobRequest req = GS__BLOB_REQUEST__INIT;
+	Gs__PingRequest ping = GS__PING_REQUEST__INIT;
+	struct taker after = {0};
+	struct rpc_call_spec call = {.service = RPC_PEER,
+				     .method = PEER_GET_BLOB,
+				     .req = &req.base,
+				     .on_event = on_piece,
+				     .done = on_taken};
+	unsigned refused = 0;
+
+	memcpy(config.node_id, f->node, sizeof(config.node_id));
+	req.sha256 = (char *)sha;
+	*ret = rpc_client_new(&f->loop, &config);
+	for (unsigned i = 0; i < n; i++) {
+		call.arg = &t[i];
+		t[i].req = rpc_call_start(*ret, &call);
+	}
+	call = (struct rpc_call_spec){.service = RPC_PEER,
+				      .method = PEER_PING,
+				      .req = &ping.base,
+				      .deadline_ms = 5000,
+				      .done = on_taken,
+				      .arg = &after};
+	rpc_call_start(*ret, &call); /* answered after the refusals */
+	while (!after.done)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	for (unsigned i = 0; i < n; i++) {
+		refused += t[i].done;
+		assert_true(!t[i].done || t[i].err.code == E_LIMIT);
+	}
+	return refused;
+}
+
+static void hang_up(struct fix *f, struct rpc_client **c)
+{
+	rpc_client_close(*c);
+	while (*c)
+		uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+static void s7_streams_of_a_node_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct taker t[12] = {0};
+	struct rpc_client *c;
+	char sha[SHA256_TEXT];
+
+	put_blob(f, sha, false);
+	assert_int_equal(ask_and_wait(f, PORT, sha, t, 12, &c), 8);
+	hang_up(f, &c);
+	fetch(f, sha); /* their places are free */
+	assert_int_equal(f->err.code, 0);
+}
+
+static void on_served_blob(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	blob_serve(arg, call, (const Gs__BlobRequest *)req);
+}
+
+static void on_served_ping(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	Gs__PingResponse r = GS__PING_RESPONSE__INIT;
+
+	rpc_reply(call, &r.base);
+}
+
+/* Who takes nothing keeps a place only so long. */
+static void s7_a_stream_that_is_not_taken_ends(void **state)
+{
+	static const rpc_handler served[] = {[PEER_PING] = on_served_ping, [PEER_GET_BLOB] = on_served_blob};
+	struct fix *f = *state;
+	struct blob_server *blobs = blob_server_new(&f->loop, f->from, 100);
+	struct rpc_server_config config = {.authorise = authorise};
+	struct rpc_server *server;
+	struct rpc_client *c;
+	struct taker t = {0};
+	char sha[SHA256_TEXT];
+
+	put_blob(f, sha, false);
+	assert_int_equal(rpc_server_new(&f->loop, &config, &server), 0);
+	rpc_server_add(server, RPC_PEER, served, array_size(served), blobs);
+	assert_int_equal(rpc_server_listen_tcp(server, "127.0.0.1", BAD_PORT, f->identity, &f->err), 0);
+	assert_int_equal(ask_and_wait(f, BAD_PORT, sha, &t, 1, &c), 0);
+	while (!t.done)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	assert_int_equal(t.err.code, E_DEADLINE);
+	hang_up(f, &c);
+	rpc_server_close(server, NULL, NULL);
+	blob_server_close(blobs);
 }
 
 /* FINDINGS P4: when nobody else has it, the one who failed is asked again, for the rest. It adds nothing. */
@@ -445,6 +621,9 @@ int main(void)
 		T(p4_a_failed_peer_is_continued_by_the_next),
 		T(p4_a_silent_peer_is_left),
 		T(p4_gives_up_when_nobody_adds_anything),
+		T(s13_a_peer_that_drips_is_left),
+		T(s7_streams_of_a_node_are_bounded),
+		T(s7_a_stream_that_is_not_taken_ends),
 		T(a_fresher_view_without_us_counts_when_seen_twice),
 		T(M3e_a_forged_view_changes_nothing),
 	};
