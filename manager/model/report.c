@@ -90,6 +90,9 @@ static int check(const Gs__Task *t, const char *node_id, const Gs__TaskReport *r
 	if (!now || !worker_may_say(now->state))
 		return err_set(e, E_INVALID, "task %s: a worker cannot report state %d", t->name,
 			       now ? (int)now->state : 0);
+	if (now->attempt > TASK_ATTEMPT_MAX)
+		return err_set(e, E_INVALID, "task %s: attempt %u is none that a task comes to", t->name,
+			       now->attempt);
 	if (report_bounds(r, e))
 		return e->code;
 	if (now->evidence && *now->evidence->volume_id && !owns_volume(t, now->evidence->volume_id))

@@ -62,6 +62,10 @@ void *obj_unwrap(const Gs__StoreObject *o);
 /* ret and row share the row: ret is never freed with obj_free. */
 void obj_wrap(Gs__StoreObject *ret, enum obj_kind kind, void *row);
 
+/* A task's attempts are counted from 1. A higher number in a report, a row or a note is refused where it comes in, so
+ * that whoever counts on never comes to the end of its type. */
+#define TASK_ATTEMPT_MAX (INT32_MAX - 1)
+
 /* ---- names of states, as the CLI shows them ---- */
 const char *task_state_name(Gs__TaskState s); /* "Running" */
 bool task_state_is_final(Gs__TaskState s);    /* >= COMPLETE */

@@ -102,7 +102,7 @@ static uint32_t attempt_next(const struct task *t)
 	const Gs__TaskStatus *told = t->row->status;
 	uint32_t n = told && told->attempt > t->at.number ? told->attempt : t->at.number;
 
-	bug_if(n == UINT32_MAX);
+	bug_if(n == UINT32_MAX); /* notes and rows with more than TASK_ATTEMPT_MAX are refused */
 	return n + 1;
 }
 

@@ -76,6 +76,9 @@ int task_row_check(const Gs__Task *row, struct err *e)
 		return err_set(e, E_INVALID, "the assignment has no id or no spec");
 	if (!is_file_name(row->name))
 		return err_set(e, E_INVALID, "the task's name cannot name a file");
+	if (row->status && row->status->attempt > TASK_ATTEMPT_MAX)
+		return err_set(e, E_INVALID, "status.attempt %u is none that a task comes to",
+			       row->status->attempt);
 	if (row->spec->n_args == 0 && row->topology != TOPO_GALERA)
 		return err_set(e, E_INVALID, "there is no program to run");
 	return message_check(&row->base, "", e);

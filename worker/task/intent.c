@@ -127,7 +127,7 @@ static int attempt_load(const char *dir, uint32_t *ret, struct err *e)
 	if (!text)
 		return 0;
 	n = strtoul(text, &end, 10);
-	if (end == text || *end != '\n' || n == 0 || n > UINT32_MAX)
+	if (end == text || *end != '\n' || n == 0 || n > TASK_ATTEMPT_MAX)
 		return err_set(e, E_CORRUPT, "%s/attempt is damaged", dir);
 	*ret = (uint32_t)n;
 	return 0;
@@ -146,7 +146,7 @@ static int final_load(const char *dir, uint32_t attempt, Gs__TaskStatus **ret, s
 	if (!data)
 		return 0;
 	status = gs__task_status__unpack(NULL, len, (const uint8_t *)data);
-	if (!status || status->state <= TASK_RUNNING) {
+	if (!status || status->state <= TASK_RUNNING || status->attempt > TASK_ATTEMPT_MAX) {
 		obj_free(status);
 		status = obj_new(&gs__task_status__descriptor);
 		status->state = TASK_FAILED;

@@ -136,6 +136,8 @@ static void refuse(struct tasks *ts, const Gs__Task *row, const struct err *why)
 	struct task *t;
 
 	str_replace(&copy->name, row->meta->id);
+	if (copy->status && copy->status->attempt > TASK_ATTEMPT_MAX)
+		copy->status->attempt = TASK_ATTEMPT_MAX - 1; /* what is reported is the one after it */
 	if (!copy->spec)
 		copy->spec = obj_new(&gs__task_spec__descriptor);
 	t = task_new(ts, copy, STEP_NEW);

@@ -49,6 +49,9 @@ static void test_foreign_and_impossible(void **state)
 	assert_int_equal(c_report(c, "node01", id, 1, S(REMOVE)), E_INVALID);
 	assert_int_equal(c_report(c, "node01", id, 1, S(ORPHANED)), E_INVALID);
 	assert_int_equal(c_report(c, "node01", id, 1, (Gs__TaskState)77), E_INVALID);
+	/* Safety review (7): the attempt after it is 0, and every worker that was told so ended. */
+	assert_int_equal(c_report(c, "node01", id, UINT32_MAX, S(RUNNING)), E_INVALID);
+	assert_int_equal(c_report(c, "node01", id, INT32_MAX, S(RUNNING)), E_INVALID);
 	assert_int_equal(store_task(c->s, id)->status->state, S(ASSIGNED));
 	c_free(c);
 }

@@ -79,6 +79,12 @@ static void poison_name(Gs__Task *t)
 {
 	str_replace(&t->name, "../../etc");
 }
+/* Safety review (7): the attempt after it is 0, which no task has; the worker ended, at each start again. */
+static void poison_attempt(Gs__Task *t)
+{
+	t->status = obj_new(&gs__task_status__descriptor);
+	t->status->attempt = UINT32_MAX;
+}
 static void poison_no_program(Gs__Task *t)
 {
 	free(t->spec->args[0]);
@@ -93,10 +99,15 @@ static void poison_no_spec(Gs__Task *t)
 static const struct {
 	void (*poison)(Gs__Task *t);
 	const char *says;
-} poisons[] = {{poison_dir, "spec.dir"},    {poison_hostname, "spec.hostname"},
-	       {poison_env, "spec.env"},    {poison_args, "spec.args"},
-	       {poison_name, "name"},       {poison_mount, "spec.mounts.target"},
-	       {poison_no_spec, "no spec"}, {poison_no_program, "no program"}};
+} poisons[] = {{poison_dir, "spec.dir"},
+	       {poison_hostname, "spec.hostname"},
+	       {poison_env, "spec.env"},
+	       {poison_args, "spec.args"},
+	       {poison_name, "name"},
+	       {poison_mount, "spec.mounts.target"},
+	       {poison_attempt, "status.attempt"},
+	       {poison_no_spec, "no spec"},
+	       {poison_no_program, "no program"}};
 
 /* FINDINGS W1: each worker that a bad spec came to aborted, one after the other. */
 static void poison_spec_is_rejected_with_its_field(void **s)
@@ -246,6 +257,26 @@ static void unread_task_that_nobody_wants_ends(void **s)
 		uv_run(&g->loop, UV_RUN_ONCE);
 	loop_timer_stop(&g->guard);
 	assert_false(g->timed_out);
+	obj_free(t);
+}
+
+/* Safety review (7): the next attempt's number was none. */
+static void attempt_that_none_can_be_is_damage(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/" ID_A, g->w.dir);
+	Gs__Task *t = rig_task(ID_A);
+	struct intent i;
+	struct err e = {0};
+
+	assert_int_equal(intent_save_task(at, t, &e), 0);
+	assert_int_equal(intent_save_attempt(at, TASK_ATTEMPT_MAX, &e), 0);
+	assert_int_equal(intent_load(at, &i, &e), 0);
+	obj_free(i.task);
+	for (uint32_t n = TASK_ATTEMPT_MAX + 1; n != 0; n = n == UINT32_MAX ? 0 : UINT32_MAX) {
+		assert_int_equal(intent_save_attempt(at, n, &e), 0);
+		assert_int_equal(intent_load(at, &i, &e), E_CORRUPT);
+	}
 	obj_free(t);
 }
 
@@ -496,6 +527,7 @@ int main(void)
 		TEST(notes_that_cannot_be_read_now_are_read_later),
 		TEST(no_volume_is_shared_with_a_task_that_is_not_read),
 		TEST(unread_task_that_nobody_wants_ends),
+		TEST(attempt_that_none_can_be_is_damage),
 		TEST(tool_is_done_when_nothing_of_it_runs),
 		TEST(end_is_noted_before_its_traces_go),
 		TEST(job_that_managers_know_as_done_does_not_run_again),
