@@ -86,6 +86,8 @@ struct tasks {
 	bool in_set;
 	bool closing, leaving; /* leaving: no new tasks */
 	unsigned jobs;         /* pool jobs under way */
+	unsigned reaps;        /* those of them that end containers of nobody: they hold nobody knows what */
+	uint32_t leave_grace_ms;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -224,8 +226,9 @@ bool task_look_start(struct task *t, void (*answer)(struct task *t, const struct
 void tasks_gone(struct tasks *ts); /* of one that is closing: freed, once nothing of it is left */
 
 /* ---- load.c: tasks whose notes could not be read yet; they may be running ---- */
-void tasks_unread_init(struct tasks *ts); /* none yet */
-void tasks_unread_fini(struct tasks *ts); /* forgets them: folders and containers stay */
+void tasks_unread_init(struct tasks *ts);  /* none yet */
+void tasks_unread_fini(struct tasks *ts);  /* forgets them: folders and containers stay */
+void tasks_unread_hurry(struct tasks *ts); /* read them now */
 bool tasks_unread_assign(struct tasks *ts, const Gs__Task *row); /* true: kept (copied) until it is read */
 void tasks_unread_unassign(struct tasks *ts, const char *task_id);
 void tasks_unread_set_begin(struct tasks *ts); /* a complete set comes */

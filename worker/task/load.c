@@ -3,7 +3,8 @@
  * belong to none of them are ended.
  *
  * The happy path is one pass over two folders. What can fail:
- * - a note that was read and makes no sense is damage: its folder goes, and so does its container;
+ * - a note that was read and makes no sense is damage: its folder goes, and so does its container. Until it has ended
+ *   nobody can say which volume it holds, and no task that has one starts;
  * - a note that cannot be read now (EIO, EMFILE) says nothing: folder and container stay as they are, the log says
  *   so, and it is read again, by a job on the pool, until it can be read. Until then an assignment of that task is
  *   kept, and no other task starts that might share a volume with it. */
@@ -78,6 +79,7 @@ void task_forget(struct task *t)
 }
 
 struct reap {
+	struct tasks *ts;
 	char *run_dir, *id, *cgroup;
 };
 
@@ -91,11 +93,19 @@ static void reap_work(void *arg)
 static void reap_back(void *arg)
 {
 	struct reap *r = arg;
+	struct tasks *ts = r->ts;
 
 	free(r->run_dir);
 	free(r->id);
 	free(r->cgroup);
 	free(r);
+	bug_if(ts->reaps == 0 || ts->jobs < ts->reaps);
+	ts->reaps--;
+	ts->jobs--;
+	if (ts->closing)
+		tasks_gone(ts);
+	else
+		tasks_kick(ts);
 }
 
 static void reap_start(struct tasks *ts, const char *id)
@@ -103,6 +113,9 @@ static void reap_start(struct tasks *ts, const char *id)
 	struct reap *r = xcalloc(1, sizeof(*r));
 
 	log_info("adopt: container %s is not ours to run, reaped", id);
+	ts->reaps++;
+	ts->jobs++;
+	r->ts = ts;
 	r->run_dir = xstrdup(ts->w->run_dir);
 	r->id = xstrdup(id);
 	r->cgroup = xasprintf("/gswarm/%s/%s", ts->w->state.node_id, id);
@@ -157,6 +170,8 @@ static struct task *adopt(struct tasks *ts, struct intent *i)
 	bug_if(i->attempt == 0 || tasks_find(ts, i->task->meta->id));
 	t = task_new(ts, i->task, step);
 	t->assigned = true;
+	t->stop_all = ts->leaving;
+	t->stop_all_grace_ms = ts->leave_grace_ms;
 	attempt_fini(&t->at);
 	attempt_init(t, i->attempt);
 	if (i->final) {
@@ -318,6 +333,13 @@ static void read_next(struct tasks *ts)
 static void on_read_again(void *arg)
 {
 	read_next(arg);
+}
+
+void tasks_unread_hurry(struct tasks *ts)
+{
+	backoff_reset(&ts->read_backoff);
+	if (!ts->reading && ts->unread)
+		loop_timer_set(&ts->read_again, 0);
 }
 
 void tasks_unread_init(struct tasks *ts)

@@ -30,6 +30,7 @@
 #define CLEAN_FIRST_MS 500
 #define CLEAN_LAST_MS 30000
 #define UNREAD_TEXT "waits: the notes of another task on this node cannot be read yet"
+#define REAP_TEXT "waits: what another task has left on this node is being ended"
 
 #define NEXT_ATTEMPT (SM(STEP_HOLDING) | SM(STEP_LAUNCHING))
 #define ENDS (SM(STEP_BACKOFF) | SM(STEP_FINAL))
@@ -129,18 +130,22 @@ bool task_has_needs(struct task *t)
 }
 
 /* True: it waits, and its status says why. */
-static bool waits_for_unread(struct task *t)
+static bool waits_for_others(struct task *t)
 {
-	if (!tasks_unread_may_share(t->all, t->row))
-		return false;
-	if (strcmp(t->status->message, UNREAD_TEXT) != 0)
-		task_report(t, t->status->state, UNREAD_TEXT);
-	return true;
+	const char *why = NULL;
+
+	if (tasks_unread_may_share(t->all, t->row))
+		why = UNREAD_TEXT;
+	else if (t->all->reaps > 0 && t->row->n_volumes > 0)
+		why = REAP_TEXT;
+	if (why && strcmp(t->status->message, why) != 0)
+		task_report(t, t->status->state, why);
+	return why;
 }
 
 static void move_new(struct task *t)
 {
-	if (waits_for_unread(t) || !slot_is_free(t) || !task_has_needs(t))
+	if (waits_for_others(t) || !slot_is_free(t) || !task_has_needs(t))
 		return;
 	sm_go(&t->step, STEP_PREPARING);
 	task_report(t, TASK_PREPARING, NULL);

@@ -22,7 +22,8 @@ static void on_kick(void *arg)
 		bug_if(t->magic != TASK_MAGIC || t->all != ts || (next && next->prev != t));
 		task_move(t);
 	}
-	if (ts->stopped && !ts->list) {
+	/* What cannot be read yet may run, and what is being ended still does. */
+	if (ts->stopped && !ts->list && !ts->unread && ts->reaps == 0) {
 		void (*stopped)(void *) = ts->stopped;
 
 		ts->stopped = NULL;
@@ -370,6 +371,8 @@ void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), v
 	ts->leaving = true;
 	ts->stopped = done;
 	ts->stopped_arg = arg;
+	ts->leave_grace_ms = grace;
+	tasks_unread_hurry(ts);
 	for (struct task *t = ts->list; t; t = t->next) {
 		t->stop_all = true;
 		t->stop_all_grace_ms = grace;

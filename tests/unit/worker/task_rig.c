@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -172,6 +173,23 @@ void rig_run_until(struct rig *g, bool (*is)(const char *path), const char *path
 bool rig_is_gone(const char *path)
 {
 	return !fs_exists(path);
+}
+
+void rig_load_out_of_descriptors(struct rig *g)
+{
+	struct rlimit before, none;
+	struct err e = {0};
+	int next = open("/dev/null", O_RDONLY | O_CLOEXEC), rc;
+
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc = tasks_load(g->w.tasks, &e);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	if (rc < 0)
+		fail_msg("%s", e.msg);
 }
 
 bool rig_mounts_are_ours(void)

@@ -24,6 +24,8 @@ int rig_close(void **s);
 void rig_worker_open(struct rig *g);
 void rig_worker_close(struct rig *g);
 /* Mounts from here on are nobody else's. False: that cannot be. True without root: no test mounts then. */
+/* tasks_load when the folder can be listed, and then no descriptor is left for a file in it. */
+void rig_load_out_of_descriptors(struct rig *g);
 bool rig_mounts_are_ours(void);
 bool rig_can_run(void); /* containers: root, crun, conmon, cgroups */
 /* A network namespace of the task's name, so that it can be started (after rig_mounts_are_ours). */

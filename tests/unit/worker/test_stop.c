@@ -245,6 +245,97 @@ static void stop_does_not_wait_for_the_slot(void **s)
 	end(g, row);
 }
 
+static int pid_of(struct rig *g, const char *id)
+{
+	return container_pid(tasks_find(g->w.tasks, id)->at.container);
+}
+
+/* One that has ended and waits for its parent does not. */
+static bool runs(int pid)
+{
+	cleanup_free char *path = xasprintf("/proc/%d/stat", pid);
+	cleanup_free char *text = NULL;
+
+	return fs_read(path, 4096, &text, NULL, NULL) == 0 && !strstr(text, ") Z ");
+}
+
+struct left {
+	struct rig *g;
+	int pid;
+	bool done, alive;
+};
+
+static void on_all_stopped(void *arg)
+{
+	struct left *l = arg;
+
+	l->done = true;
+	l->alive = runs(l->pid);
+}
+
+/* Safety review (5): a leave was done at once, and left the database running that it could not read of. */
+static void leave_ends_what_could_not_be_read(void **s)
+{
+	struct rig *g = *s;
+	struct left left = {.g = g};
+	Gs__Task *row;
+
+	if (!rig_can_run())
+		skip();
+	row = shell_task(id_a, COUNTS);
+	row->spec->stop_grace_ms = 1;
+	run_up(g, row);
+	left.pid = pid_of(g, id_a);
+	while (tasks_busy(g->w.tasks))
+		uv_run(&g->loop, UV_RUN_ONCE);
+	rig_worker_close(g);
+	rig_worker_open(g);
+	rig_load_out_of_descriptors(g);
+	tasks_stop_all(g->w.tasks, 1, on_all_stopped, &left);
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 10000);
+	while (!left.done && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	loop_timer_stop(&g->guard);
+	assert_true(left.done);
+	assert_false(left.alive);
+	obj_free(row);
+}
+
+/* Safety review (9): while the container of a damaged note was being ended, a new task started on the same data. */
+static void start_waits_for_what_is_being_ended(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *attempt = xasprintf("%s/tasks/%s/attempt", g->w.dir, id_a);
+	Gs__SlotVolume *v = obj_new(&gs__slot_volume__descriptor);
+	Gs__Task *row, *next = rig_task(id_b);
+	int pid;
+
+	str_replace(&v->target, "/data");
+	obj_add(&next->n_volumes, &next->volumes, v);
+	if (!rig_can_run()) {
+		obj_free(next);
+		skip();
+	}
+	row = shell_task(id_a, COUNTS);
+	run_up(g, row);
+	pid = pid_of(g, id_a);
+	assert_int_equal(fs_write(attempt, "damaged\n", 8, 0600, NULL), 0);
+	worker_again(g);
+	tasks_assign(g->w.tasks, next);
+	rig_wait_step(g, id_b, STEP_NEW);
+	assert_true(runs(pid));
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 10000);
+	while (task_is(tasks_find(g->w.tasks, id_b), STEP_NEW) && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	loop_timer_stop(&g->guard);
+	assert_false(g->timed_out);
+	assert_false(runs(pid));
+	end(g, next);
+	obj_free(row);
+}
+
 /* A table that was closed while a job of a task was under way was freed before the job came back. */
 static void table_is_kept_for_its_jobs(void **s)
 {
@@ -268,6 +359,8 @@ int main(void)
 		TEST(grace_is_not_begun_anew),
 		TEST(end_without_a_worker_is_told_as_it_was),
 		TEST(stop_does_not_wait_for_the_slot),
+		TEST(leave_ends_what_could_not_be_read),
+		TEST(start_waits_for_what_is_being_ended),
 		TEST(table_is_kept_for_its_jobs),
 	};
 

@@ -155,24 +155,6 @@ static void poison_spec_on_disk_ends_no_start(void **s)
 
 /* ---- W4 ---- */
 
-/* The folder can be listed, and then no descriptor is left for a file in it. */
-static void load_out_of_descriptors(struct rig *g)
-{
-	struct rlimit before, none;
-	struct err e = {0};
-	int next = open("/dev/null", O_RDONLY | O_CLOEXEC), rc;
-
-	close(next);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	none = before;
-	none.rlim_cur = (rlim_t)next + 1;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	rc = tasks_load(g->w.tasks, &e);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-	if (rc < 0)
-		fail_msg("%s", e.msg);
-}
-
 static void plant(struct rig *g, const Gs__Task *t)
 {
 	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, t->meta->id);
@@ -199,7 +181,7 @@ static void notes_that_cannot_be_read_now_are_read_later(void **s)
 	Gs__TaskStatus *status;
 
 	plant(g, t);
-	load_out_of_descriptors(g);
+	rig_load_out_of_descriptors(g);
 	assert_true(fs_exists(at));
 	assert_true(fs_exists(container));
 	assert_null(tasks_find(g->w.tasks, ID_A));
@@ -223,7 +205,7 @@ static void no_volume_is_shared_with_a_task_that_is_not_read(void **s)
 	Gs__TaskStatus *status;
 
 	plant(g, a);
-	load_out_of_descriptors(g);
+	rig_load_out_of_descriptors(g);
 	str_replace(&b->name, "unit-test-other.1");
 	str_replace(&v->target, "/data");
 	obj_add(&b->n_volumes, &b->volumes, v);
@@ -248,7 +230,7 @@ static void unread_task_that_nobody_wants_ends(void **s)
 	Gs__Task *t = rig_task(ID_A);
 
 	plant(g, t);
-	load_out_of_descriptors(g);
+	rig_load_out_of_descriptors(g);
 	tasks_set_begin(g->w.tasks);
 	tasks_set_end(g->w.tasks);
 	g->timed_out = false;
