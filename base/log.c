@@ -19,6 +19,7 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 static struct {
 	const char *program;
@@ -196,9 +197,11 @@ void log_msg(enum log_level level, const char *fmt, ...)
 		n += (size_t)rc;
 	if (n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
-	for (size_t i = 0; i < n; i++)
-		if (line[i] == '\n')
-			line[i] = ' ';
+	line[n] = '\0';
+	for (char *at = line; (at = strpbrk(at, "\n\t"));)
+		*at = ' ';
+	text_one_line(line); /* what a peer or a task has said may move the reader's terminal */
+	n = strlen(line);
 	line[n++] = '\n';
 	if (writer.runs)
 		ring_put(line, n);

@@ -59,9 +59,33 @@ static void test_a_log_that_nobody_reads(void **state)
 	assert_int_equal(lines + lost, LINES);
 }
 
+/* The second session's safety review, 15: a host name, an answer, a line of a task can hold them. */
+static void test_s15_nothing_of_a_line_moves_a_terminal(void **state)
+{
+	char text[8192];
+	int pipe_fds[2];
+	ssize_t n;
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	log_init("test", LOG_INFO, pipe_fds[1]); /* no writer: in place */
+	log_info("node \033[2J\033]0;title\a said:\r\n one\ttwo \x7f \xc2\x9b \x9b gr\xc3\xbc\xc3\x9f");
+	n = read(pipe_fds[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_non_null(strstr(text, " node ?[2J?]0;title? said:?  one two ? ? ? gr\xc3\xbc\xc3\x9f\n"));
+	assert_ptr_equal(strchr(text, '\n'), text + n - 1);
+	log_info("%04000d", 1); /* cut, and still a line */
+	n = read(pipe_fds[0], text, sizeof(text) - 1);
+	assert_true(n > 2000 && n <= 2048);
+	assert_int_equal(text[n - 1], '\n');
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_s15_nothing_of_a_line_moves_a_terminal),
 		cmocka_unit_test(test_a_log_that_nobody_reads),
 	};
 
