@@ -12,9 +12,17 @@
 #include "base/bug.h"
 #include "base/mem.h"
 
+/* Strangers of one IPv6 /48, while there are any. */
+struct site {
+	uint8_t key[6];
+	unsigned n;
+	UT_hash_handle hh;
+};
+
 struct source {
 	uint8_t key[9]; /* family, then an IPv4 address or an IPv6 /64 */
 	unsigned n;
+	struct site *site; /* NULL: IPv4, or nobody is here */
 	struct rate rate;
 	UT_hash_handle hh; /* in the order they came */
 };
@@ -43,12 +51,18 @@ static bool rate_take(struct rate *r)
 
 static void key_of(const struct sockaddr *from, uint8_t ret[9])
 {
+	const struct in6_addr *in6 = &((const struct sockaddr_in6 *)from)->sin6_addr;
+
 	memset(ret, 0, 9);
 	ret[0] = (uint8_t)from->sa_family;
-	if (from->sa_family == AF_INET)
+	if (from->sa_family == AF_INET) {
 		memcpy(ret + 1, &((const struct sockaddr_in *)from)->sin_addr, 4);
-	else if (from->sa_family == AF_INET6)
-		memcpy(ret + 1, &((const struct sockaddr_in6 *)from)->sin6_addr, 8);
+	} else if (from->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(in6)) { /* a socket of both families */
+		ret[0] = AF_INET;
+		memcpy(ret + 1, in6->s6_addr + 12, 4);
+	} else if (from->sa_family == AF_INET6) {
+		memcpy(ret + 1, in6, 8);
+	}
 }
 
 static void source_free(struct admission *a, struct source *s)
@@ -98,6 +112,43 @@ static struct source *source_of(struct admission *a, const struct sockaddr *from
 	return s;
 }
 
+/* ---- sites ---- */
+
+/* The source's, made when it is the first there; NULL for IPv4. */
+static struct site *site_of(struct admission *a, const struct source *s)
+{
+	struct site *site;
+
+	if (s->key[0] != AF_INET6)
+		return NULL;
+	HASH_FIND(hh, a->sites, s->key + 1, sizeof(site->key), site);
+	if (site)
+		return site;
+	site = xcalloc(1, sizeof(*site));
+	memcpy(site->key, s->key + 1, sizeof(site->key));
+	HASH_ADD(hh, a->sites, key, sizeof(site->key), site);
+	return site;
+}
+
+static void site_leave(struct admission *a, struct site *site)
+{
+	bug_if(!site->n);
+	if (--site->n)
+		return;
+	HASH_DEL(a->sites, site);
+	free(site);
+}
+
+static bool site_is_full(const struct admission *a, const struct source *s)
+{
+	struct site *site;
+
+	if (s->key[0] != AF_INET6)
+		return false;
+	HASH_FIND(hh, a->sites, s->key + 1, sizeof(site->key), site);
+	return site && site->n >= SITE_SHARE;
+}
+
 /* ---- who may ---- */
 
 uint64_t admit_wait(struct admission *a, uint64_t now)
@@ -114,11 +165,14 @@ enum verdict admit_enter(struct admission *a, const struct sockaddr *from, uint6
 
 	*ret = NULL;
 	rate_fill(&s->rate, SOURCE_RATE, SOURCE_BURST, now);
-	if (!rate_take(&s->rate))
+	if (!rate_take(&s->rate) || site_is_full(a, s))
 		return ADMIT_NOT;
 	rate_fill(&a->all, HANDSHAKE_RATE, HANDSHAKE_BURST, now);
 	rate_take(&a->all); /* of those that are closed at once only the source pays */
 	a->n_strangers++;
+	s->site = site_of(a, s);
+	if (s->site)
+		s->site->n++;
 	*ret = s;
 	return s->n++ < SOURCE_SHARE ? ADMIT : ADMIT_FOR_OLDEST;
 }
@@ -126,7 +180,11 @@ enum verdict admit_enter(struct admission *a, const struct sockaddr *from, uint6
 void admit_leave(struct admission *a, struct source *s)
 {
 	bug_if(!s->n || !a->n_strangers);
+	if (s->site)
+		site_leave(a, s->site);
 	s->n--;
+	if (!s->n)
+		s->site = NULL;
 	a->n_strangers--;
 }
 

@@ -3,8 +3,8 @@
  * certificate and said Hello yet; it costs a descriptor, some memory and, when it speaks TLS, about a
  * millisecond of the loop.
  *
- * Three bounds, from the outside in: a rate for all together (what is over it waits in the kernel's queue), a
- * rate and a share for each source address (what is over them is closed). A flood from one place therefore
+ * Four bounds, from the outside in: a rate for all together (what is over it waits in the kernel's queue), a
+ * rate and a share for each source address, and a share for each IPv6 /48 (what is over them is closed). A flood from one place therefore
  * costs the others nothing, and a thousand workers that come at once after a failover are let in as fast as
  * they can be served instead of driving each other out.
  *
@@ -16,6 +16,7 @@
 
 #define STRANGERS_MAX 512u  /* at a time */
 #define SOURCE_SHARE 32u    /* of them from one address (IPv6: one /64) */
+#define SITE_SHARE 256u     /* of them from one IPv6 /48, which one customer has: 65,536 sources */
 #define SOURCE_RATE 50u     /* new ones a second from one address, */
 #define SOURCE_BURST 128u   /* after this many at once */
 #define HANDSHAKE_RATE 500u /* the same for all: half of the loop's time at most */
@@ -28,9 +29,11 @@ struct rate {
 };
 
 struct source;
+struct site;
 /* Zeroed is empty. */
 struct admission {
 	struct source *sources;
+	struct site *sites; /* of the strangers that are here */
 	unsigned n_sources, n_strangers;
 	struct rate all;
 };

@@ -289,7 +289,9 @@ static int check_stranger(struct rpc_server *s, struct rpc_conn *c)
 	switch (admit_enter(&s->admission, (struct sockaddr *)&from, uv_now(s->loop), &source)) {
 	case ADMIT_NOT:
 		conn_name_peer(c);
-		err_set(&e, E_LIMIT, "more than %u new connections a second from there", SOURCE_RATE);
+		err_set(&e, E_LIMIT,
+			"more than %u new connections a second from there, or %u at a time of its /48",
+			SOURCE_RATE, SITE_SHARE);
 		conn_fail(c, &e);
 		return -1;
 	case ADMIT_FOR_OLDEST:

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "proto/rpc/admit.h"
@@ -65,6 +66,48 @@ static void test_a_source_has_a_share(void **state)
 	admit_fini(&a);
 }
 
+/* The second session's safety review, 10: whoever has a /48 has more /64s than there are places. */
+static void test_s10_a_site_has_a_share(void **state)
+{
+	struct admission a = {0};
+	struct source *s[STRANGERS_MAX], *other;
+	unsigned n = 0;
+	char text[32];
+
+	for (unsigned i = 0; i < STRANGERS_MAX; i++) {
+		snprintf(text, sizeof(text), "2001:db8:1:%x::1", i);
+		if (admit_enter(&a, v6(text), 1, &s[n]) == ADMIT)
+			n++;
+	}
+	assert_int_equal(n, SITE_SHARE);
+	assert_false(admit_is_full(&a));
+	assert_int_equal(admit_enter(&a, v6("2001:db8:2::1"), 1, &other), ADMIT);
+	admit_leave(&a, other);
+	admit_leave(&a, s[--n]);
+	assert_int_equal(admit_enter(&a, v6("2001:db8:1:ffff::1"), 1, &s[n]), ADMIT);
+	while (n > 0)
+		admit_leave(&a, s[n--]);
+	admit_leave(&a, s[0]);
+	assert_null(a.sites);
+	admit_fini(&a);
+}
+
+/* A socket of both families names IPv4 addresses in IPv6; they were one source. */
+static void test_s10_mapped_addresses_are_ipv4(void **state)
+{
+	struct admission a = {0};
+	struct source *s[3];
+
+	assert_int_equal(admit_enter(&a, v6("::ffff:10.0.0.1"), 1, &s[0]), ADMIT);
+	assert_int_equal(admit_enter(&a, v6("::ffff:10.0.0.2"), 1, &s[1]), ADMIT);
+	assert_int_equal(admit_enter(&a, v4(1), 1, &s[2]), ADMIT);
+	assert_ptr_equal(s[0], s[2]);
+	assert_ptr_not_equal(s[0], s[1]);
+	for (int i = 0; i < 3; i++)
+		admit_leave(&a, s[i]);
+	admit_fini(&a);
+}
+
 static void test_all_together_have_a_rate(void **state)
 {
 	struct admission a = {0};
@@ -106,6 +149,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_source_has_a_rate),
 		cmocka_unit_test(test_a_source_has_a_share),
+		cmocka_unit_test(test_s10_a_site_has_a_share),
+		cmocka_unit_test(test_s10_mapped_addresses_are_ipv4),
 		cmocka_unit_test(test_all_together_have_a_rate),
 		cmocka_unit_test(test_sources_are_bounded),
 	};
