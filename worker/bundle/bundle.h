@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "proto/value/obj.h"
+#include "worker/host/spawner.h"
 
 struct bundle_mount {
 	char *source, *target, *type, *options; /* options: comma separated, as in mount(8) */
@@ -45,6 +46,7 @@ struct bundle {
 	bool readonly;
 	/* dir image: overlay to be mounted on rootfs by the spawner; NULL otherwise */
 	char *lower, *upper, *work;
+	struct image_id image; /* the last folder of lower, as it was judged */
 	struct bundle_mount *mounts;
 	size_t n_mounts;
 	struct bundle_volume *volumes;
@@ -82,11 +84,11 @@ struct rootfs_spec {
 	const char *hostname;
 	bool read_only;
 };
-/* Where the image's own /etc/passwd is ("" for host). E_INVALID for an unknown kind and for a folder that is,
+/* Where the image's own /etc/passwd is ("" for host), and which folder that is (ret_id may be NULL; 0 for host). E_INVALID for an unknown kind and for a folder that is,
  * holds or lies in state_dir or base_run (either may be NULL); -ENOENT when it is missing. */
 int rootfs_image_root(const char *image, const char *state_dir, const char *base_run, const char **ret_root,
-		      struct err *e);
-/* b->user is set. Repeatable; a run folder that is in use stays as it is. */
+		      struct image_id *ret_id, struct err *e);
+/* b->user is set and, for a dir image, b->image. Repeatable; a run folder that is in use stays as it is. */
 int rootfs_prepare(struct bundle *b, const struct rootfs_spec *spec, struct err *e);
 /* Before run_dir is removed. */
 void rootfs_release(const char *run_dir);

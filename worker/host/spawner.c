@@ -38,6 +38,7 @@ struct job {
 	_Atomic enum phase phase;
 	bool told; /* the loop's: done was called */
 	char *lower, *upper, *work, *mount_at, *unmount_at;
+	struct image_id image;
 	char **argv, **env;
 	int fds[4];
 	void (*done)(pid_t pid, int pidfd, const struct err *e, void *arg);
@@ -98,16 +99,43 @@ static void job_free(struct job *j)
 
 /* ---- on a thread of the spawner ---- */
 
+/* The folder that was judged, O_PATH: its path may lead elsewhere since. In this thread, whose mounts it has to be
+ * of. */
+static int open_image(struct job *j, const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		err_errno(&j->err, errno, "image %s", path);
+	} else if (st.st_dev != j->image.dev || st.st_ino != j->image.ino) {
+		err_set(&j->err, E_FORBIDDEN, "image %s: is another folder than was looked at", path);
+	} else {
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 static int job_mount(struct job *j)
 {
 	cleanup_free char *options = NULL;
+	cleanup_close int fd = -1;
+	const char *image;
 
 	if (j->unmount_at)
 		umount2(j->unmount_at, MNT_DETACH);
 	if (!j->mount_at)
 		return 0;
-	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,redirect_dir=off,metacopy=off",
-			    j->lower, j->upper, j->work);
+	image = strrchr(j->lower, ':');
+	image = image ? image + 1 : j->lower;
+	fd = open_image(j, image);
+	if (fd < 0)
+		return j->err.code;
+	options = xasprintf("lowerdir=%.*s/proc/thread-self/fd/%d,upperdir=%s,workdir=%s,index=off,"
+			    "redirect_dir=off,metacopy=off",
+			    (int)(image - j->lower), j->lower, fd, j->upper, j->work);
 	if (mount("overlay", j->mount_at, "overlay", 0, options) < 0)
 		return err_errno(&j->err, errno, "mount the image %s", j->lower);
 	return 0;
@@ -333,12 +361,13 @@ void spawner_run(struct spawner *s, const struct spawn_spec *spec)
 
 	bug_if_off_loop();
 	bug_if(spec->argv && spec->argv[0][0] != '/');
-	bug_if(spec->mount_at && !(spec->lower && spec->upper && spec->work));
+	bug_if(spec->mount_at && !(spec->lower && spec->upper && spec->work && spec->image.ino));
 	j->lower = xstrdup(spec->lower);
 	j->upper = xstrdup(spec->upper);
 	j->work = xstrdup(spec->work);
 	j->mount_at = xstrdup(spec->mount_at);
 	j->unmount_at = xstrdup(spec->unmount_at);
+	j->image = spec->image;
 	j->argv = texts_dup(spec->argv);
 	j->env = texts_dup(spec->env);
 	memcpy(j->fds, spec->fds, sizeof(j->fds));

@@ -25,10 +25,17 @@ int spawner_new(uv_loop_t *loop, struct spawner **ret, struct err *e);
 /* Programs that were started go on; what waits to be started is lost. No callback fires afterwards. */
 void spawner_free(struct spawner *s);
 
+/* Which folder an image was when it was judged, whatever its path leads to by now. ino 0: none. */
+struct image_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 struct spawn_spec {
-	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower is the
+	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower ends with the
 	 * image also of a mount that is only dropped. What has the same image is done in the order of the calls. */
 	const char *lower, *upper, *work, *mount_at;
+	struct image_id image; /* what the last folder of lower has to be */
 	const char *unmount_at;
 	const char *const *argv; /* argv[0] absolute; NULL: only the mounts */
 	const char *const *env;

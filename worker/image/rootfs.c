@@ -75,6 +75,11 @@ void bundle_mount_add(struct bundle *b, const char *source, const char *target, 
 	};
 }
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 /* Whether the folder `of` is `path` or one of those above it; by what they are, not what they are called: a bind
  * of / is / as well. */
 static bool is_above(const struct stat *of, const char *path)
@@ -85,7 +90,7 @@ static bool is_above(const struct stat *of, const char *path)
 	while (real && *real) {
 		char *slash = strrchr(real, '/');
 
-		if (stat(real, &st) == 0 && st.st_dev == of->st_dev && st.st_ino == of->st_ino)
+		if (stat(real, &st) == 0 && is_same(&st, of))
 			return true;
 		if (slash == real && real[1]) {
 			real[1] = '\0';
@@ -98,34 +103,60 @@ static bool is_above(const struct stat *of, const char *path)
 	return false;
 }
 
+/* Whether the open folder is `of` or lies in it. Upwards by "..": its path is somebody else's to change. */
+static bool lies_in(int folder, const struct stat *of)
+{
+	int fd = openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC), up;
+	struct stat st, above;
+	bool found = false;
+
+	while (fd >= 0 && fstat(fd, &st) == 0) {
+		found = is_same(&st, of);
+		up = found ? -1 : openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		close(fd);
+		fd = up;
+		if (fd >= 0 && fstat(fd, &above) == 0 && is_same(&st, &above))
+			break; /* the root is above itself */
+	}
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
 /* Keys, secrets and other tasks' data are there. */
-static bool shows(const char *image, const struct stat *st, const char *ours)
+static bool shows(int image, const struct stat *st, const char *ours)
 {
 	struct stat own;
 
-	return ours && stat(ours, &own) == 0 && (is_above(st, ours) || is_above(&own, image));
+	return ours && stat(ours, &own) == 0 && (is_above(st, ours) || lies_in(image, &own));
 }
 
 int rootfs_image_root(const char *image, const char *state_dir, const char *base_run, const char **ret_root,
-		      struct err *e)
+		      struct image_id *ret_id, struct err *e)
 {
+	cleanup_close int fd = -1;
 	struct stat st;
 
 	if (strcmp(image, "host") == 0) {
 		*ret_root = "";
+		if (ret_id)
+			*ret_id = (struct image_id){0};
 		return 0;
 	}
 	if (strncmp(image, "dir:/", 5) != 0)
 		return err_set(e, E_INVALID, "image %s: not known (use host or dir:/path)", image);
-	if (stat(image + 4, &st) < 0)
+	fd = open(image + 4, O_PATH | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(e, errno, "image %s", image);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, E_INVALID, "image %s: is not a folder", image);
-	if (shows(image + 4, &st, state_dir) || shows(image + 4, &st, base_run))
+	if (shows(fd, &st, state_dir) || shows(fd, &st, base_run))
 		return err_set(e, E_INVALID,
 			       "image %s: %s (keys, secrets, data of other tasks) must not be in it", image,
-			       shows(image + 4, &st, state_dir) ? state_dir : base_run);
+			       shows(fd, &st, state_dir) ? state_dir : base_run);
 	*ret_root = image + 4;
+	if (ret_id)
+		*ret_id = (struct image_id){st.st_dev, st.st_ino};
 	return 0;
 }
 
@@ -277,6 +308,7 @@ static int dir_image(struct bundle *b, const struct rootfs_spec *spec, struct er
 {
 	const char *image = spec->image + 4;
 
+	bug_if(!b->image.ino);
 	if (strpbrk(image, ",:\\"))
 		return err_set(e, E_INVALID, "image %s: the path must not hold , : or \\", spec->image);
 	b->lower = xasprintf("%s/layer:%s", spec->run_dir, image);

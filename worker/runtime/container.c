@@ -460,6 +460,7 @@ static void container_spawn(struct container *c, const struct container_spec *sp
 		.lower = spec->lower,
 		.upper = spec->upper,
 		.work = spec->work,
+		.image = spec->image,
 		.mount_at = spec->lower ? spec->rootfs : NULL,
 		.unmount_at = spec->lower ? spec->rootfs : NULL,
 		.argv = argv,

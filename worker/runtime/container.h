@@ -52,6 +52,7 @@ struct container;
 struct container_spec {
 	const char *id, *bundle_dir, *log_path;
 	const char *lower, *upper, *work, *rootfs; /* dir image */
+	struct image_id image;
 	const struct container_ops *ops;
 	void *arg;
 };

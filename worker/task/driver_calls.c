@@ -208,6 +208,7 @@ struct tool {
 	struct spawner *spawner;
 	char *id, *dir, *config, *base_run, *cgroup, *rootfs, *crun, *work;
 	const char *lower, *upper; /* the bundle's, copied */
+	struct image_id image;
 	char *input;
 	size_t input_len;
 	uint64_t deadline_ms;
@@ -289,6 +290,7 @@ static void tool_written(void *arg)
 			  .lower = o->lower,
 			  .upper = o->upper,
 			  .work = o->work,
+			  .image = o->image,
 			  .mount_at = o->lower ? o->rootfs : NULL,
 			  .unmount_at = o->lower ? o->rootfs : NULL},
 		.input = o->input,
@@ -331,6 +333,7 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 	o->lower = xstrdup(t->bundle->lower);
 	o->upper = xstrdup(t->bundle->upper);
 	o->work = xstrdup(t->bundle->work);
+	o->image = t->bundle->image;
 	o->rootfs = xstrdup(t->bundle->rootfs);
 	o->input = xmemdup(input ? input : "", input_len);
 	o->input_len = input_len;

@@ -107,7 +107,8 @@ static int prepare_files(struct prepare *p)
 	const char *root;
 
 	if (run_dir_make(p) < 0 || intent_save_task(p->state_dir, p->row, &p->err) < 0 ||
-	    rootfs_image_root(rootfs.image, p->base_state, p->base_run, &root, &p->err) < 0 ||
+	    rootfs_image_root(rootfs.image, p->base_state, p->base_run, &root, &p->bundle->image, &p->err) <
+		    0 ||
 	    find_user(p, root) < 0 || rootfs_prepare(p->bundle, &rootfs, &p->err) < 0)
 		return p->err.code;
 	return mounts_prepare(p->bundle, &mounts, &p->err);
@@ -340,6 +341,7 @@ int task_container_spec(struct task *t, struct container_spec *ret, char **ret_b
 		.lower = t->bundle ? t->bundle->lower : NULL,
 		.upper = t->bundle ? t->bundle->upper : NULL,
 		.work = t->bundle ? t->bundle->work : NULL,
+		.image = t->bundle ? t->bundle->image : (struct image_id){0},
 		.rootfs = t->bundle ? t->bundle->rootfs : NULL,
 		.arg = t,
 	};

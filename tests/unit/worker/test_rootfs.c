@@ -134,16 +134,36 @@ static void i_images_with_our_state(void **state)
 	link = path("link");
 	beside = xasprintf("dir:%s", good);
 	assert_int_equal(fs_mkdir(inside + 4, 0755, NULL), 0);
-	assert_int_equal(rootfs_image_root("dir:/", state_dir, run, &root, NULL), E_INVALID);
-	assert_int_equal(rootfs_image_root(above, state_dir, run, &root, NULL), E_INVALID);
-	assert_int_equal(rootfs_image_root(inside, state_dir, run, &root, NULL), E_INVALID);
+	assert_int_equal(rootfs_image_root("dir:/", state_dir, run, &root, NULL, NULL), E_INVALID);
+	assert_int_equal(rootfs_image_root(above, state_dir, run, &root, NULL, NULL), E_INVALID);
+	assert_int_equal(rootfs_image_root(inside, state_dir, run, &root, NULL, NULL), E_INVALID);
 	assert_int_equal(symlink("/", link), 0);
 	free(above);
 	above = xasprintf("dir:%s", link);
-	assert_int_equal(rootfs_image_root(above, state_dir, run, &root, NULL), E_INVALID);
-	assert_int_equal(rootfs_image_root(beside, state_dir, run, &root, NULL), 0);
+	assert_int_equal(rootfs_image_root(above, state_dir, run, &root, NULL, NULL), E_INVALID);
+	assert_int_equal(rootfs_image_root(beside, state_dir, run, &root, NULL, NULL), 0);
 	assert_string_equal(root, good);
-	assert_int_equal(rootfs_image_root("host", state_dir, run, &root, NULL), 0);
+	assert_int_equal(rootfs_image_root("host", state_dir, run, &root, NULL, NULL), 0);
+}
+
+/* The second session's safety review, 11: the path is judged at one time and mounted at another. */
+static void s11_judged_folder_is_known_again(void **state)
+{
+	cleanup_free char *good = path("images/swapped"), *ours = path("var/lib/swapped"), *image = NULL;
+	struct image_id was, now;
+	const char *root;
+
+	assert_int_equal(fs_mkdir(good, 0755, NULL) | fs_mkdir(ours, 0755, NULL), 0);
+	image = xasprintf("dir:%s", good);
+	assert_int_equal(rootfs_image_root(image, ours, NULL, &root, &was, NULL), 0);
+	assert_int_not_equal(was.ino, 0);
+	assert_int_equal(rootfs_image_root(image, ours, NULL, &root, &now, NULL), 0);
+	assert_memory_equal(&was, &now, sizeof(was));
+	assert_int_equal(rmdir(good), 0);
+	assert_int_equal(symlink(ours, good), 0);
+	assert_int_equal(rootfs_image_root(image, ours, NULL, &root, &now, NULL), E_INVALID);
+	assert_int_equal(rootfs_image_root(image, NULL, NULL, &root, &now, NULL), 0);
+	assert_memory_not_equal(&was, &now, sizeof(was));
 }
 
 static atomic_bool is_over;
@@ -296,6 +316,7 @@ int main(void)
 		T(i_only_what_is_named_is_shown),
 		T(i_copies_are_shared_until_something_changes),
 		T(i_images_with_our_state),
+		T(s11_judged_folder_is_known_again),
 		T(w11_hosts_are_replaced_in_one_step),
 		T(w7_a_missing_target_is_made_in_a_layer),
 		T(w7_a_target_that_is_there_needs_no_layer),

@@ -470,6 +470,7 @@ static void dead_image_holds_up_no_other_start(void **s)
 				  .upper = g->abs,
 				  .work = g->abs,
 				  .mount_at = g->abs,
+				  .image = {1, 1}, /* nobody gets as far as to look */
 				  .argv = argv,
 				  .env = env,
 				  .fds = {-1, -1, -1, -1},
@@ -498,6 +499,44 @@ static void dead_image_holds_up_no_other_start(void **s)
 	assert_true(hung.err.code < 0);
 }
 
+/* The second session's safety review, 11: whoever may rename the image's folder could have anything of the host's put
+ * in its place, between the look at it and the mount. */
+static void s11_image_that_was_swapped_is_not_mounted(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *image = xasprintf("%s/image", g->abs), *ours = xasprintf("%s/ours", g->abs);
+	cleanup_free char *upper = xasprintf("%s/upper", g->abs), *work = xasprintf("%s/work", g->abs);
+	cleanup_free char *at = xasprintf("%s/at", g->abs);
+	cleanup_free char *secret = xasprintf("%s/key", ours);
+	cleanup_free char *named = xasprintf("dir:%s", image);
+	const char *argv[] = {"/bin/true", NULL}, *env[] = {NULL}, *root;
+	const char *folders[] = {image, ours, upper, work, at};
+	struct spawned n = {0};
+	struct spawn_spec spec = {.lower = image,
+				  .upper = upper,
+				  .work = work,
+				  .mount_at = at,
+				  .argv = argv,
+				  .env = env,
+				  .fds = {-1, -1, -1, -1},
+				  .done = on_spawned,
+				  .arg = &n};
+
+	if (geteuid() != 0)
+		skip();
+	for (size_t i = 0; i < array_size(folders); i++)
+		assert_int_equal(fs_mkdir(folders[i], 0755, NULL), 0);
+	assert_int_equal(fs_write(secret, "key", 3, 0600, NULL), 0);
+	assert_int_equal(rootfs_image_root(named, ours, NULL, &root, &spec.image, NULL), 0);
+	assert_int_equal(rmdir(image), 0);
+	assert_int_equal(symlink(ours, image), 0);
+	spawner_run(g->w.spawner, &spec);
+	while (n.done == 0)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_int_equal(n.err.code, E_FORBIDDEN);
+	assert_non_null(strstr(n.err.msg, "another folder"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, rig_open, rig_close)
 
 int main(void)
@@ -515,6 +554,7 @@ int main(void)
 		TEST(job_that_managers_know_as_done_does_not_run_again),
 		TEST(dead_file_system_holds_up_its_own_tasks_only),
 		TEST(dead_image_holds_up_no_other_start),
+		TEST(s11_image_that_was_swapped_is_not_mounted),
 	};
 
 	if (!rig_mounts_are_ours())
