@@ -89,9 +89,18 @@ static inline Gs__AssignmentItem *worker_wait_item(struct worker *w, const char 
 	return item;
 }
 
-static inline void worker_wait_kind(struct worker *w, Gs__SessionKind kind)
+/* A change may have come right behind it. */
+static inline bool worker_is_complete(const struct worker *w)
 {
-	while (!w->ended && (w->n == 0 || w->events[w->n - 1]->kind != kind))
+	for (size_t i = 0; i < w->n; i++)
+		if (w->events[i]->kind == SESSION_COMPLETE)
+			return true;
+	return false;
+}
+
+static inline void worker_wait_complete(struct worker *w)
+{
+	while (!w->ended && !worker_is_complete(w))
 		uv_run(&w->r->loop, UV_RUN_ONCE);
 }
 

@@ -408,7 +408,7 @@ static void test_session_streams_assignments(void **state)
 	struct err e = {0};
 	size_t at;
 
-	worker_wait_kind(w, SESSION_COMPLETE);
+	worker_wait_complete(w);
 	if (w->ended)
 		fail_msg("%s", w->end.msg);
 	assert_int_equal(w->events[0]->kind, SESSION_OPEN);
@@ -448,9 +448,9 @@ static void test_second_session_replaces(void **state)
 	struct rig *r = rig_with_cluster();
 	struct worker *a = worker_new(r), *b;
 
-	worker_wait_kind(a, SESSION_COMPLETE);
+	worker_wait_complete(a);
 	b = worker_new(r);
-	worker_wait_kind(b, SESSION_COMPLETE);
+	worker_wait_complete(b);
 	while (!a->ended)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	assert_non_null(strstr(a->end.msg, "newer session"));

@@ -9,7 +9,7 @@ static char *one_task(struct rig *r, struct worker *w)
 {
 	struct err e = {0};
 
-	worker_wait_kind(w, SESSION_COMPLETE);
+	worker_wait_complete(w);
 	assert_int_equal(create_service(r, plain_spec("web", 1), &e), 0);
 	return xstrdup(worker_wait_item(w, "task/", 0)->task->meta->id);
 }
@@ -153,7 +153,7 @@ static void test_M3c_sessions_are_bounded(void **state)
 
 	(void)state;
 	for (; opened < 100; opened++) {
-		worker_wait_kind(w, SESSION_COMPLETE);
+		worker_wait_complete(w);
 		if (w->ended)
 			break;
 		worker_free(w);
@@ -275,7 +275,7 @@ static void test_one_event_waits_for_room(void **state)
 	(void)state;
 	memset(arg, 'x', 50000);
 	obj_add_str(&spec->task->n_args, &spec->task->args, arg);
-	worker_wait_kind(w, SESSION_COMPLETE);
+	worker_wait_complete(w);
 	assert_int_equal(create_service(r, spec, &e), 0);
 	assert_non_null(worker_wait_item(w, "task/", 0));
 	worker_free(w);
@@ -330,7 +330,7 @@ static unsigned complete(struct worker *const *w)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < MANY; i++)
-		n += w[i]->n > 0 && w[i]->events[w[i]->n - 1]->kind == SESSION_COMPLETE;
+		n += worker_is_complete(w[i]);
 	return n;
 }
 
