@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/bug.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/pages.h"
 
 /* A manager answers what it can at once; joining and leaving wait for a start of the manager. */

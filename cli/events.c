@@ -12,10 +12,10 @@
 #include "base/bug.h"
 #include "cli/client.h"
 #include "cli/filter.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
 #include "cli/parse.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 #define LOOK_US 500000
 #define LOST_MS 15000 /* a manager that was killed is back, or replaced, well within */

@@ -8,11 +8,11 @@
 
 #include "base/bug.h"
 #include "cli/client.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
+#include "cli/output/table.h"
 #include "cli/task_table.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 #include "cli/wait.h"
 
 static const struct opt status_options[] = {

@@ -7,11 +7,11 @@
 
 #include "cli/client.h"
 #include "cli/filter.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
 #include "cli/parse.h"
-#include "cli/table.h"
-#include "cli/text.h"
+#include "cli/output/table.h"
+#include "cli/output/text.h"
 
 static const struct opt create_network_options[] = {
 	{'d', "driver", OPT_STR, NULL, "Kind of network (default overlay)", NULL},

@@ -7,12 +7,12 @@
 
 #include "cli/client.h"
 #include "cli/filter.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
 #include "cli/parse.h"
-#include "cli/table.h"
+#include "cli/output/table.h"
 #include "cli/task_table.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 static const struct opt ls_options[] = {
 	{'f', "filter", OPT_LIST, "key=value",

@@ -11,7 +11,7 @@
 #include "base/bug.h"
 #include "base/mem.h"
 #include "cli/task_table.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 #define FAILURES_MANY 3
 #define QUIET_MS 5000 /* the pauses between attempts grow: 0.1 s, 0.2 s ... (worker's back-off) */

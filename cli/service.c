@@ -9,11 +9,11 @@
 #include "base/buf.h"
 #include "cli/client.h"
 #include "cli/filter.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
 #include "cli/parse.h"
-#include "cli/table.h"
-#include "cli/text.h"
+#include "cli/output/table.h"
+#include "cli/output/text.h"
 #include "cli/wait.h"
 
 static const struct opt ls_options[] = {

@@ -10,7 +10,7 @@
 #include "cli/client.h"
 #include "cli/nouns.h"
 #include "cli/parse.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 const struct opt logs_options[] = {
 	{0, "details", OPT_FLAG, NULL, "With the ids of node, service and task before each line", NULL},

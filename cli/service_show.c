@@ -7,7 +7,7 @@
 #include "cli/client.h"
 #include "cli/nouns.h"
 #include "cli/task_table.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 const struct opt service_inspect_options[] = {
 	{0, "pretty", OPT_FLAG, NULL, "Print for people instead of JSON", NULL},

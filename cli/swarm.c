@@ -9,7 +9,7 @@
 
 #include "cli/client.h"
 #include "cli/nouns.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 #define AVAILABILITY_HELP "Whether the node takes tasks"
 

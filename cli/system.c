@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "cli/client.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 const struct opt dump_options[] = {OPT_END};
 static const struct opt check_options[] = {

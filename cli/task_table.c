@@ -9,10 +9,10 @@
 
 #include "base/mem.h"
 #include "cli/filter.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
-#include "cli/text.h"
+#include "cli/output/table.h"
+#include "cli/output/text.h"
 
 #define ERROR_COLUMN 60 /* wide enough for a reason; Docker cuts at 30 */
 

@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "cli/client.h"
 #include "cli/progress.h"
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 #define BLOCKED_MOMENT_S 5
 #define MONITOR_MS 5000 /* Docker's --update-monitor */

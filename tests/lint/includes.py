@@ -29,7 +29,7 @@ def tables():
     """Of every room: name -> (folder, names it is given)."""
     rooms = {}
     for name in tracked("base/meson.build", "proto/*meson.build", "overlay/*meson.build", "worker/*meson.build", "manager/*meson.build",
-                        "cli/meson.build"):
+                        "cli/*meson.build"):
         text = read(name)
         lists = {m.group(1): m.group(2) for m in re.finditer(r"(\w+) = \[(.*?)\]", text, re.S)}
         for m in re.finditer(r"^(\w+) = declare_dependency\((.*?)\)$", text, re.S | re.M):

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/json.h"
+#include "cli/output/json.h"
 #include "proto/value/obj.h"
 
 static json_t *parsed(const void *m)

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cli/table.h"
-#include "cli/text.h"
+#include "cli/output/table.h"
+#include "cli/output/text.h"
 
 static void spans(void **state)
 {

@@ -3,7 +3,7 @@
  *
  * The happy path is one JSON object a message. Nothing can fail but memory: strings that are no UTF-8 are
  * shown as hex. */
-#include "cli/json.h"
+#include "cli/output/json.h"
 
 #include <jansson.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 /* How times, sizes, ids and states read on the screen.
  *
  * The happy path is formatting into the caller's buffer; nothing can fail. */
-#include "cli/text.h"
+#include "cli/output/text.h"
 
 #include <ctype.h>
 #include <stdio.h>

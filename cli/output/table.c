@@ -3,7 +3,7 @@
  * width of the terminal.
  *
  * The happy path is rows in, text out; what can fail is memory alone, and that aborts. */
-#include "cli/table.h"
+#include "cli/output/table.h"
 
 #include <libsmartcols/libsmartcols.h>
 #include <stdlib.h>
