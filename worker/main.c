@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/gap.h"
 #include "base/log.h"
@@ -156,6 +157,7 @@ static void on_signal(uv_signal_t *h, int signum)
 
 	if (s->w->stopping)
 		return;
+	bug_if(!s->w->node || !s->w->saver || !s->w->spawner || !s->settle); /* signals wait for the loop */
 	s->w->stopping = true;
 	log_info("stopping; tasks go on");
 	/* A job on the pool still holds our tables. Its end now is what every start copes with. */
@@ -221,6 +223,7 @@ static int worker_run(struct worker *w, struct err *e)
 
 static void worker_fini(struct worker *w)
 {
+	bug_if(w->stopping && (w->spawner || w->tasks || w->agent));
 	membership_fini(&w->state);
 	free(w->state_dir);
 	free(w->run_dir);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 static char *text_dup(const char *text)
@@ -13,6 +14,7 @@ static char *text_dup(const char *text)
 
 void membership_dup(const struct membership *s, struct membership *ret)
 {
+	bug_if(ret == s || (s->n_managers > 0 && !s->managers));
 	*ret = *s;
 	ret->ca = text_dup(s->ca);
 	ret->cert = text_dup(s->cert);

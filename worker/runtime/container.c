@@ -258,6 +258,7 @@ static int watch_start(struct container *c)
 	pid_t pid;
 	int rc = status_read(c, &pid, &start), fd;
 
+	bug_if(c->watch);
 	if (rc < 0)
 		return rc == -ENOENT ? -ESRCH : rc;
 	fd = pid_open_checked(pid, start);
