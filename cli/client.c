@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bug.h"
 #include "cli/output/json.h"
 #include "cli/pages.h"
+#include "proto/rpc/sync.h"
 
 /* A manager answers what it can at once; joining and leaving wait for a start of the manager. */
 #define CALL_DEADLINE_MS 60000

@@ -6,6 +6,7 @@
  * there, so none is printed twice and none is missed while fewer than the 500 that the manager keeps come
  * between two looks. What can fail: times and filters that make no sense; a manager that is lost, for
  * longer than a restart of it takes. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

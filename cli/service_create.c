@@ -4,6 +4,7 @@
  * The happy path is one CreateService and a wait. What can fail: an option's value (here, before anything is
  * sent), what the manager refuses (too few nodes, unknown network, name taken), and a start that cannot
  * succeed (progress.c). */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bug.h"

@@ -5,7 +5,9 @@
  * service; a node that does not answer for its logs is a line among the others and never stops them. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/client.h"
 #include "cli/nouns.h"

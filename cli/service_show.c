@@ -2,6 +2,7 @@
 /* service ps and inspect.
  *
  * The happy path is one call and a table. What can fail: an unknown service. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/client.h"

@@ -5,6 +5,7 @@
  * manager). What can fail is what the worker refuses: a member already, a bad token, an address that is not
  * this host's. */
 #include <netdb.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/client.h"

@@ -3,12 +3,14 @@
  *
  * The happy path is a call to this host's worker, and to its manager where there is one. What can fail: a
  * daemon that does not run; dump and version then say so and go on with the other. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/client.h"
 #include "cli/output/json.h"
 #include "cli/nouns.h"
 #include "cli/output/text.h"
+#include "proto/rpc/rpc.h"
 
 const struct opt dump_options[] = {OPT_END};
 static const struct opt check_options[] = {

@@ -12,6 +12,7 @@
  * the operator, --wait-timeout, a connection that ends (the manager restarted: asked again for a while). */
 #include "cli/wait.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>

@@ -13,7 +13,7 @@
 #include "base/loop.h"
 #include "manager/model/env.h"
 #include "manager/store/store.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/server.h"
 
 #define MANAGER_PORT 2377 /* of workers' and managers' connections, TCP */
 

@@ -20,7 +20,8 @@
 #include "base/err.h"
 #include "base/sm.h"
 #include "proto/rpc/frame.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/call.h"
+#include "proto/rpc/client.h"
 
 enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_HELLO, CONN_OPEN, CONN_FINISHING, CONN_CLOSING };
 extern const struct sm_kind conn_kind;

@@ -21,6 +21,7 @@
 #include "proto/rpc/peercred.h"
 #include "proto/rpc/sockfile.h"
 #include "proto/tls/tls_impl.h"
+#include "proto/rpc/server.h"
 
 #define HELLO_MS 3000
 #define STRANGER_MS 60000

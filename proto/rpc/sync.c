@@ -7,6 +7,8 @@
 
 #include "base/mem.h"
 #include "proto/rpc/conn.h"
+#include "proto/rpc/sync.h"
+#include "proto/rpc/client.h"
 
 #define TICK_MS 100
 

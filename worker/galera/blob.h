@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "proto/schema/peer.pb-c.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/call.h"
 
 /* ---- serving ---- */
 

@@ -26,6 +26,7 @@
 #include "proto/value/obj.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/blob.h"
+#include "proto/rpc/client.h"
 
 #define STALL_MS 15000
 #define NEXT_HIGH (512u << 10)   /* more than this waits to be written: pause the peer */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "proto/schema/peer.pb-c.h"
 #include "worker/galera/blob.h"
+#include "proto/rpc/client.h"
 
 #define MAX_TARGETS 64
 #define MAX_VIEWS 256

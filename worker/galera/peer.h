@@ -9,7 +9,7 @@
 #include <uv.h>
 
 #include "proto/value/obj.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/server.h"
 #include "worker/galera/view.h"
 
 struct peer;

@@ -16,7 +16,7 @@
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/call.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/bundle/apparmor.h"
 #include "worker/host/cgroup.h"

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/call.h"
 #include "proto/schema/node.pb-c.h"
 #include "proto/schema/rpc.pb-c.h"
 #include "worker/net/network.h"

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sm.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/server.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/host/cgroup.h"
 #include "worker/net/network.h"

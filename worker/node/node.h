@@ -2,7 +2,7 @@
 /* NodeLocal on worker.sock: init, join, leave, status, check, dump. One of init, join and leave at a time. */
 #pragma once
 #include "base/loop.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/server.h"
 #include "worker/context/worker.h"
 
 struct node;

@@ -16,7 +16,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/sm.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/client.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "worker/net/network.h"

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/client.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "worker/runtime/conmon_log.h"
 #include "worker/task/table.h"

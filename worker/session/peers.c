@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/server.h"
 #include "worker/galera/peer.h"
 #include "worker/net/network.h"
 

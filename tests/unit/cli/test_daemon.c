@@ -17,6 +17,7 @@
 #include "cli/client.h"
 #include "cli/nouns.h"
 #include "cli/wait.h"
+#include "proto/rpc/server.h"
 
 static char run_dir[] = "cli-daemon-test.XXXXXX";
 

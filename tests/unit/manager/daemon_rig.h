@@ -21,6 +21,7 @@
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
+#include "proto/rpc/client.h"
 
 struct rig {
 	uv_loop_t loop;

@@ -3,6 +3,7 @@
  * services to give it work. */
 #pragma once
 #include "daemon_rig.h"
+#include "proto/rpc/client.h"
 
 /* ---- a worker: one session, its events in a list ---- */
 

@@ -8,7 +8,8 @@
 #include <cmocka.h>
 #include <uv.h>
 
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/client.h"
+#include "proto/rpc/server.h"
 
 #define SERVER_NODE "server0000000000000000000"
 #define CLIENT_NODE "client0000000000000000000"

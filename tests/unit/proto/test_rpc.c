@@ -10,6 +10,7 @@
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "proto/schema/peer.pb-c.h"
+#include "proto/rpc/sync.h"
 
 static Gs__PingRequest ping(const char *text)
 {

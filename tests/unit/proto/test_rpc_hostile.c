@@ -23,6 +23,7 @@
 #include "proto/rpc/conn.h"
 #include "proto/schema/dispatch.pb-c.h"
 #include "proto/schema/peer.pb-c.h"
+#include "proto/rpc/sync.h"
 
 static void ping_ok(struct client *c)
 {

@@ -20,6 +20,7 @@
 #include "worker/galera/archive.h"
 #include "worker/galera/blob.h"
 #include "worker/galera/peer.h"
+#include "proto/rpc/client.h"
 
 #define PORT 23978
 #define BAD_PORT 23979

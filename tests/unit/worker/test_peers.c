@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "proto/schema/peer.pb-c.h"
-#include "proto/rpc/rpc.h"
+#include "proto/rpc/client.h"
 #include "proto/tls/tls.h"
 #include "worker/session/peers.h"
 
