@@ -22,7 +22,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 
 #define FILE_MAX (4 << 20) /* ld.so.cache and the bundle of CAs have some 0.2 MiB */
 #define ENTRIES_MAX 20000  /* in all */

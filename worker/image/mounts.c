@@ -18,7 +18,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "proto/schema/names.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 
 #define TMPFS "nosuid,nodev,mode=1777"
 

@@ -23,7 +23,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 #include "worker/host/foreign.h"
 
 #define TASK_TMPFS "nosuid,nodev,mode=1777,size=25%,nr_inodes=200k"
@@ -32,48 +32,6 @@
 /* Folders of the skeleton; those with 1777 are tmpfs in the task. */
 static const char *const folders[] = {"usr",     "opt",     "etc", "proc", "sys",  "dev",  "var", "var/lib",
 				      "var/log", "var/tmp", "run", "tmp",  "home", "root", "srv", "mnt"};
-
-struct bundle *bundle_new(void)
-{
-	return xcalloc(1, sizeof(struct bundle));
-}
-
-void bundle_free(struct bundle *b)
-{
-	if (!b)
-		return;
-	for (size_t i = 0; i < b->n_volumes; i++) {
-		free(b->volumes[i].target);
-		free(b->volumes[i].path);
-	}
-	free(b->volumes);
-	for (size_t i = 0; i < b->n_mounts; i++) {
-		free(b->mounts[i].source);
-		free(b->mounts[i].target);
-		free(b->mounts[i].type);
-		free(b->mounts[i].options);
-	}
-	free(b->mounts);
-	free(b->rootfs);
-	free(b->lower);
-	free(b->upper);
-	free(b->work);
-	user_fini(&b->user);
-	free(b);
-}
-
-void bundle_mount_add(struct bundle *b, const char *source, const char *target, const char *type,
-		      const char *options)
-{
-	bug_if(*target != '/' || !*type);
-	b->mounts = xrealloc(b->mounts, (b->n_mounts + 1) * sizeof(*b->mounts));
-	b->mounts[b->n_mounts++] = (struct bundle_mount){
-		.source = xstrdup(source),
-		.target = xstrdup(target),
-		.type = xstrdup(type),
-		.options = xstrdup(options),
-	};
-}
 
 static bool is_same(const struct stat *a, const struct stat *b)
 {

@@ -14,7 +14,7 @@
 #include "base/bug.h"
 #include "base/mem.h"
 #include "worker/host/foreign.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 
 /* Above all that useradd, systemd and subordinate ids of user namespaces give away, below 2^31, where some
  * programs see negative numbers. */
@@ -166,11 +166,4 @@ void user_own(const char *id, struct user *ret)
 		h = (h ^ (unsigned char)*p) * 1099511628211ull;
 	*ret = (struct user){.uid = OWN_FIRST + (uid_t)(h % OWN_COUNT), .home = xstrdup("/"), .is_own = true};
 	ret->gid = ret->uid;
-}
-
-void user_fini(struct user *u)
-{
-	free(u->groups);
-	free(u->home);
-	*u = (struct user){0};
 }

@@ -21,6 +21,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "worker/host/cgroup.h"
+#include "worker/image/image.h"
 #include "worker/runtime/container.h"
 
 #define CGROUP "/gswarm-unit"

@@ -12,7 +12,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 #include "worker/node/membership_files.h"
 #include "worker/node/saver.h"
 #include "worker/task/intent.h"

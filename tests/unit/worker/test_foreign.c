@@ -18,7 +18,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 #include "worker/host/foreign.h"
 
 #define SECRET "of the host"

@@ -14,7 +14,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/bundle/bundle.h"
+#include "worker/image/image.h"
 
 static char top[64];
 
