@@ -25,8 +25,10 @@ int fs_sync_dir(const char *path, struct err *e)
 	return 0;
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int fs_write_all(int fd, const void *bytes, size_t len)
 {
+	const char *data = bytes;
+
 	while (len > 0) {
 		ssize_t n = write(fd, data, len);
 
@@ -48,7 +50,7 @@ int fs_write(const char *path, const void *data, size_t len, mode_t mode, struct
 
 	if (fd < 0)
 		return err_errno(e, errno, "write %s", path);
-	if (fchmod(fd, mode) < 0 || write_all(fd, data, len) < 0 || fsync(fd) < 0) {
+	if (fchmod(fd, mode) < 0 || fs_write_all(fd, data, len) < 0 || fsync(fd) < 0) {
 		int saved = errno;
 
 		close(fd);

@@ -9,6 +9,8 @@
 
 /* Replace path atomically and durably. The temporary file is "<path>.tmp". */
 int fs_write(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+/* write(2) until all of it is written. 0, or -1 and errno. */
+int fs_write_all(int fd, const void *bytes, size_t len);
 /* Whole file, NUL-terminated (the NUL is not in ret_len); -E2BIG over limit, -ENOENT as it is. Caller frees. */
 int fs_read(const char *path, size_t limit, char **ret_data, size_t *ret_len, struct err *e);
 /* mkdir -p; parents get 0755, the last one mode. An existing folder is fine and keeps its mode. */

@@ -95,3 +95,14 @@ bool filter_prefix(const char *text, const char *value)
 {
 	return strncmp(text, value, strlen(value)) == 0;
 }
+
+bool filter_label(Gs__Label *const *labels, size_t n, const char *value)
+{
+	size_t len = strcspn(value, "=");
+
+	for (size_t i = 0; i < n; i++)
+		if (strlen(labels[i]->key) == len && strncmp(labels[i]->key, value, len) == 0 &&
+		    (!value[len] || strcmp(labels[i]->value, value + len + 1) == 0))
+			return true;
+	return false;
+}

@@ -2,6 +2,7 @@
 /* --filter KEY=VALUE: values of one key are alternatives, different keys must all hold (as with Docker). */
 #pragma once
 #include "cli/opt.h"
+#include "proto/schema/objects.pb-c.h"
 
 struct filter_key {
 	const char *name;
@@ -15,3 +16,5 @@ bool filters_pass(const struct cmd *c, bool (*matches)(const char *key, const ch
 		  const void *row);
 /* text begins with value: how ids and names are matched. */
 bool filter_prefix(const char *text, const char *value);
+/* value is "KEY" or "KEY=VALUE": one of the labels is that. */
+bool filter_label(Gs__Label *const *labels, size_t n, const char *value);

@@ -54,17 +54,6 @@ static const char *name_of(const Gs__Node *n)
 	return n->description ? n->description->hostname : "";
 }
 
-static bool label_matches(const Gs__NodeSpec *s, const char *value)
-{
-	size_t len = strcspn(value, "=");
-
-	for (size_t i = 0; s && i < s->n_labels; i++)
-		if (strlen(s->labels[i]->key) == len && strncmp(s->labels[i]->key, value, len) == 0 &&
-		    (!value[len] || strcmp(s->labels[i]->value, value + len + 1) == 0))
-			return true;
-	return false;
-}
-
 static bool node_matches(const char *key, const char *value, const void *row)
 {
 	const Gs__Node *n = row;
@@ -76,7 +65,7 @@ static bool node_matches(const char *key, const char *value, const void *row)
 		return filter_prefix(name_of(n), value);
 	if (strcmp(key, "role") == 0)
 		return strcasecmp(value, is_manager ? "manager" : "worker") == 0;
-	return label_matches(n->spec, value);
+	return n->spec && filter_label(n->spec->labels, n->spec->n_labels, value);
 }
 
 static int by_name(const void *a, const void *b)

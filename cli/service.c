@@ -76,17 +76,6 @@ static char *ports_text(const Gs__Service *s)
 	return buf_text(&b);
 }
 
-static bool label_matches(const Gs__ServiceSpec *s, const char *value)
-{
-	size_t len = strcspn(value, "=");
-
-	for (size_t i = 0; i < s->n_labels; i++)
-		if (strlen(s->labels[i]->key) == len && strncmp(s->labels[i]->key, value, len) == 0 &&
-		    (!value[len] || strcmp(s->labels[i]->value, value + len + 1) == 0))
-			return true;
-	return false;
-}
-
 static bool service_matches(const char *key, const char *value, const void *row)
 {
 	const Gs__Service *s = row;
@@ -97,7 +86,7 @@ static bool service_matches(const char *key, const char *value, const void *row)
 		return filter_prefix(s->spec->name, value);
 	if (strcmp(key, "mode") == 0)
 		return strcasecmp(mode_word(s->spec), value) == 0;
-	return label_matches(s->spec, value);
+	return s->spec && filter_label(s->spec->labels, s->spec->n_labels, value);
 }
 
 static int by_name(const void *a, const void *b)

@@ -15,8 +15,6 @@
 #include "manager/store/store.h"
 #include "proto/rpc/server.h"
 
-#define MANAGER_PORT 2377 /* of workers' and managers' connections, TCP */
-
 struct context_ops {
 	/* May calls that need the cluster be served now: it leads and its store is complete? 0, or the reason
 	 * for whoever asked. */

@@ -54,6 +54,11 @@ const char *galera_member_name(const struct galera_member *m)
 	return m->task && m->task->name[0] ? m->task->name : m->slot->meta->id;
 }
 
+bool galera_is_writer(const struct galera *g, const struct galera_member *m)
+{
+	return strcmp(g->c->writer_slot, m->slot->meta->id) == 0;
+}
+
 void galera_wake_at(struct galera *g, int64_t wall_ms)
 {
 	int64_t wait = wall_ms - g->wall_ms;

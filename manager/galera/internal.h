@@ -80,6 +80,8 @@ void galera_event(struct galera *g, const char *kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 struct galera_member *galera_slot_member(const struct galera *g, const char *slot_id); /* NULL: none */
 const char *galera_member_name(const struct galera_member *m);                         /* "db.1" */
+/* Where clients write. */
+bool galera_is_writer(const struct galera *g, const struct galera_member *m);
 /* The pass must run again this long after a wall time that is in the row. */
 void galera_wake_at(struct galera *g, int64_t wall_ms);
 

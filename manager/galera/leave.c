@@ -45,11 +45,6 @@ static bool leave_in_progress(const struct galera *g)
 	return false;
 }
 
-static bool is_writer(const struct galera *g, const struct galera_member *m)
-{
-	return strcmp(g->c->writer_slot, m->slot->meta->id) == 0;
-}
-
 /* Highest number first, as users expect of a scale down; the writer after all others. */
 static struct galera_member *next_leaver(const struct galera *g)
 {
@@ -60,7 +55,7 @@ static struct galera_member *next_leaver(const struct galera *g)
 
 		if (!m->leaving || m->stopping || !m->task || !runs(m) || m->donor)
 			continue;
-		if (!best || !is_writer(g, m) || is_writer(g, best))
+		if (!best || !galera_is_writer(g, m) || galera_is_writer(g, best))
 			best = m;
 	}
 	return best;
@@ -150,7 +145,7 @@ void galera_leaves(struct galera *g)
 	 * goes. */
 	if (!g->all_leaving && (!galera_has_primary(g) || !others_are_well(g)))
 		return;
-	if (!g->all_leaving && is_writer(g, m))
+	if (!g->all_leaving && galera_is_writer(g, m))
 		return; /* the writer moves first (view.c), then this member is no writer */
 	if (!g->all_leaving && !others_were_heard(g, m))
 		return;

@@ -134,11 +134,6 @@ void galera_prefetch(struct galera *g)
 
 /* ---- joins ---- */
 
-static bool is_writer(const struct galera *g, const struct galera_member *m)
-{
-	return strcmp(g->c->writer_slot, m->slot->meta->id) == 0;
-}
-
 /* Ordered by who should give: not the writer while another one can. The trailing comma means "or anyone". */
 static void add_donors(const struct galera *g, const struct galera_member *self, Gs__GaleraPermit *p)
 {
@@ -148,7 +143,7 @@ static void add_donors(const struct galera *g, const struct galera_member *self,
 		for (size_t i = 0; i < g->n; i++) {
 			const struct galera_member *m = &g->m[i];
 
-			if (m != self && m->synced && !m->leaving && is_writer(g, m) == (pass == 1))
+			if (m != self && m->synced && !m->leaving && galera_is_writer(g, m) == (pass == 1))
 				buf_printf(&b, "%s,", m->task->name);
 		}
 	}

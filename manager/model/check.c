@@ -16,6 +16,7 @@
 #include "manager/model/check_task.h"
 #include "manager/model/pool.h"
 #include "manager/model/rows.h"
+#include "proto/value/addr.h"
 
 #define NAME_MAX_LEN 63
 #define REPLICAS_MAX 1000u
@@ -128,7 +129,7 @@ void cluster_spec_defaults(Gs__ClusterSpec *spec)
 	DEFAULT(snapshot_interval, 10000);
 	DEFAULT(cert_expiry_s, 90ull * 86400);
 	DEFAULT(default_addr_pool_mask, POOL_MASK);
-	DEFAULT(data_path_port, 4789);
+	DEFAULT(data_path_port, DATA_PATH_PORT);
 	if (!*spec->default_addr_pool)
 		str_replace(&spec->default_addr_pool, "10.0.0.0/8");
 }

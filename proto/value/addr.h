@@ -13,6 +13,8 @@
 /* TCP. Where managers listen unless they say otherwise, and where workers talk to each other. */
 #define MANAGER_PORT 2377
 #define PEER_PORT 2378
+/* UDP. Of the tasks' traffic, unless the swarm was made with another one. */
+#define DATA_PATH_PORT 4789
 
 /* How many bytes the address has: 4, 16, or 0 when the text is none. */
 size_t addr_bytes(const char *text, uint8_t ret[16]);

@@ -23,6 +23,11 @@
 #define ROOT "/sys/fs/cgroup"
 #define CGROUP2_MAGIC 0x63677270
 
+char *cgroup_path_new(const char *node_id, const char *name)
+{
+	return name ? xasprintf("/gswarm/%s/%s", node_id, name) : xasprintf("/gswarm/%s", node_id);
+}
+
 enum cgroup_layout cgroup_layout_get(void)
 {
 	struct statfs fs;

@@ -5,6 +5,8 @@
 #include "base/err.h"
 
 enum cgroup_layout { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
+/* "/gswarm/<node id>/<name>", or the node's own with name NULL; the caller frees it. */
+char *cgroup_path_new(const char *node_id, const char *name);
 /* What is mounted at /sys/fs/cgroup in the caller's mount namespace. One or two statfs(2). */
 enum cgroup_layout cgroup_layout_get(void);
 /* Remove this path from every hierarchy; busy for a moment after the last process is fine. Blocking. */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/bug.h"
+#include "base/fs.h"
 #include "base/mem.h"
 
 /* No mount can be of a task's making; one that is there is not what we look for. */
@@ -155,21 +156,6 @@ static int open_parent(const char *root, const char *name, const char **ret_last
 	return open_at(dir, parent, O_PATH | O_DIRECTORY, 0, TREE_RESOLVE);
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Owner first: a change of owner takes set-id bits away. */
 static int own(int fd, const struct foreign_owner *o)
 {
@@ -191,7 +177,7 @@ static int write_new(int dir, const char *tmp, const void *data, size_t len, con
 	if (unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
 		return -1;
 	fd = open_at(dir, tmp, O_WRONLY | O_CREAT | O_EXCL, 0600, TREE_RESOLVE);
-	return fd < 0 || write_all(fd, data, len) < 0 || own(fd, o) < 0 || fsync(fd) < 0 ? -1 : 0;
+	return fd < 0 || fs_write_all(fd, data, len) < 0 || own(fd, o) < 0 || fsync(fd) < 0 ? -1 : 0;
 }
 
 int foreign_write(const char *root, const char *name, const void *data, size_t len,

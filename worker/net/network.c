@@ -670,7 +670,7 @@ static int open_overlay(struct worker *w, struct overlay **ret, struct err *e)
 {
 	cleanup_free char *helper = xasprintf("%s/gswarm-nft", w->exe_dir);
 	struct overlay_config config = {
-		.port = (uint16_t)(w->state.data_path_port != 0 ? w->state.data_path_port : 4789),
+		.port = (uint16_t)(w->state.data_path_port != 0 ? w->state.data_path_port : DATA_PATH_PORT),
 		.netns_dir = "/run/netns",
 		.nft_helper = access(helper, X_OK) == 0 ? helper : NULL,
 	};

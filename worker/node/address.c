@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/value/addr.h"
 #include "worker/net/network.h"
 #include "worker/node/advertise.h"
 #include "worker/node/manager_process.h"
@@ -113,13 +114,14 @@ static bool pick(const struct look *l, const char *instead_of, char *ret, size_t
 	uint16_t port;
 
 	for (size_t i = 0; i < l->n_managers; i++)
-		if (hostport_parse(l->managers[i], 2377, host, sizeof(host), &port, NULL) == 0 &&
+		if (hostport_parse(l->managers[i], MANAGER_PORT, host, sizeof(host), &port, NULL) == 0 &&
 		    advertise_towards(host, ip, sizeof(ip), NULL) == 0 && is_six(ip) == is_six(instead_of) &&
 		    advertise_is_local(ip)) {
 			snprintf(ret, n, "%s", ip);
 			return true;
 		}
-	if (advertise_pick("", 2377, ip, sizeof(ip), &port, NULL) < 0 || is_six(ip) != is_six(instead_of))
+	if (advertise_pick("", MANAGER_PORT, ip, sizeof(ip), &port, NULL) < 0 ||
+	    is_six(ip) != is_six(instead_of))
 		return false;
 	snprintf(ret, n, "%s", ip);
 	return true;

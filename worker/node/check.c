@@ -147,7 +147,7 @@ static void check_ports(struct check *c)
 	}
 	check_port(c, "port 2377/tcp", "", MANAGER_PORT, false);
 	check_port(c, "port 2378/tcp", "", PEER_PORT, false);
-	check_port(c, "port 4789/udp", "", 4789, true);
+	check_port(c, "port 4789/udp", "", DATA_PATH_PORT, true);
 }
 
 static void check_users(struct check *c)

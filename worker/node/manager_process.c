@@ -147,7 +147,7 @@ static void on_ended(int wait_status, void *arg)
 
 static void watch(struct manager_proc *m, int pid, int pidfd, bool is_child)
 {
-	cleanup_free char *cgroup = xasprintf("/gswarm/%s/manager", m->w->state.node_id);
+	cleanup_free char *cgroup = cgroup_path_new(m->w->state.node_id, "manager");
 	struct err e = {0};
 
 	m->pid = pid;

@@ -79,7 +79,7 @@ int node_ports_check(const char *advertise, uint16_t manager_port, uint32_t data
 		return e->code;
 	if (port_check(advertise, PEER_PORT, false, e) < 0)
 		return e->code;
-	return port_check("", (uint16_t)(data_path_port != 0 ? data_path_port : 4789), true, e);
+	return port_check("", (uint16_t)(data_path_port != 0 ? data_path_port : DATA_PATH_PORT), true, e);
 }
 
 struct becoming {
@@ -214,7 +214,7 @@ void node_forget(const char *worker_dir, const char *run_dir, const char *manage
 {
 	static const char *const in_dir[] = {"tasks", "blobs"};
 	static const char *const in_run[] = {"tasks", "exits", "crun"};
-	static const char *const groups[] = {"/manager", ""};
+	static const char *const groups[] = {"manager", NULL};
 
 	for (size_t i = 0; i < array_size(in_dir); i++) {
 		cleanup_free char *path = xasprintf("%s/%s", worker_dir, in_dir[i]);
@@ -229,7 +229,7 @@ void node_forget(const char *worker_dir, const char *run_dir, const char *manage
 	if (manager_dir)
 		fs_remove_all(manager_dir, NULL);
 	for (size_t i = 0; i < array_size(groups); i++) {
-		cleanup_free char *path = xasprintf("/gswarm/%s%s", node_id, groups[i]);
+		cleanup_free char *path = cgroup_path_new(node_id, groups[i]);
 
 		cgroup_remove(path);
 	}

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/host/cgroup.h"
 #include "worker/task/impl.h"
 
 #define BACKOFF_FIRST_MS 100
@@ -19,7 +20,7 @@ void attempt_init(struct task *t, uint32_t number)
 	bug_if(number == 0 || t->at.container || t->at.argv);
 	t->at = (struct attempt){.number = number};
 	t->at.container_id = xasprintf("%s.%u", t->id, number);
-	t->at.cgroup_path = xasprintf("/gswarm/%s/%s", t->w->state.node_id, t->at.container_id);
+	t->at.cgroup_path = cgroup_path_new(t->w->state.node_id, t->at.container_id);
 	t->status->attempt = number;
 }
 

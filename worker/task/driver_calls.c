@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/host/cgroup.h"
 #include "worker/task/impl.h"
 
 const Gs__Task *task_row(const struct task *t)
@@ -328,7 +329,7 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 	o->id = xasprintf("%s.tool%d-%u", t->id, (int)getpid(), ++t->tool_serial);
 	o->dir = xasprintf("%s/%s", t->run_dir, strrchr(o->id, '.') + 1);
 	o->base_run = xstrdup(t->w->run_dir);
-	o->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, o->id);
+	o->cgroup = cgroup_path_new(t->w->state.node_id, o->id);
 	o->crun = xstrdup(CRUN);
 	o->lower = xstrdup(t->bundle->lower);
 	o->upper = xstrdup(t->bundle->upper);

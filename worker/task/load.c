@@ -18,8 +18,9 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/task/intent.h"
+#include "worker/host/cgroup.h"
 #include "worker/task/impl.h"
+#include "worker/task/intent.h"
 
 #define READ_FIRST_MS 1000
 #define READ_LAST_MS 30000
@@ -118,7 +119,7 @@ static void reap_start(struct tasks *ts, const char *id)
 	r->ts = ts;
 	r->run_dir = xstrdup(ts->w->run_dir);
 	r->id = xstrdup(id);
-	r->cgroup = xasprintf("/gswarm/%s/%s", ts->w->state.node_id, id);
+	r->cgroup = cgroup_path_new(ts->w->state.node_id, id);
 	loop_work(ts->w->loop, reap_work, reap_back, r);
 }
 

@@ -549,7 +549,7 @@ static struct tidy *tidy_new(struct task *t)
 	d->alive = t->untidy.alive;
 	d->id = xasprintf("%s.%u", t->id, d->attempt);
 	d->bundle_dir = xasprintf("%s/%u", t->run_dir, d->attempt);
-	d->cgroup = xasprintf("/gswarm/%s/%s", t->w->state.node_id, d->id);
+	d->cgroup = cgroup_path_new(t->w->state.node_id, d->id);
 	t->untidy.attempt = 0;
 	return d;
 }
