@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a shift and a random number. Nothing can fail; a shift that would overflow is last_ms. */
+/* How long to wait before the next try: doubled each time up to last_ms (also when doubling would overflow), then
+ * shortened by a random part, so that many who failed together do not come back together. */
 #include "base/backoff.h"
 
 #include "base/bug.h"

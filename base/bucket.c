@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is arithmetic; nothing can fail. */
+/* A rate with a burst, as a count that fills up with time: no timer, no memory beside the caller's struct. */
 #include "base/bucket.h"
 
 #include "base/bug.h"

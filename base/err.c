@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: nobody calls this. Nothing here can fail; a message too long is cut. A message is one
- * line whatever was quoted in it: control characters and broken UTF-8 become '?'. */
+/* Errors as a code and one line. A message too long is cut; whatever was quoted in it stays one line of UTF-8:
+ * control characters and broken sequences become '?'. */
 #include "base/err.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is write, fsync, rename, fsync of the folder. A full disk or a failing one is told with
- * the path; the old content of the file is then untouched. */
+/* Files that survive a crash: write aside, fsync, rename, fsync of the folder. A full disk or a failing one is
+ * told with the path; the old content of the file is then untouched. */
 #include "base/fs.h"
 
 #include <errno.h>

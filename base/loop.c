@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a thin call into libuv. libuv's timers and queue calls fail only on a closing loop or
- * a bad argument, which is a bug here: asserted. */
+/* Timers and pool jobs over libuv's. Its calls fail only on a closing loop or a bad argument, which is a bug of
+ * ours: asserted. */
 #include "base/loop.h"
 
 #include "base/bug.h"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: print what the kernel holds for us, namespace by namespace.
- * What can fail is: a namespace that goes away meanwhile; its part then says so. */
+/* What the kernel holds for us, as text, namespace by namespace. One that goes away meanwhile says so in its part. */
 #include <string.h>
 
 #include "overlay/kernel/fdb.h"

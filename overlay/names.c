@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: hash the id, print it in base 36 behind a short prefix.
- * What can fail is: text of a mark that is not ours; it is then reported as "not ours", never repaired. */
+/* Names of our kernel objects, by a hash of the id in base 36 behind a short prefix, and marks on them. Text of a
+ * mark that is not ours is reported as "not ours", never repaired. */
 #include "overlay/names.h"
 
 #include <ctype.h>

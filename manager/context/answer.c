@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: the handler's tx is committed, the call gets its response. What can fail is the commit: a
- * conflict runs the handler again on the fresh state, everything else is the answer. */
+/* How a handler's changes become its answer: its tx is committed, then the call gets the response. When rows that
+ * it read have changed meanwhile, the handler runs again on the fresh state; any other failure of the commit is
+ * the answer. */
 #include "manager/context/answer.h"
 
 #include <errno.h>

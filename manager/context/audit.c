@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is one more row in the tx. Nothing can fail. */
+/* Who changed what: one more row in the tx of the change itself, so neither is there without the other. */
 #include "manager/context/audit.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a look into the context. Nothing can fail. */
+/* Questions to the context that every part asks: is it serving, where are the files, who are the managers. */
 #include "manager/context/context.h"
 
 #include <stdlib.h>

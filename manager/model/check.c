@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: every check passes and the request can be put into a tx as it is. What can fail is
- * anything a person typed; each refusal names the object, the value and the way out, and nothing has changed
- * by then. */
+/* What a person may ask for: specs of services, networks and the cluster, before any of it is in a tx. Each
+ * refusal names the object, the value and the way out, and nothing has changed by then. */
 #include "manager/model/check.h"
 
 #include <ctype.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: list what the node should know, compare each row's version with what was sent, hand out
- * the difference. What can fail is nothing; a row that another one names but that is gone is left out. */
+/* What a node should know, and what of it is new: each row's version is compared with what was sent, and the
+ * difference handed out. A row that another one names but that is gone is left out. */
 #include "manager/session/assign.h"
 
 #include <stdio.h>
@@ -129,7 +129,8 @@ static struct sent *sent_add(struct assign_set *set, const char *key)
 	return it;
 }
 
-/* The node should know this row. false: that was said before in this diff, or what hangs on the row has to wait with it. */
+/* The node should know this row. false: that was said before in this diff, or what hangs on the row has to wait
+ * with it. */
 static bool want(struct diff *d, const char *prefix, const char *id, const void *row)
 {
 	cleanup_free char *key = xasprintf("%s/%s", prefix, id);

@@ -12,10 +12,10 @@ struct assign_set; /* what a worker has been sent: key -> version */
 struct assign_set *assign_set_new(void);
 /* NULL is fine. */
 void assign_set_free(struct assign_set *set);
-/* Append to *ret the items that changed since the set (removed ones with removed = true) and update the set by them.
- * Packed they have at most max_bytes, or there is only one of them; *ret_more: there are others, for the next call, which
- * starts from the store as it is then. What a task needs comes before it, what is removed comes last.
- * Items hold rows borrowed from the store; free the list with assign_items_free. */
+/* Append to *ret the items that changed since the set (removed ones with removed = true) and update the set by
+ * them. Packed they have at most max_bytes, or there is only one of them; *ret_more: there are others, for the
+ * next call, which starts from the store as it is then. What a task needs comes before it, what is removed comes
+ * last. Items hold rows borrowed from the store; free the list with assign_items_free. */
 size_t assign_diff(const struct store *s, const char *node_id, struct assign_set *set, size_t max_bytes,
 		   Gs__AssignmentItem ***ret, bool *ret_more);
 /* What assign_diff gave; the rows in the items are the store's. */

@@ -7,12 +7,12 @@
  *        <---- CHANGE (seq + 1) ...                       differences, coalesced
  *   Heartbeat ------------------> last seen
  *
- * The happy path is: a change in the store arms a timer of one millisecond; when it fires every session is
- * sent what assign_diff finds, in events of at most 256 KiB, each computed when it can leave. A turn of the loop has a
- * share (PUSH_BYTES, PUSH_LOOKS); what is left comes in the next turns, so that a thousand workers that come at once, as
- * after an election, hold up nobody. What can fail is: a slow worker (its window is full): one event waits here, nothing
- * more is computed until it has left; a lost connection: the next session starts with a complete set. A second session of
- * a node ends the first. */
+ * The happy path is: a change in the store arms a timer of one millisecond; when it fires every session is sent
+ * what assign_diff finds, in events of at most 256 KiB, each computed when it can leave. A turn of the loop has a
+ * share (PUSH_BYTES, PUSH_LOOKS); what is left comes in the next turns, so that a thousand workers that come at
+ * once, as after an election, hold up nobody. What can fail is: a slow worker (its window is full): one event
+ * waits here, nothing more is computed until it has left; a lost connection: the next session starts with a
+ * complete set. A second session of a node ends the first. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +55,8 @@ struct session {
 /*   DESCRIBING --description committed--> OPEN <--all is out---- FULL
  *       |                                  |  `--no room left--> |
  *       +---------- refused ----------> ENDED <-- cancelled, replaced, removed
- * DESCRIBING: the worker has called, nothing was sent. OPEN: it has what was computed. FULL: it does not read, one event
- * waits here and nothing more is computed. ENDED: the call is answered, the session about to be freed. */
+ * DESCRIBING: the worker has called, nothing was sent. OPEN: it has what was computed. FULL: it does not read, one
+ * event waits here and nothing more is computed. ENDED: the call is answered, the session about to be freed. */
 enum session_state { SESSION_DESCRIBING, SESSION_OPENED, SESSION_FULL, SESSION_ENDED };
 
 static void session_check(const struct sm *sm, unsigned from)

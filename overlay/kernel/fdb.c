@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: entries are written with REPLACE, without looking first; reconcile dumps and diffs.
- * What can fail is: the device is gone (reconcile makes the whole network anew). */
+/* Forwarding and neighbour entries. They are written with REPLACE, without looking first; a repair dumps them and
+ * writes the difference. When the device is gone, the caller makes the whole network anew. */
 #include "overlay/kernel/fdb.h"
 
 #include <errno.h>

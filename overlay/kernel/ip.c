@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a few bytes compared, printed or read. What can fail is text that is no address. */
+/* Addresses of the kernel: compared, printed, read. Text that is no address is refused, and nothing is written
+ * then. */
 #include "overlay/kernel/ip.h"
 
 #include <arpa/inet.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: one RTM_NEWLINK that creates, enslaves and starts a link; RTM_GETLINK parsed into struct
- * link. What can fail is: the name exists (the caller looks whose it is), or an attribute an older kernel
- * does not know. */
+/* Links: one RTM_NEWLINK creates, enslaves and starts one; RTM_GETLINK becomes a struct link. When the name exists
+ * the caller looks whose it is; an attribute that an older kernel does not know is an error. */
 #include "overlay/kernel/links.h"
 
 #include <arpa/inet.h>

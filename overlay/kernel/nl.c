@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: gather messages into one iovec, send, read as many acknowledgements as were asked for.
- * What can fail is: a single request (kept per request, the first hard one reported), a dump that the kernel
- * marks as interrupted (repeated), and a socket without room (the caller sees ENOBUFS and tries again). */
+/* Netlink itself: messages are gathered into one iovec and sent, and as many acknowledgements read as were asked
+ * for. Each request has its own result, the first hard failure is reported; a dump that the kernel marks as
+ * interrupted is repeated; a socket without room gives ENOBUFS, and the caller tries again. */
 #include "overlay/kernel/nl.h"
 
 #include <errno.h>

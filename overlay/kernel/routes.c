@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is: RTM_NEWADDR and RTM_NEWROUTE with REPLACE; the connected route comes with the address.
- * What can fail is: the link is gone. */
+/* Addresses and routes, written with REPLACE; the connected route comes with the address. A link that is gone is
+ * an error. */
 #include "overlay/kernel/routes.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is root, who is never looked up anywhere. What can fail is everybody else: no such group on
- * this host, a user who is not in the group. */
+/* Who is at the other end of a unix socket: root, who is never looked up anywhere, or a user of the group. No such
+ * group on this host, or a user who is not in it, is refused. */
 #include "proto/rpc/peercred.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is generic work over protobuf-c descriptors: a message is malloc'ed, its strings too, and
- * protobuf_c_message_free_unpacked frees it whole. Out of memory aborts; packing cannot fail for a message
- * that obj_new or unpack made. */
+/* Rows and messages over protobuf-c descriptors: made, copied, compared, packed, freed, whatever their type. A
+ * message is malloc'ed, its strings too, and protobuf_c_message_free_unpacked frees it whole. Packing cannot fail
+ * for a message that obj_new or unpack made. */
 #include "proto/value/obj.h"
 
 #include <string.h>

@@ -6,11 +6,11 @@
  *      |        next peer +-+  +------ wrong ------+                   |
  *      +--here, or no place for it-----> nobody added anything, cancelled +
  *
- * LOOKING, CHECKING and LEAVING are jobs. While COMING, pieces gather in `next` and a job writes what had
- * gathered before; when the disk is slower than the peer the stream is paused. The happy path is one peer.
- * What can fail: a peer is down, silent or nearly so, or has no such blob (the next one is asked, from where the last one
- * stopped); it sends more than it said or more than may be; the bytes are wrong (all of them are fetched
- * again from the next peer). When every peer in turn has added nothing, the last error is told. */
+ * LOOKING, CHECKING and LEAVING are jobs. While COMING, pieces gather in `next` and a job writes what had gathered
+ * before; when the disk is slower than the peer the stream is paused. The happy path is one peer. What can fail: a
+ * peer is down, silent or nearly so, or has no such blob (the next one is asked, from where the last one stopped);
+ * it sends more than it said or more than may be; the bytes are wrong (all of them are fetched again from the next
+ * peer). When every peer in turn has added nothing, the last error is told. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

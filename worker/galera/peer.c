@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path answers pings, hands GetBlob to blob_serve.c and keeps the last view of each member. What
- * can fail: a peer that does not take a push (dropped: the next change tells again). */
+/* The Peer service of this worker and its pushes to the others: answers pings, hands GetBlob to blob_serve.c,
+ * keeps the last view of each member. A peer that does not take a push misses it: the next change tells again. */
 #include "worker/galera/peer.h"
 
 #include <stdio.h>

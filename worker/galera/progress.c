@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path finds the last of a few known lines. An unknown text is "starting". */
+/* What a starting server is busy with, by the last of a few known lines. A text without one is "starting". */
 #include "worker/galera/progress.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path copies numbers. A value that is no number counts as 0, which never makes a member READY. */
+/* From status variables to a view. A value that is no number counts as 0, which never makes a member READY. */
 #include "worker/galera/view.h"
 
 #include <stdlib.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is rmdir in each hierarchy. crun makes the groups and their limits; here they are only found
- * and removed. A group stays busy for some milliseconds after its last process: tried again for half a
- * second. */
+/* Control groups of what has ended: found in each hierarchy and removed, after crun made them and their limits. A
+ * group stays busy for some milliseconds after its last process: tried again for half a second. */
 #include "worker/host/cgroup.h"
 
 #include <dirent.h>

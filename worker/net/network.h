@@ -44,7 +44,8 @@ void net_endpoint_remove(struct net *n, const char *id);
 void net_vtep_set(struct net *n, const char *ip);
 /* "10.0.0.0/8", the swarm's address pool; text of a manager, ignored when malformed. */
 void net_pool_set(struct net *n, const char *pool);
-/* "ip:port" of managers and peers (2377 without a port): tasks' egress does not reach them. Whole; what is malformed is left out. */
+/* "ip:port" of managers and peers (2377 without a port): tasks' egress does not reach them. Whole; what is
+ * malformed is left out. */
 void net_guard_set(struct net *n, const char *const *services, size_t n_services);
 /* Around a complete set, as in worker/task/table.h. The first end after a start also ends the overlay's adoption. */
 void net_set_begin(struct net *n);

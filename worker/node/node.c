@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is one call at a time on a unix socket that root and group gswarm may open. What can fail is
- * told to the caller in one line and changes nothing. */
+/* The worker's socket: init, join, leave, status and what else a user asks of this node, one call at a time, from
+ * root and group gswarm. What can fail is told to the caller in one line and changes nothing. */
 #include "worker/node/node.h"
 
 #include <errno.h>

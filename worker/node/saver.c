@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a copy, a job, an empty return. What can fail is the disk: logged, and tried again with the next
- * change. */
+/* The membership to disk, beside the loop: a copy, a job, and again when it changed meanwhile. A failing disk is
+ * logged, and tried again with the next change. */
 #include "worker/node/saver.h"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is one call per item. Networks and secrets go before tasks within an event, so that a task
- * that arrives together with its network starts at once. An item of an unknown kind is ignored: a newer
+/* Each item of an assignment to whom it concerns. Networks and secrets go before tasks within an event, so that a
+ * task that arrives together with its network starts at once. An item of an unknown kind is ignored: a newer
  * manager may send more than this worker knows. */
 #include "worker/session/assignments.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a walk over all text fields of the row by its descriptor. What can fail is the row: the managers
- * refuse such a service, but a worker must outlive what an older manager or a damaged disk hands it. */
+/* Rows that no service should have: a walk over all text fields by descriptor. The managers refuse such a service,
+ * but a worker must outlive what an older manager or a damaged disk hands it. */
 #include "worker/task/check.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The happy path is a list of tasks that follows the assignments. At start the list is made from disk (load.c), so
- * that running tasks are adopted before any manager was heard. What can fail is an assignment that no host could run:
- * it is reported as REJECTED and nothing is made of it. */
+/* All tasks of this worker, as assignments name them. At start the list is made from disk (load.c), so that
+ * running tasks are adopted before any manager was heard. An assignment that no host could run is reported as
+ * REJECTED and nothing is made of it. */
 #include "worker/task/table.h"
 
 #include <string.h>
