@@ -499,6 +499,8 @@ struct pid_watch *pid_watch_new(uv_loop_t *loop, int take_pidfd, bool is_child, 
 	w->ended = ended;
 	w->arg = arg;
 	if (take_pidfd < 0 || uv_poll_init(loop, &w->poll, take_pidfd) < 0) {
+		if (take_pidfd >= 0)
+			close(take_pidfd);
 		free(w);
 		return NULL;
 	}

@@ -6,7 +6,8 @@
  * A manager must not be lost: a second one would work in the same folders, and `leave` would delete them under
  * it. So it holds a lock from before it is born: we lock <state>/worker/manager.lock and hand the descriptor
  * down, and the kernel keeps the lock until the last process that has it ends. A worker that cannot take the
- * lock looks for the one that holds it, whatever its predecessor did or did not write down. */
+ * lock looks for the one that holds it, whatever its predecessor did or did not write down. One that cannot be watched
+ * (no descriptor is free) is killed before it is tried again: nobody would see it end. */
 #include "worker/node/manager_process.h"
 
 #include <dirent.h>
@@ -95,13 +96,14 @@ static int lock_take(const struct manager_proc *m)
 	return taken;
 }
 
+/* Or it cannot be told (no descriptor is free). Where its folder is missing nobody can hold it. */
 static bool lock_is_held(const struct manager_proc *m)
 {
 	int fd = lock_take(m);
 
 	if (fd >= 0)
 		close(fd);
-	return fd == -EWOULDBLOCK;
+	return fd < 0 && fd != -ENOENT;
 }
 
 static void stopped(struct manager_proc *m)
@@ -145,38 +147,88 @@ static void on_ended(int wait_status, void *arg)
 		retry(m);
 }
 
-static void watch(struct manager_proc *m, int pid, int pidfd, bool is_child)
+/* Takes pidfd. False: it cannot be watched, and nothing has changed. */
+static bool watch(struct manager_proc *m, int pid, int pidfd, bool is_child)
 {
 	cleanup_free char *cgroup = cgroup_path_new(m->w->state.node_id, "manager");
 	struct err e = {0};
 
+	bug_if(m->watch || m->pid != 0 || pid <= 0);
+	m->watch = pid_watch_new(m->w->loop, pidfd, is_child, on_ended, m);
+	if (!m->watch)
+		return false;
 	m->pid = pid;
 	m->started_ms = clock_mono_ms(&clock_real);
 	m->error[0] = '\0';
-	m->watch = pid_watch_new(m->w->loop, pidfd, is_child, on_ended, m);
 	if (is_child && *m->w->state.node_id && cgroup_enter(cgroup, pid, &e) < 0)
 		log_warn("manager: %s", e.msg);
+	return true;
 }
 
-static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
+/* A start has come to nothing. */
+static void not_started(struct manager_proc *m, const char *why)
 {
-	struct manager_proc *m = arg;
-
-	bug_if(!m->starting);
+	bug_if(!m->starting || m->pid != 0);
 	m->starting = false;
 	if (m->closing) {
 		gone(m);
 		return;
 	}
+	snprintf(m->error, sizeof(m->error), "%s", why);
+	if (m->wanted)
+		retry(m);
+	else
+		stopped(m);
+}
+
+/* ---- one that cannot be watched ---- */
+
+struct unwatched {
+	struct manager_proc *m;
+	pid_t pid;
+};
+
+/* It is our child and was waited for by nobody, so the number is its own. */
+static void unwatched_work(void *arg)
+{
+	struct unwatched *u = arg;
+
+	kill(u->pid, SIGKILL);
+	while (waitpid(u->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static void unwatched_back(void *arg)
+{
+	struct unwatched *u = arg;
+
+	not_started(u->m, "it was started and could not be watched (no descriptor is free?)");
+	free(u);
+}
+
+static void on_spawned(pid_t pid, int pidfd, const struct err *e, void *arg)
+{
+	struct manager_proc *m = arg;
+	struct unwatched *u;
+
+	bug_if(!m->starting);
 	if (e->code != 0) {
-		snprintf(m->error, sizeof(m->error), "%s", e->msg);
-		if (m->wanted)
-			retry(m);
-		else
-			stopped(m);
+		not_started(m, e->msg);
 		return;
 	}
-	watch(m, pid, pidfd, true);
+	if (m->closing) { /* it goes on: the next worker finds it */
+		if (pidfd >= 0)
+			close(pidfd);
+		not_started(m, "");
+		return;
+	}
+	if (!watch(m, pid, pidfd, true)) {
+		u = xcalloc(1, sizeof(*u));
+		*u = (struct unwatched){m, pid};
+		loop_work(m->w->loop, unwatched_work, unwatched_back, u);
+		return;
+	}
+	m->starting = false;
 	pidfile_write(m);
 	log_info("manager started pid=%d", pid);
 	if (!m->wanted)
@@ -378,11 +430,8 @@ bool manager_proc_adopt(struct manager_proc *m)
 		pid = pid_from_socket(m);
 	if (pid == 0)
 		return false;
-	watch(m, pid, pid_open(pid), false);
-	if (!m->watch) {
-		m->pid = 0;
+	if (!watch(m, pid, pid_open(pid), false))
 		return false;
-	}
 	pidfile_write(m);
 	log_info("manager adopted pid=%d", pid);
 	return true;
@@ -412,6 +461,7 @@ static void on_timer(void *arg)
 static void stop(struct manager_proc *m)
 {
 	manager_proc_adopt(m);
+	bug_if((m->pid != 0) != (m->watch != NULL));
 	if (m->watch)
 		pid_signal(m->watch->pidfd, SIGTERM);
 	if (m->watch || m->starting)
