@@ -200,6 +200,12 @@ static void on_init_committed(void *arg, const struct err *e)
 	struct init *in = arg;
 	struct manager *m = in->m;
 
+	bug_if(m->init != in || !sm_in(&m->life, SM(MANAGER_INITIALISING) | SM(MANAGER_STOPPING)));
+	if (e->code && sm_is(&m->life, MANAGER_STOPPING)) { /* as after a kill: the next start looks */
+		rpc_fail(in->call, e);
+		init_free(in);
+		return;
+	}
 	if (e->code) {
 		init_fail(in, e);
 		return;
@@ -208,7 +214,22 @@ static void on_init_committed(void *arg, const struct err *e)
 	answer(in->call, in->cluster, in->req->node_id, in->worker_cert_pem,
 	       in->manager_cert_pem ? in->manager_cert_pem : in->own_cert_pem);
 	init_free(in);
-	manager_serve(m);
+	if (!sm_is(&m->life, MANAGER_STOPPING))
+		manager_serve(m);
+}
+
+void init_stop(struct manager *m)
+{
+	struct init *in = m->init;
+	struct err e = {0};
+
+	bug_if(!sm_is(&m->life, MANAGER_STOPPING));
+	if (!in || !in->tx) /* none, or it was handed over: that answers */
+		return;
+	err_set(&e, E_CLOSED, "the manager is stopping");
+	rpc_fail(in->call, &e);
+	tx_free(steal(in->tx));
+	init_free(in);
 }
 
 void init_leads(struct manager *m)

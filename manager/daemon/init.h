@@ -8,3 +8,5 @@
 void on_init_cluster(struct rpc_call *call, const ProtobufCMessage *req, void *manager);
 /* The engine of the InitCluster that is under way (m->init) has become leader. */
 void init_leads(struct manager *m);
+/* The daemon ends: an init that has committed nothing yet is given up. */
+void init_stop(struct manager *m);

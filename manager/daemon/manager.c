@@ -463,6 +463,7 @@ void manager_stop(struct manager *m, void (*stopped)(void *arg), void *arg)
 		return;
 	m->is_leader = false;
 	sm_go(&m->life, MANAGER_STOPPING);
+	init_stop(m);
 	m->stopped = stopped;
 	m->stopped_arg = arg;
 	if (m->ctx.engine)

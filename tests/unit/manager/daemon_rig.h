@@ -220,9 +220,16 @@ static inline Gs__NodeDescription *rig_description(const char *hostname, uint8_t
 	return d;
 }
 
-static inline Gs__InitClusterResponse *rig_init_call(struct rig *r, const char *addr, struct err *e)
+/* Begins it; w tells how it ended. */
+static inline void rig_init_start(struct rig *r, const char *addr, struct waited *w)
 {
 	Gs__InitClusterRequest req = GS__INIT_CLUSTER_REQUEST__INIT;
+	struct rpc_call_spec spec = {.service = RPC_CONTROL,
+				     .method = CONTROL_INIT_CLUSTER,
+				     .req = &req.base,
+				     .deadline_ms = 10000,
+				     .done = rig_on_done,
+				     .arg = w};
 	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker1.local", 111);
 	cleanup_free char *csr = NULL;
 
@@ -234,7 +241,18 @@ static inline Gs__InitClusterResponse *rig_init_call(struct rig *r, const char *
 	req.description = d;
 	req.node_id = r->node_id;
 	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
-	return rig_call(r, CONTROL_INIT_CLUSTER, &req, e);
+	rpc_call_start(rig_local(r), &spec);
+}
+
+static inline Gs__InitClusterResponse *rig_init_call(struct rig *r, const char *addr, struct err *e)
+{
+	struct waited w = {0};
+
+	rig_init_start(r, addr, &w);
+	while (!w.done)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	*e = w.err;
+	return w.resp;
 }
 
 static inline char *rig_text(const ProtobufCBinaryData *d)

@@ -625,6 +625,38 @@ static void test_I_changes_are_audited(void **state)
 	rig_free(r);
 }
 
+/* Safety review (8): a stop in the milliseconds of an init ended in an abort. After each turn of the loop once; who was
+ * told that there is a cluster finds it. */
+static void test_stop_in_an_init(void **state)
+{
+	bool answered = false;
+
+	for (unsigned turns = 0; !answered; turns++) {
+		struct rig *r = rig_new();
+		struct waited w = {0};
+
+		rig_init_start(r, r->addr, &w);
+		for (unsigned i = 0; i < turns && !w.done; i++)
+			uv_run(&r->loop, UV_RUN_ONCE);
+		answered = w.done;
+		rig_stop(r);
+		assert_true(w.done);
+		if (w.resp) {
+			rig_start(r);
+			rig_wait_serving(r);
+			rig_stop(r);
+		}
+		obj_free(w.resp);
+		r->local = NULL;
+		assert_int_equal(uv_loop_close(&r->loop), 0);
+		fs_remove_all(r->dir, NULL);
+		free(r->dir);
+		free(r->addr);
+		free(r->key_pem);
+		free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -645,6 +677,7 @@ int main(void)
 		cmocka_unit_test(test_galera_create),
 		cmocka_unit_test(test_watch_scale_remove),
 		cmocka_unit_test(test_get_cluster_hides_keys),
+		cmocka_unit_test(test_stop_in_an_init),
 	};
 
 	log_init("test", LOG_WARN, 2);
