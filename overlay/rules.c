@@ -8,7 +8,9 @@
  * can fail is a change (the whole table is written again) or that (the next pass tries again).
  *
  * The tunnel's check looks only at VNIs of our range (from 0x100000 up), since another orchestrator may use
- * the same port. A task never speaks to the tunnel's port: masqueraded, it would come from an address that the
+ * the same port. It names what may pass, and drops the rest: a rule does not match where a packet ends before the
+ * field it asks for, as the first fragment of 8 bytes does, with which the kernel puts the others together later. A
+ * task never speaks to the tunnel's port: masqueraded, it would come from an address that the
  * peers admit. Nor does it call managers and peers: their limits count by address, and its would be its host's. */
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -53,15 +55,15 @@ void rules_fini(struct overlay *o)
 
 static void print_tunnel(struct overlay *o, struct buf *b)
 {
-	static const char *const match[] = {"meta nfproto ipv4 ip saddr . " VNI_FIELD " != @peer4",
-					    "meta nfproto ipv6 ip6 saddr . " VNI_FIELD " != @peer6"};
+	static const char *const passes[] = {VNI_FIELD " < " VNI_FIRST,
+					     "meta nfproto ipv4 ip saddr . " VNI_FIELD " @peer4",
+					     "meta nfproto ipv6 ip6 saddr . " VNI_FIELD " @peer6"};
 
 	buf_printf(b, "add rule " TABLE " tunnel iifname gswarm0 udp dport %u drop\n", o->cfg.port);
 	buf_printf(b, "add rule " TABLE " tunnel iifname gswarm0 ip daddr . tcp dport @guarded drop\n");
-	for (size_t i = 0; i < array_size(match); i++)
-		buf_printf(b,
-			   "add rule " TABLE " tunnel udp dport %u " VNI_FIELD " >= " VNI_FIRST " %s drop\n",
-			   o->cfg.port, match[i]);
+	for (size_t i = 0; i < array_size(passes); i++)
+		buf_printf(b, "add rule " TABLE " tunnel udp dport %u %s return\n", o->cfg.port, passes[i]);
+	buf_printf(b, "add rule " TABLE " tunnel udp dport %u drop\n", o->cfg.port);
 }
 
 /* Where tasks must not call, whole; statements only. */

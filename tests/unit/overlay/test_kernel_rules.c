@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel_rig.h"
 
+#include <netinet/in.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static void test_tunnel_sources_are_checked(void **state)
 {
@@ -97,10 +101,90 @@ static void test_o4_peers_are_admitted_by_network(void **state)
 	assert_true(pings(&h1, "t11", "10.9.0.12"));
 }
 
+/* ---- the second session's safety review, 9: fragments ---- */
+
+#define UDP_HEAD 8
+
+/* One IPv4 packet of UDP, or a part of one, whoever it says it is from. */
+static void send_part(const char *from, const uint8_t *data, size_t n, unsigned offset, bool more)
+{
+	uint8_t packet[256] = {0x45, 0, 0, 0, 0x12, 0x34, 0, 0, 64, 17};
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	struct overlay_ip src = ip(from), dst = ip("192.0.2.1");
+	int fd;
+
+	packet[6] = (uint8_t)(offset / 8 >> 8) | (more ? 0x20 : 0);
+	packet[7] = (uint8_t)(offset / 8);
+	memcpy(packet + 12, src.bytes, 4);
+	memcpy(packet + 16, dst.bytes, 4);
+	memcpy(packet + 20, data, n);
+	memcpy(&to.sin_addr, dst.bytes, 4);
+	enter(&h2);
+	fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	assert_true(fd >= 0);
+	assert_int_equal(sendto(fd, packet, 20 + n, 0, (struct sockaddr *)&to, sizeof(to)), (int)(20 + n));
+	close(fd);
+	enter(&h1);
+}
+
+static unsigned long tunnel_rx(void)
+{
+	char text[32] = "";
+	FILE *f;
+
+	SH("nsenter --net=%s/gsn-aaaaaaaa ip -j -s link show vx0 | grep -o "
+	   "'\"rx\":{\"bytes\":[0-9]*,\"packets\":[0-9]*' | "
+	   "grep -o '[0-9]*$' > /run/rx",
+	   h1.dir);
+	f = fopen("/run/rx", "r");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	return strtoul(text, NULL, 10);
+}
+
+/* A frame for slot 11 by way of network A, in parts of `first` bytes and the rest; whether the tunnel took it. */
+static bool is_taken(const char *from, size_t first)
+{
+	uint8_t data[UDP_HEAD + 8 + 60] = {0xd9, 3, 0x12, 0xb5, 0, sizeof(data)};
+	unsigned long before = tunnel_rx();
+
+	data[UDP_HEAD] = 8;
+	data[UDP_HEAD + 4] = VNI_A >> 16;
+	data[UDP_HEAD + 5] = (VNI_A >> 8) & 0xff;
+	data[UDP_HEAD + 6] = VNI_A & 0xff;
+	memcpy(data + UDP_HEAD + 8, endpoint(11, h1.vtep, 1).mac, 6);
+	memcpy(data + UDP_HEAD + 14, endpoint(12, h2.vtep, 1).mac, 6);
+	data[UDP_HEAD + 20] = 8;
+	send_part(from, data, first, 0, first < sizeof(data));
+	if (first < sizeof(data))
+		send_part(from, data + first, sizeof(data) - first, (unsigned)first, false);
+	return tunnel_rx() > before;
+}
+
+static void strangers_are_kept_out(void)
+{
+	static const size_t parts[] = {UDP_HEAD, UDP_HEAD + 8, UDP_HEAD + 16, UDP_HEAD + 68};
+
+	for (size_t i = 0; i < array_size(parts); i++)
+		assert_false(is_taken("192.0.2.77", parts[i]));
+	assert_true(is_taken("192.0.2.2", UDP_HEAD + 68)); /* a peer is heard */
+	assert_true(is_taken("192.0.2.2", UDP_HEAD + 16)); /* in parts, too */
+}
+
+static void test_s9_fragments_of_strangers(void **state)
+{
+	both_up();
+	assert_true(pings(&h1, "t11", "10.9.0.12"));
+	strangers_are_kept_out();
+	egress(&h1, "t11"); /* brings connection tracking, which puts packets together before our rules */
+	strangers_are_kept_out();
+}
+
 static const struct CMUnitTest tests[] = {
 	T(test_o7_flushed_rules_are_back_within_5_s), T(test_o4_peers_are_admitted_by_network),
 	T(test_tunnel_sources_are_checked),           T(test_nft_helper_lives_dies_and_is_replaced),
-	T(test_nft_program_when_there_is_no_helper),
+	T(test_nft_program_when_there_is_no_helper),  T(test_s9_fragments_of_strangers),
 };
 
 RIG_MAIN(tests)
