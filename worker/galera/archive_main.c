@@ -8,7 +8,7 @@
  * zstd packs it to a few bytes (lseek's SEEK_DATA was seen to miss data that the file system had not yet
  * written out, so it is not asked), and unpacking writes no zero pages. What can fail: a full disk, an
  * archive that another node made badly (every entry's path and type is checked, counts and sizes are bounded,
- * nothing is followed). It is told as "CODE MESSAGE" on stdout, which is a pipe to the worker, with exit
+ * nothing is followed; who takes the parser over all the same finds himself confined, confine.h). It is told as "CODE MESSAGE" on stdout, which is a pipe to the worker, with exit
  * status 1. */
 #include <archive.h>
 #include <archive_entry.h>
@@ -28,6 +28,7 @@
 #include "base/mem.h"
 #include "worker/host/foreign.h"
 #include "worker/galera/archive.h"
+#include "worker/galera/confine.h"
 
 #define CHUNK (256u << 10)
 #define MAX_ENTRIES 100000
@@ -118,9 +119,12 @@ static int pack_tree(struct archive *a, const char *dir, struct err *e)
 
 static int pack(const char *dir, const char *path, struct err *e)
 {
-	struct archive *a = archive_write_new();
-	int r = 0;
+	struct archive *a;
+	int r = confine_to_reading(e);
 
+	if (r)
+		return r;
+	a = archive_write_new();
 	if (archive_write_set_format_pax_restricted(a) || archive_write_add_filter_zstd(a) ||
 	    archive_write_set_filter_option(a, "zstd", "compression-level", "1") ||
 	    archive_write_open_filename(a, path))
@@ -134,6 +138,17 @@ static int pack(const char *dir, const char *path, struct err *e)
 }
 
 /* ---- unpack ---- */
+
+/* The worker wipes and restarts what an interrupted job has left: nothing may go on writing after it. */
+static void die_with_worker(void)
+{
+	struct pollfd out = {.fd = STDOUT_FILENO};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* It may have ended before that call: then nobody reads our pipe. */
+	if (poll(&out, 1, 0) > 0 && out.revents & POLLERR)
+		_exit(1);
+}
 
 static bool path_is_safe(const char *p)
 {
@@ -247,16 +262,23 @@ static int unpack_all(struct unpack *u, struct archive *a, struct err *e)
 
 static int unpack(const char *path, const char *dir, uid_t uid, gid_t gid, struct err *e)
 {
-	cleanup_close int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct unpack u = {.dir = dir, .uid = uid, .gid = gid};
+	cleanup_close int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), dirfd = -1;
+	struct unpack u = {.uid = uid, .gid = gid};
 	struct archive *a;
 	int r;
 
+	if (file < 0)
+		return err_errno(e, errno, "open %s", path);
+	r = confine_to_folder(dir, uid, gid, &u.dir, e);
+	if (r)
+		return r;
+	die_with_worker(); /* a change of user has ended that */
+	dirfd = open(u.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_errno(e, errno, "open %s", dir);
 	a = archive_read_new();
 	if (archive_read_support_format_tar(a) || archive_read_support_filter_zstd(a) ||
-	    archive_read_open_filename(a, path, CHUNK))
+	    archive_read_open_fd(a, file, CHUNK))
 		r = archive_err(a, path, e);
 	else
 		r = unpack_all(&u, a, e);
@@ -268,25 +290,32 @@ static int unpack(const char *path, const char *dir, uid_t uid, gid_t gid, struc
 
 /* ---- the program ---- */
 
-/* The worker wipes and restarts what an interrupted job has left: nothing may go on writing after it. */
-static void die_with_worker(void)
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define MEMORY_MAX RLIM_INFINITY
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
 {
-	struct pollfd out = {.fd = STDOUT_FILENO};
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* It may have ended before that call: then nobody reads our pipe. */
-	if (poll(&out, 1, 0) > 0 && out.revents & POLLERR)
-		_exit(1);
+	return "detect_leaks=0"; /* who may not be traced cannot be searched for leaks */
 }
+#else
+#define MEMORY_MAX (1ul << 30) /* zstd's largest window is 128 MiB */
+#endif
 
-static void confine(void)
+static void limit(void)
 {
 	const struct rlimit size = {.rlim_cur = ARCHIVE_MAX_UNPACKED, .rlim_max = ARCHIVE_MAX_UNPACKED};
+	const struct rlimit memory = {.rlim_cur = MEMORY_MAX, .rlim_max = MEMORY_MAX};
+	const struct rlimit files = {.rlim_cur = 64, .rlim_max = 64};
 	const struct rlimit none = {0};
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	setrlimit(RLIMIT_FSIZE, &size);
 	setrlimit(RLIMIT_CORE, &none);
+	setrlimit(RLIMIT_AS, &memory);
+	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGXFSZ, SIG_IGN); /* EFBIG is told instead */
 	umask(0077);
 }
@@ -296,7 +325,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 
 	die_with_worker();
-	confine();
+	limit();
 	if (argc == 4 && strcmp(argv[1], "pack") == 0) {
 		pack(argv[2], argv[3], &e);
 	} else if (argc == 6 && strcmp(argv[1], "unpack") == 0) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -298,9 +299,102 @@ static void archive_tells_how_it_ended(void **state)
 	assert_int_equal(archive_unpack("/nonexistent", "a", "b", 0, 0, &e), -ENOENT);
 	assert_int_equal(archive_unpack("/bin/false", "a", "b", 0, 0, &e), E_UNAVAILABLE);
 	assert_non_null(strstr(e.msg, "status 1"));
-	assert_int_equal(archive_unpack(f->archiver, "/nonexistent", f->data, 0, 0, &e), E_CORRUPT);
+	assert_int_equal(archive_unpack(f->archiver, "/nonexistent", f->data, 0, 0, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/nonexistent"));
 	assert_int_equal(archive_pack(f->archiver, "/nonexistent", f->root, sha, &size, &e), -ENOENT);
+}
+
+/* ---- the second session's safety review, 14: an archive of another node was parsed by root ---- */
+
+#define SOMEBODY 61234
+
+static bool has_line(pid_t pid, const char *line)
+{
+	cleanup_free char *path = xasprintf("/proc/%d/status", (int)pid), *text = NULL;
+
+	return fs_read(path, 65536, &text, NULL, NULL) == 0 && strstr(text, line);
+}
+
+/* It waits for the first byte of its archive, which is a FIFO. */
+static pid_t start_unpack(const struct fix *f, const char *fifo, const char *to, const char *user)
+{
+	const char *argv[] = {f->archiver, "unpack", fifo, to, user, user, NULL};
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execv(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	return pid;
+}
+
+static void unpacks_without_rights(struct fix *f, const char *user, const char *uid_line)
+{
+	cleanup_free char *fifo = xasprintf("%s/fifo", f->root), *to = xasprintf("%s/to", f->root);
+	cleanup_free char *root = NULL, *own = NULL;
+	struct stat here, there;
+	int status, fd;
+	pid_t pid;
+
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(mkdir(to, 0700), 0);
+	assert_int_equal(chown(to, (uid_t)atoi(user), (gid_t)atoi(user)), 0);
+	pid = start_unpack(f, fifo, to, user);
+	alarm(20);
+	fd = open(fifo, O_WRONLY | O_CLOEXEC);
+	for (int i = 0; i < 500 && !(has_line(pid, uid_line) && has_line(pid, "CapPrm:\t0000000000000000"));
+	     i++)
+		usleep(10000);
+	assert_true(has_line(pid, uid_line));
+	assert_true(has_line(pid, "CapEff:\t0000000000000000"));
+	assert_true(has_line(pid, "CapPrm:\t0000000000000000"));
+	assert_true(has_line(pid, "CapBnd:\t0000000000000000"));
+	assert_true(has_line(pid, "NoNewPrivs:\t1"));
+	root = xasprintf("/proc/%d/root/etc", (int)pid);
+	assert_false(fs_exists(root));
+	own = xasprintf("/proc/%d/root/data", (int)pid);
+	assert_int_equal(stat(own, &there) | stat(to, &here), 0);
+	assert_int_equal(here.st_ino, there.st_ino);
+	close(fd); /* no archive at all */
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	alarm(0);
+	assert_true(WIFEXITED(status));
+	fs_remove_all(fifo, NULL);
+	fs_remove_all(to, NULL);
+}
+
+static void s14_unpacks_without_rights(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	unpacks_without_rights(*state, "61234", "Uid:\t61234\t61234\t61234\t61234");
+	unpacks_without_rights(*state, "0", "Uid:\t0\t0\t0\t0");
+}
+
+static void s14_files_are_the_tasks(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *blobs = xasprintf("%s/blobs", f->root), *to = xasprintf("%s/to", f->root);
+	cleanup_free char *sub = xasprintf("%s/mysql", f->data), *blob = NULL, *file = NULL;
+	char sha[SHA256_TEXT];
+	struct err e = {0};
+	struct stat st;
+	uint64_t size;
+
+	if (geteuid() != 0)
+		skip();
+	mkdir(sub, 0700);
+	put(f, "mysql/a.frm", "frame");
+	assert_int_equal(chown(sub, SOMEBODY, SOMEBODY), 0); /* whom packing can read all the same */
+	assert_int_equal(archive_pack(f->archiver, f->data, blobs, sha, &size, &e), 0);
+	blob = xasprintf("%s/%s", blobs, sha);
+	mkdir(to, 0700);
+	assert_int_equal(chown(to, SOMEBODY, SOMEBODY), 0);
+	assert_int_equal(archive_unpack(f->archiver, blob, to, SOMEBODY, SOMEBODY, &e), 0);
+	file = xasprintf("%s/mysql/a.frm", to);
+	assert_int_equal(stat(file, &st), 0);
+	assert_int_equal(st.st_uid, SOMEBODY);
+	assert_int_equal(st.st_gid, SOMEBODY);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -469,6 +563,8 @@ int main(void)
 		T(archive_round_trip),
 		T(archive_never_climbs),
 		T(archive_tells_how_it_ended),
+		T(s14_unpacks_without_rights),
+		T(s14_files_are_the_tasks),
 		T(w2_a_fifo_in_a_files_place_is_torn),
 		T(w2_a_link_is_no_state),
 		T(w2_a_planted_temporary_name_is_not_written_through),
