@@ -280,7 +280,7 @@ def test_W2_a_link_for_a_folder(db):
     shutil.rmtree(path)
     os.symlink("/run/any", path)
     kill_hard(task["status"]["pid"])
-    wait_for("it is told", lambda: "sst" in json.dumps(db.tasks("db", running=False)), 30)
+    wait_for("it is told", lambda: re.search(r"make \S+/sst: ", json.dumps(db.tasks("db", running=False))), 30)
     assert not os.listdir(host.path("/run/any"))
     assert host.gswarm("system", "info").returncode == 0
     os.unlink(path)
