@@ -205,7 +205,7 @@ def test_logs_wait_for_a_pager(swarm):
     wait_for("the last line", lambda: any(x.endswith(f"{count:090}") for x in swarm.logs("book", "--tail", "1")), 30)
     manager = swarm.manager.manager_pid()
     memory = resident(manager)
-    reader = swarm.manager.popen("gswarm", "service", "logs", "--raw", "book", stdout=subprocess.PIPE)
+    reader = swarm.manager.popen("timeout", "45", "gswarm", "service", "logs", "--raw", "book", stdout=subprocess.PIPE)
     first = reader.stdout.readline()
     time.sleep(11)  # the pause is what is tested
     assert resident(manager) - memory < 4 << 20, "the manager holds what nobody reads"
