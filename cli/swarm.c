@@ -37,7 +37,7 @@ const struct opt init_options[] = {
 };
 const struct opt join_options[] = {
 	{0, "token", OPT_STR, NULL, "Token that lets the node in", NULL},
-	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
+	{0, "advertise-addr", OPT_STR, "ip", "Address that other nodes reach this one at", NULL},
 	{0, "data-path-addr", OPT_STR, "ip", "Address for the tasks' traffic (default: the advertised one)",
 	 NULL},
 	{0, "availability", OPT_STR, NULL, AVAILABILITY_HELP, "active|pause|drain"},

@@ -96,6 +96,20 @@ def test_reserved_address_pools(fresh, refused):
     refused(fresh.manager, "node", "ls", says="not part of a swarm")
 
 
+def test_data_path_address(fresh, refused):
+    """User review, 1: any --data-path-addr ended the worker, at init and at join. 25: a port behind a worker's address."""
+    here, there = fresh.hosts
+    for word, says in (("203.0.113.9", "no address of this host"), ("nothere0", "neither an address"), (f"{here.address}:9", "\\(without a port")):
+        refused(here, "init", "--data-path-addr", word, says=["--data-path-addr: ", says])
+    here.gswarm("init", "--advertise-addr", here.address, "--data-path-addr", here.address)
+    token = here.gswarm("join-token", "-q", "worker").stdout.strip()
+    join = ["join", "--token", token, here.address]
+    refused(there, *join, "--data-path-addr", "nothere0", says="--data-path-addr: 'nothere0' is neither an address")
+    refused(there, *join, "--advertise-addr", f"{there.address}:9", says="--advertise-addr: .* \\(without a port")
+    there.gswarm(*join, "--data-path-addr", "eth0")
+    fresh.wait_nodes(2)
+
+
 @pytest.mark.parametrize("words", [["nosuchprog"], ["/etc"], ["sh", "-c", "sleep 0.3; exit 3"]])
 def test_a_start_that_fails_again_and_again(one, words):
     """U5: waited for ever, or was called converged. 5 s of failures end the wait, and say why."""

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "proto/value/obj.h"
@@ -65,9 +66,17 @@ static int choose(const char *only_if, char *ret_ip, size_t n, struct err *e)
 	choices(only_if, NULL, &c);
 	if (c.n4 == 1 || (c.n4 == 0 && c.n6 == 1))
 		snprintf(ret_ip, n, "%s", c.n4 == 1 ? c.first4 : c.first6);
+	else if (c.n4 + c.n6 == 0 && only_if)
+		rc = err_set(
+			e, E_INVALID,
+			"interface %s has no address that others could reach; name another one or an address",
+			only_if);
 	else if (c.n4 + c.n6 == 0)
 		rc = err_set(e, E_INVALID,
 			     "this host has no address that others could reach; give --advertise-addr");
+	else if (only_if)
+		rc = err_set(e, E_INVALID, "interface %s has more than one address: %s; name one of them",
+			     only_if, buf_text(&c.list));
 	else
 		rc = err_set(e, E_INVALID,
 			     "this host has more than one address: %s; say which with --advertise-addr",
@@ -119,6 +128,29 @@ int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t
 	snprintf(ret_ip, n, "%s", ip);
 	*ret_port = port;
 	return 0;
+}
+
+int advertise_pick_host(const char *text, char *ret_ip, size_t n, struct err *e)
+{
+	ProtobufCBinaryData bytes = {0, NULL};
+	char ip[64];
+	int r;
+
+	bug_if(*text == '\0' || n < sizeof(ip));
+	if (if_nametoindex(text) != 0) {
+		r = choose(text, ip, sizeof(ip), e);
+	} else if (addr_parse(text, &bytes, NULL) < 0) {
+		r = err_set(e, E_INVALID,
+			    "'%.64s' is neither an address (without a port) nor an interface of this host",
+			    text);
+	} else {
+		addr_format(&bytes, ip, sizeof(ip));
+		r = check_local(ip, e);
+	}
+	free(bytes.data);
+	if (r == 0)
+		memcpy(ret_ip, ip, sizeof(ip));
+	return r;
 }
 
 int advertise_towards(const char *peer_ip, char *ret_ip, size_t n, struct err *e)

@@ -11,6 +11,8 @@
  * the host has more than one, E_INVALID with the list. */
 int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t n, uint16_t *ret_port,
 		   struct err *e);
+/* The same where nobody listens on a port of ours: "ip" or an interface's name; n: 64 or more. */
+int advertise_pick_host(const char *text, char *ret_ip, size_t n, struct err *e);
 /* Does an interface of this host that is up have this address? */
 bool advertise_is_local(const char *ip);
 /* The local address that packets to this peer would carry. */

@@ -235,14 +235,14 @@ static int init_check(struct init *i, struct err *e)
 {
 	const Gs__NodeInitRequest *req = i->req;
 	struct membership *s = &i->state;
-	uint16_t port, ignored;
+	uint16_t port;
 
 	if (advertise_pick(req->advertise_addr, MANAGER_PORT, s->advertise, sizeof(s->advertise), &port, e) <
 	    0)
 		return err_wrap(e, "--advertise-addr");
 	if (*req->data_path_addr == '\0')
 		memcpy(s->data_path, s->advertise, sizeof(s->data_path));
-	else if (advertise_pick(req->data_path_addr, 0, s->data_path, sizeof(s->data_path), &ignored, e) < 0)
+	else if (advertise_pick_host(req->data_path_addr, s->data_path, sizeof(s->data_path), e) < 0)
 		return err_wrap(e, "--data-path-addr");
 	s->data_path_port = req->data_path_port;
 	i->manager_addr = xasprintf(strchr(s->advertise, ':') ? "[%s]:%u" : "%s:%u", s->advertise, port);

@@ -266,7 +266,6 @@ static int join_check(struct join *j, struct err *e)
 {
 	const Gs__NodeJoinRequest *req = j->req;
 	struct membership *s = &j->state;
-	uint16_t ignored;
 
 	if (join_token_parse(req->token, &j->token, e) < 0)
 		return e->code;
@@ -276,13 +275,12 @@ static int join_check(struct join *j, struct err *e)
 	if (*req->advertise_addr == '\0') {
 		if (advertise_towards(j->manager_ip, s->advertise, sizeof(s->advertise), e) < 0)
 			return e->code;
-	} else if (advertise_pick(req->advertise_addr, MANAGER_PORT, s->advertise, sizeof(s->advertise),
-				  &ignored, e) < 0) {
+	} else if (advertise_pick_host(req->advertise_addr, s->advertise, sizeof(s->advertise), e) < 0) {
 		return err_wrap(e, "--advertise-addr");
 	}
 	if (*req->data_path_addr == '\0')
 		memcpy(s->data_path, s->advertise, sizeof(s->data_path));
-	else if (advertise_pick(req->data_path_addr, 0, s->data_path, sizeof(s->data_path), &ignored, e) < 0)
+	else if (advertise_pick_host(req->data_path_addr, s->data_path, sizeof(s->data_path), e) < 0)
 		return err_wrap(e, "--data-path-addr");
 	if (node_ports_check(s->advertise, 0, 0, e) < 0)
 		return e->code;

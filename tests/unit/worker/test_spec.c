@@ -230,6 +230,28 @@ static void foreign_address(void **s)
 	assert_int_equal(advertise_pick("lo", 2377, ip, sizeof(ip), &port, NULL), E_INVALID);
 }
 
+/* User review, 1: an address for the tasks' traffic has no port; asking with port 0 ended the worker. 25: the port
+ * of a worker's advertised address was taken and had no effect. */
+static void address_without_a_port(void **s)
+{
+	char ip[64] = "untouched";
+	struct err e = {0};
+
+	assert_int_equal(advertise_pick_host("203.0.113.9", ip, sizeof(ip), &e), E_INVALID);
+	assert_non_null(strstr(e.msg, "203.0.113.9 is no address of this host"));
+	for (size_t i = 0; i < 4; i++) {
+		const char *word = (const char *[]){"192.0.2.1:9", "[::1]:9", "eth7q", " "}[i];
+
+		err_clear(&e);
+		assert_int_equal(advertise_pick_host(word, ip, sizeof(ip), &e), E_INVALID);
+		assert_non_null(strstr(e.msg, "is neither an address (without a port) nor an interface"));
+	}
+	assert_int_equal(advertise_pick_host("lo", ip, sizeof(ip), &e), E_INVALID);
+	assert_non_null(strstr(e.msg, "interface lo has no address that others could reach"));
+	assert_string_equal(ip, "untouched");
+	assert_int_equal(advertise_pick_host("192.0.2.1:9", ip, sizeof(ip), NULL), E_INVALID);
+}
+
 static void port_taken(void **s)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -256,6 +278,7 @@ int main(void)
 		cmocka_unit_test(seccomp_is_a_list_of_what_is_allowed),
 		cmocka_unit_test(defaults_are_bounded),
 		cmocka_unit_test(foreign_address),
+		cmocka_unit_test(address_without_a_port),
 		cmocka_unit_test(port_taken),
 	};
 
