@@ -35,16 +35,24 @@ struct options {
 	const char *state_dir, *run_dir, *log_level;
 };
 
-static void usage(FILE *to)
+static int fail_usage(const char *why, const char *what)
 {
-	fputs("usage: gswarm-worker [--state-dir DIR] [--run-dir DIR] [--log-level error|warn|info|debug]\n"
+	fprintf(stderr, "gswarm-worker: %s %s (see --help)\n", why, what);
+	return 2;
+}
+
+static int usage(void)
+{
+	fputs("Usage: gswarm-worker [--state-dir DIR] [--run-dir DIR] [--log-level error|warn|info|debug]\n"
 	      "\n"
 	      "The node agent. Runs as root on every host of the swarm.\n"
 	      "  --state-dir DIR   identity, tasks and volumes (/var/lib/gswarm)\n"
 	      "  --run-dir DIR     sockets and bundles, gone with a reboot (/run/gswarm)\n"
-	      "  --log-level L     info\n"
+	      "  --log-level L     what is written to stderr (info)\n"
+	      "  --help            print this and exit\n"
 	      "  --version         print the version and exit\n",
-	      to);
+	      stdout);
+	return 0;
 }
 
 static int options_parse(int argc, char **argv, struct options *o)
@@ -57,7 +65,7 @@ static int options_parse(int argc, char **argv, struct options *o)
 					      {0}};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
 		switch (c) {
 		case 's':
 			o->state_dir = optarg;
@@ -72,17 +80,16 @@ static int options_parse(int argc, char **argv, struct options *o)
 			puts("gswarm-worker " GSWARM_VERSION);
 			exit(0);
 		case 'h':
-			usage(stdout);
-			exit(0);
+			exit(usage());
+		case ':':
+			return fail_usage("a value is missing behind", argv[optind - 1]);
 		default:
-			usage(stderr);
-			return 2;
+			return fail_usage("unknown option", argv[optind - 1]);
 		}
 	}
 	if (optind == argc)
 		return 0;
-	fprintf(stderr, "gswarm-worker: unexpected argument '%s'\n", argv[optind]);
-	return 2;
+	return fail_usage("unexpected argument", argv[optind]);
 }
 
 static int read_line(const char *path, char *ret, size_t n, struct err *e)
@@ -244,11 +251,8 @@ int main(int argc, char **argv)
 
 	if (rc != 0)
 		return rc;
-	if (log_level_parse(o.log_level, &level) < 0) {
-		fprintf(stderr, "gswarm-worker: --log-level %s: must be error, warn, info or debug\n",
-			o.log_level);
-		return 2;
-	}
+	if (log_level_parse(o.log_level, &level) < 0)
+		return fail_usage("--log-level must be error, warn, info or debug, not", o.log_level);
 	if (geteuid() != 0) {
 		fputs("gswarm-worker: must run as root\n", stderr);
 		return 1;

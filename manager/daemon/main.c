@@ -24,7 +24,9 @@ static const char usage[] =
 	"\n"
 	"  --state-dir DIR   certificates and the replicated log (/var/lib/gswarm/manager)\n"
 	"  --run-dir DIR     folder of manager.sock (/run/gswarm)\n"
-	"  --log-level L     what is written to stderr (info)\n";
+	"  --log-level L     what is written to stderr (info)\n"
+	"  --help            print this and exit\n"
+	"  --version         print the version and exit\n";
 
 struct daemon {
 	struct manager manager;
@@ -51,19 +53,21 @@ static int parse(int argc, char **argv, struct daemon *d)
 	d->manager.ctx.state_dir = xstrdup("/var/lib/gswarm/manager");
 	d->manager.run_dir = xstrdup("/run/gswarm");
 	d->level = LOG_INFO;
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 's')
 			str_replace(&d->manager.ctx.state_dir, optarg);
 		else if (c == 'r')
 			str_replace(&d->manager.run_dir, optarg);
 		else if (c == 'l' && log_level_parse(optarg, &d->level) < 0)
-			return fail_usage("no log level is called", optarg);
+			return fail_usage("--log-level must be error, warn, info or debug, not", optarg);
 		else if (c == 'h')
 			return fputs(usage, stdout) < 0;
 		else if (c == 'V')
 			return puts("gswarm-manager " GSWARM_VERSION) < 0;
 		else if (c == '?')
-			return 2;
+			return fail_usage("unknown option", argv[optind - 1]);
+		else if (c == ':')
+			return fail_usage("a value is missing behind", argv[optind - 1]);
 	}
 	return optind < argc ? fail_usage("unexpected argument", argv[optind]) : -1;
 }

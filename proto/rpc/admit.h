@@ -3,10 +3,10 @@
  * certificate and said Hello yet; it costs a descriptor, some memory and, when it speaks TLS, about a
  * millisecond of the loop.
  *
- * Four bounds, from the outside in: a rate for all together (what is over it waits in the kernel's queue), a
- * rate and a share for each source address, and a share for each IPv6 /48 (what is over them is closed). A flood from one place therefore
- * costs the others nothing, and a thousand workers that come at once after a failover are let in as fast as
- * they can be served instead of driving each other out.
+ * Four bounds, from the outside in: a rate for all together (what is over it waits in the kernel's queue), a rate
+ * and a share for each source address, and a share for each IPv6 /48 (what is over them is closed). A flood from
+ * one place therefore costs the others nothing, and a thousand workers that come at once after a failover are let
+ * in as fast as they can be served instead of driving each other out.
  *
  * No I/O and no clock in here: `now` is in milliseconds and never goes back. */
 #pragma once

@@ -4,7 +4,7 @@
 
   tests/lint/cli_page.py BUILD [--write]     BUILD: a folder with gswarm; --write: put the list into the page
 
-The list stands between two marks in the page and is what `gswarm __markdown` prints from its option tables, from which
+So do the manual pages of the daemons. The list stands between two marks in the page and is what `gswarm __markdown` prints from its option tables, from which
 --help is printed, too. Exit 1 when they differ.
 """
 import difflib
@@ -24,7 +24,23 @@ def completion_differs(program):
         return f.read().split("\n", 1)[1] != made
 
 
+def daemon_pages_differ(build):
+    """The options of a daemon's --help are those of its manual page."""
+    bad = False
+    for name in ("gswarm-worker", "gswarm-manager"):
+        told = subprocess.run([os.path.join(build, name), "--help"], capture_output=True, text=True, check=True).stdout
+        with open(os.path.join(TOP, "packaging", "man", name + ".8"), encoding="utf-8") as f:
+            page = re.sub(r"\\f[BIR]", "", f.read()).replace("\\", "").split("SH OPTIONS")[1].split(".SH")[0]
+        told, page = set(re.findall(r"^ +(--[\w-]+)", told, re.M)), set(re.findall(r"--[a-z][\w-]*", page))
+        for option in sorted(told ^ page):
+            print(f"packaging/man/{name}.8: {option} is {'missing' if option in told else 'no option of --help'}")
+            bad = True
+    return bad
+
+
 def main(args):
+    if daemon_pages_differ(args[0]):
+        return 1
     if completion_differs(os.path.join(args[0], "gswarm")):
         print("packaging/bash-completion/gswarm: not what 'gswarm completion bash' prints")
         return 1

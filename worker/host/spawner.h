@@ -32,8 +32,9 @@ struct image_id {
 };
 
 struct spawn_spec {
-	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower ends with the
-	 * image also of a mount that is only dropped. What has the same image is done in the order of the calls. */
+	/* An overlay mounted first (dir images), and a mount to drop before that; both may be NULL. lower ends
+	 * with the image also of a mount that is only dropped. What has the same image is done in the order of the
+	 * calls. */
 	const char *lower, *upper, *work, *mount_at;
 	struct image_id image; /* what the last folder of lower has to be */
 	const char *unmount_at;

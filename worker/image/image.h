@@ -35,8 +35,8 @@ struct rootfs_spec {
 	bool read_only;
 };
 /* Where the image's own /etc/passwd is ("" for host), and which folder that is (ret_id may be NULL; 0 for host).
- * E_INVALID for an unknown kind and for a folder that is, holds or lies in state_dir or base_run (either may be NULL);
- * -ENOENT when it is missing. */
+ * E_INVALID for an unknown kind and for a folder that is, holds or lies in state_dir or base_run (either may be
+ * NULL); -ENOENT when it is missing. */
 int rootfs_image_root(const char *image, const char *state_dir, const char *base_run, const char **ret_root,
 		      struct image_id *ret_id, struct err *e);
 /* b->user is set and, for a dir image, b->image. Repeatable; a run folder that is in use stays as it is. */
