@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/bug.h"
 #include "base/fs.h"
@@ -204,7 +205,10 @@ void task_stop_now(struct task *t)
 /* ---- tools ---- */
 
 struct tool {
-	struct task *t;
+	struct tool *prev, *next; /* in t->tools */
+	struct task *t;           /* NULL: its table was closed */
+	struct capture *capture;  /* while the program runs, or is about to */
+	bool given_up;            /* the task has ended */
 	uv_loop_t *loop;
 	struct spawner *spawner;
 	char *id, *dir, *config, *base_run, *cgroup, *rootfs, *crun, *work;
@@ -253,9 +257,38 @@ static void tool_end_back(void *arg)
 {
 	struct tool *o = arg;
 
+	struct task *t;
+
 	bug_if_off_loop();
 	take_once(o->done)(&o->result, o->arg);
+	t = o->t;
+	if (t)
+		dl_drop(t->tools, o);
 	tool_free(o);
+	if (t)
+		task_move(t);
+}
+
+void task_tools_end(struct task *t)
+{
+	struct tool *o;
+
+	bug_if(!task_in(t, STEPS_ENDED));
+	DL_FOREACH (t->tools, o) {
+		o->given_up = true;
+		if (o->capture)
+			capture_kill(o->capture);
+	}
+}
+
+void task_tools_forget(struct task *t)
+{
+	while (t->tools) {
+		struct tool *o = t->tools;
+
+		dl_drop(t->tools, o);
+		o->t = NULL;
+	}
 }
 
 /* Nothing of the tool runs any more when done is told: the next one, or the server, works on the same volume. */
@@ -263,6 +296,7 @@ static void tool_done(const struct capture_result *r, void *arg)
 {
 	struct tool *o = arg;
 
+	o->capture = NULL;
 	o->result = *r;
 	o->result.out = xmemdup(r->out, r->out_len + 1);
 	o->result.errout = xmemdup(r->errout, r->errout_len + 1);
@@ -301,13 +335,15 @@ static void tool_written(void *arg)
 		.arg = o,
 	};
 
+	if (o->given_up)
+		err_set(&o->err, E_UNAVAILABLE, "its task has ended");
 	if (o->err.code != 0) {
 		struct capture_result r = {.status = -1, .err = o->err, .out = "", .errout = ""};
 
 		tool_done(&r, o);
 		return;
 	}
-	capture_run(o->loop, o->spawner, &spec);
+	o->capture = capture_run(o->loop, o->spawner, &spec);
 }
 
 void task_run_tool(struct task *t, const char *const *argv, const void *input, size_t input_len,
@@ -322,7 +358,9 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 				.seccomp_bpf = t->w->seccomp_bpf,
 				.apparmor = t->w->apparmor};
 
-	bug_if(!t->bundle || !argv[0]);
+	bug_if(!t->bundle || !argv[0] || task_in(t, STEPS_ENDED));
+	o->t = t;
+	dl_add(t->tools, o);
 	o->loop = t->w->loop;
 	o->spawner = t->w->spawner;
 	/* The process id: one of an earlier worker may still be on its way out. */

@@ -143,6 +143,7 @@ struct task {
 	int64_t seqno, seqno_sent;
 	bool has_seqno;
 	unsigned tool_serial;
+	struct tool *tools; /* under way (driver_calls.c) */
 };
 
 static inline bool task_is(const struct task *t, enum task_step step)
@@ -236,6 +237,11 @@ void tasks_unread_set_end(struct tasks *ts);   /* what was not in it is not want
 /* A task that might hold the same slot, name or volume as row's. */
 bool tasks_unread_may_share(const struct tasks *ts, const Gs__Task *row);
 void tasks_unread_dump(const struct tasks *ts, struct buf *out); /* a line each */
+
+/* ---- driver_calls.c ---- */
+void task_tools_end(
+	struct task *t); /* kills them, or they do not start; each moves the task when it is gone */
+void task_tools_forget(struct task *t); /* they go on without it */
 
 /* ---- prepare.c: jobs. Each stores what it learned and calls task_move: a step with a job is over when the task is
  * not busy any more. ---- */

@@ -413,6 +413,10 @@ static void move_backoff(struct task *t)
 
 static void move_final(struct task *t)
 {
+	if (t->tools) { /* one that begins or ends after the clean-up would work on the next task's data */
+		task_tools_end(t);
+		return;
+	}
 	sm_go(&t->step, STEP_CLEANING);
 	task_clean_start(t);
 }
@@ -578,6 +582,7 @@ void task_free(struct task *t)
 		t->freed = true;
 		return;
 	}
+	task_tools_forget(t);
 	attempt_fini(&t->at);
 	unlink_task(t);
 	tasks_kick(ts);

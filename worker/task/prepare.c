@@ -645,7 +645,7 @@ void task_clean_start(struct task *t)
 {
 	struct clean *c = xcalloc(1, sizeof(*c));
 
-	bug_if(!task_is(t, STEP_CLEANING) || t->driver_state);
+	bug_if(!task_is(t, STEP_CLEANING) || t->driver_state || t->tools);
 	c->t = t;
 	c->run_dir = xstrdup(t->run_dir);
 	c->state_dir = xstrdup(t->state_dir);

@@ -324,6 +324,36 @@ static void tool_is_done_when_nothing_of_it_runs(void **s)
 	obj_free(row);
 }
 
+/* Safety review (10): a tool whose files were still being written began when its task's traces were gone. */
+static void tool_of_a_task_that_ended_does_not_begin(void **s)
+{
+	struct rig *g = *s;
+	const char *argv[] = {"sleep", "100", NULL};
+	cleanup_free char *crun = xasprintf("%s/crun", g->w.run_dir);
+	struct tool_seen seen[2] = {{.g = g}, {.g = g}};
+	Gs__Task *row = rig_task(ID_A);
+	struct task *t;
+
+	if (!rig_can_run())
+		skip();
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, ID_A, TASK_STARTING));
+	t = tasks_find(g->w.tasks, ID_A);
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 20000);
+	task_run_tool(t, argv, NULL, 0, 60000, on_tool_done, &seen[0]);
+	while (tools_in(crun) == 0 && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	task_run_tool(t, argv, NULL, 0, 60000, on_tool_done, &seen[1]);
+	tasks_unassign(g->w.tasks, ID_A);
+	while (tasks_find(g->w.tasks, ID_A) && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_false(g->timed_out);
+	assert_true(seen[0].done && seen[1].done);
+	assert_int_equal(tools_in(crun), 0);
+	obj_free(row);
+}
+
 /* ---- W17 ---- */
 
 /* FINDINGS W17: without a note of its end (a full disk) a job that was done ran again after a restart. */
@@ -550,6 +580,7 @@ int main(void)
 		TEST(unread_task_that_nobody_wants_ends),
 		TEST(attempt_that_none_can_be_is_damage),
 		TEST(tool_is_done_when_nothing_of_it_runs),
+		TEST(tool_of_a_task_that_ended_does_not_begin),
 		TEST(end_is_noted_before_its_traces_go),
 		TEST(job_that_managers_know_as_done_does_not_run_again),
 		TEST(dead_file_system_holds_up_its_own_tasks_only),
