@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/confine.h"
 

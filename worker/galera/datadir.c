@@ -18,7 +18,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 
 #define MARK_NAME "gswarm.json"
 /* Left by the server's own SST scripts while a transfer runs. */

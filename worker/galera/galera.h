@@ -10,7 +10,7 @@
 #pragma once
 #include "base/loop.h"
 #include "worker/task/driver.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/evidence.h"
 #include "worker/galera/options.h"

@@ -15,7 +15,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 
 struct profile {
 	const char *name;

@@ -22,7 +22,7 @@
 #include "base/gap.h"
 #include "base/loop.h"
 #include "base/mem.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 
 /* SHOW GLOBAL STATUS LIKE 'wsrep\_%' is 70 rows and 5 KiB; Galera lists one address a member in a row. */
 #define PACKET_MAX (64u << 10)

@@ -24,7 +24,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/image/image.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 
 #define TASK_TMPFS "nosuid,nodev,mode=1777,size=25%,nr_inodes=200k"
 #define PASSWD_MAX (1u << 20)

@@ -13,7 +13,7 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 #include "worker/image/image.h"
 
 /* Above all that useradd, systemd and subordinate ids of user namespaces give away, below 2^31, where some

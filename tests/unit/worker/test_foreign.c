@@ -19,7 +19,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/image/image.h"
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 
 #define SECRET "of the host"
 

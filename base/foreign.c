@@ -5,7 +5,7 @@
  * reads and writes on the descriptor. What can fail: a name that is a link, a FIFO or too long a file: told
  * with its path, nothing of it was followed, waited for or written. The kernel does the walk in one call, so
  * a rename in the middle of it cannot lead out. */
-#include "worker/host/foreign.h"
+#include "base/foreign.h"
 
 #include <errno.h>
 #include <fcntl.h>
