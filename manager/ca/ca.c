@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Join tokens, certificates, and the role behind a certificate.
+/* Certificates, and the role behind one.
  *
  * The happy path is: a joining node pins our root by the token's digest, sends the token and a CSR, and gets
  * a certificate whose NodeCert row was committed together with its Node row before the answer left. What can
  * fail is: a wrong, expired or rotated token; a manager token (one manager for now); a CSR that is no CSR; a
  * lost answer: the node id is derived from the token and the caller's request id, so a repeat gets a new
  * certificate for the same node and no second node appears. */
-#include "manager/ca/ca.h"
-
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bucket.h"
-#include "base/bug.h"
-#include "base/fs.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "base/mem.h"
+#include "manager/ca/internal.h"
 #include "manager/ca/renew.h"
 #include "manager/context/answer.h"
 #include "manager/model/check.h"
@@ -28,101 +23,12 @@
 #define STRANGERS_BURST 60.0
 #define REQUEST_ID_MIN 16
 #define REQUEST_ID_MAX 64
-#define RENEW_LOOK_MS (3600 * 1000)
 /* A node renews at half life and may lose an answer now and then; more than this is a fault or an attack on
  * the size of the state. */
 #define NODE_CERTS_MAX 16
 #define NODES_MAX 5000
 /* Nodes that have joined and never had a session: many are a fault of whoever joins, or an attack. */
 #define NODES_UNHEARD_MAX 100
-
-#define CA_MAGIC MAGIC('c', 'a', ' ', ' ')
-
-struct ca {
-	uint32_t magic;
-	struct context *ctx;
-	struct ca_hooks hooks;
-	struct bucket roots, joins; /* what needs no certificate: GetRoot, and Issue with a right token */
-	struct renewals *renewals;
-	struct loop_timer renew;
-};
-
-/* ---- tokens ---- */
-
-char *ca_pem_text(const ProtobufCBinaryData *pem)
-{
-	char *text = xcalloc(1, pem->len + 1);
-
-	if (pem->len)
-		memcpy(text, pem->data, pem->len);
-	return text;
-}
-
-void ca_token_secret(char ret_secret[26])
-{
-	uint8_t bytes[16];
-
-	random_bytes(bytes, sizeof(bytes));
-	base36_encode(bytes, sizeof(bytes), 25, ret_secret);
-}
-
-static bool token_matches(const Gs__JoinToken *token, const char *secret)
-{
-	return token && *token->secret && const_time_equal(token->secret, secret);
-}
-
-static int token_alive(const Gs__JoinToken *token, const char *role, int64_t now_ms, struct err *e)
-{
-	if (token->ttl_ms == 0 || now_ms < token->issued_ms + token->ttl_ms)
-		return 0;
-	return err_set(
-		e, E_TOKEN,
-		"the join token has expired; run 'gswarm join-token --rotate %s' on a manager for a new one",
-		role);
-}
-
-int ca_token_check(const Gs__Cluster *cluster, const char *text, int64_t now_ms, Gs__Role *ret_role,
-		   struct err *e)
-{
-	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
-	struct join_token token;
-	char digest[51];
-	bool is_worker, is_manager;
-	int rc = join_token_parse(text, &token, e);
-
-	if (rc)
-		return rc;
-	rc = tls_cert_digest(ca, digest, e);
-	if (rc)
-		return rc;
-	if (!const_time_equal(digest, token.digest))
-		return err_set(e, E_TOKEN, "the join token belongs to another cluster");
-	is_worker = token_matches(cluster->worker_token, token.secret);
-	is_manager = token_matches(cluster->manager_token, token.secret);
-	if (!is_worker && !is_manager)
-		return err_set(e, E_TOKEN,
-			       "the join token is wrong or was rotated; run 'gswarm join-token worker' on a "
-			       "manager");
-	rc = is_worker ? token_alive(cluster->worker_token, "worker", now_ms, e)
-		       : token_alive(cluster->manager_token, "manager", now_ms, e);
-	if (rc == 0)
-		*ret_role = is_worker ? ROLE_WORKER : ROLE_MANAGER;
-	return rc;
-}
-
-int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], struct err *e)
-{
-	const Gs__JoinToken *t = role == ROLE_MANAGER ? cluster->manager_token : cluster->worker_token;
-	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
-	struct join_token token;
-	int rc = tls_cert_digest(ca, token.digest, e);
-
-	if (rc)
-		return rc;
-	snprintf(token.secret, sizeof(token.secret), "%s", t ? t->secret : "");
-	join_token_format(&token, ret_text);
-	return 0;
-}
 
 /* ---- roles ---- */
 
@@ -430,113 +336,6 @@ void ca_register(struct ca *ca)
 	rpc_server_add(ca->ctx->server, RPC_CA, handlers, array_size(handlers), ca);
 }
 
-/* ---- the manager's own certificate ---- */
-
-struct renewal {
-	struct ca *ca;
-	char *cert_pem;
-};
-
-static void on_renewed(void *arg, const struct err *committed)
-{
-	struct renewal *r = arg;
-	cleanup_free char *path = context_path(r->ca->ctx, "manager.crt");
-	struct err e = *committed;
-
-	if (e.code == 0 && fs_write(path, r->cert_pem, strlen(r->cert_pem), 0600, &e) == 0)
-		r->ca->hooks.own_renewed(r->ca->hooks.arg, &e);
-	if (e.code)
-		log_warn("renewing the manager's certificate: %s; trying again in an hour", e.msg);
-	else
-		log_info("the manager's certificate was renewed");
-	free(r->cert_pem);
-	free(r);
-}
-
-static bool past_half_life(const char *cert_pem, int64_t now_ms)
-{
-	struct tls_cert_info info;
-
-	return tls_cert_info(cert_pem, &info, NULL) == 0 &&
-	       now_ms > info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2;
-}
-
-static int renew_own(struct ca *ca, struct err *e)
-{
-	struct context *ctx = ca->ctx;
-	cleanup_free char *crt_path = context_path(ctx, "manager.crt"),
-			  *key_path = context_path(ctx, "manager.key");
-	cleanup_free char *crt = NULL, *key = NULL, *csr = NULL;
-	ProtobufCBinaryData csr_bytes;
-	struct renewal *r;
-	struct tx *tx;
-	size_t len;
-	int rc = fs_read(crt_path, 65536, &crt, &len, e);
-
-	if (rc || !past_half_life(crt, clock_wall_ms(ctx->clock)))
-		return rc;
-	rc = fs_read(key_path, 65536, &key, &len, e);
-	if (rc == 0)
-		rc = tls_csr_new(key, ctx->node_id, &csr, e);
-	if (rc)
-		return rc;
-	csr_bytes = (ProtobufCBinaryData){.data = (uint8_t *)csr, .len = strlen(csr)};
-	r = xcalloc(1, sizeof(*r));
-	r->ca = ca;
-	tx = tx_new(ctx->store);
-	rc = ca_issue(tx, store_cluster(ctx->store), ctx->node_id, true, &csr_bytes,
-		      clock_wall_ms(ctx->clock), &r->cert_pem, e);
-	if (rc == 0) {
-		store_commit(ctx->store, tx, on_renewed, r);
-		return 0;
-	}
-	tx_free(tx);
-	free(r);
-	return rc;
-}
-
-/* ---- rows of certificates that nobody can use any more, also those of removed nodes ---- */
-
-static void on_swept(void *arg, const struct err *e)
-{
-	bug_if_off_loop();
-	if (e->code)
-		log_warn("removing expired certificates: %s; trying again in an hour", e->msg);
-}
-
-static void sweep(struct context *ctx)
-{
-	int64_t now_ms = clock_wall_ms(ctx->clock);
-	struct tx *tx = tx_new(ctx->store);
-	const Gs__NodeCert *cert;
-
-	tx_allow_split(tx);
-	for (size_t i = 0; (cert = store_at(ctx->store, OBJ_NODE_CERT, i)); i++)
-		if (cert->not_after_ms < now_ms)
-			tx_remove(tx, cert);
-	if (tx_len(tx) > 0)
-		store_commit(ctx->store, tx, on_swept, NULL);
-	else
-		tx_free(tx);
-}
-
-static void on_renew_look(void *arg)
-{
-	ca_renew_own(magic_of(struct ca, CA_MAGIC, arg));
-}
-
-void ca_renew_own(struct ca *ca)
-{
-	struct err e = {0};
-
-	loop_timer_set(&ca->renew, RENEW_LOOK_MS);
-	if (!context_is_serving(ca->ctx))
-		return;
-	sweep(ca->ctx);
-	if (renew_own(ca, &e))
-		log_warn("the manager's certificate: %s", e.msg);
-}
-
 /* ---- life ---- */
 
 struct ca *ca_new(struct context *ctx, const struct ca_hooks *hooks)
@@ -548,7 +347,7 @@ struct ca *ca_new(struct context *ctx, const struct ca_hooks *hooks)
 	ca->ctx = ctx;
 	ca->hooks = *hooks;
 	ca->renewals = renewals_new(ctx);
-	loop_timer_init(&ca->renew, ctx->loop, on_renew_look, ca);
+	loop_timer_init(&ca->renew, ctx->loop, ca_on_renew_look, ca);
 	return ca;
 }
 
