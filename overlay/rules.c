@@ -78,12 +78,18 @@ static void print_guarded(const struct rules *r, struct buf *b)
 	}
 }
 
-/* A host that forwards only because we need it to must not become a router between its own links. */
+/* A host that forwards only because we need it to must not become a router between its own links. What a bridge passes
+ * between its ports is not routed, but comes by here, in and out by the bridge, where br_netfilter is on (Docker's hosts). */
 static void print_guard(struct overlay *o, struct buf *b)
 {
-	for (size_t i = 0; i < o->egress.n_turned_on; i++)
-		buf_printf(b, "add element " TABLE " turned_on { \"%s\" }\n", o->egress.turned_on[i]);
-	buf_printf(b, "add rule " TABLE " forward iifname @turned_on oifname != gswarm0 drop\n");
+	for (size_t i = 0; i < o->egress.n_turned_on; i++) {
+		const char *link = o->egress.turned_on[i];
+
+		buf_printf(b, "add element " TABLE " turned_on { \"%s\" }\n", link);
+		buf_printf(b, "add element " TABLE " bridged { \"%s\" . \"%s\" }\n", link, link);
+	}
+	buf_printf(b, "add rule " TABLE
+		      " forward iifname @turned_on oifname != gswarm0 iifname . oifname != @bridged drop\n");
 }
 
 static void print_forwarding(struct overlay *o, struct buf *b)
@@ -123,12 +129,14 @@ static void render(struct overlay *o, struct buf *b)
 		      "add set " TABLE " peer4 { typeof ip saddr . " VNI_FIELD "; }\n"
 		      "add set " TABLE " peer6 { typeof ip6 saddr . " VNI_FIELD "; }\n"
 		      "add set " TABLE " turned_on { type ifname; }\n"
+		      "add set " TABLE " bridged { type ifname . ifname; }\n"
 		      "add set " TABLE " guarded { type ipv4_addr . inet_service; }\n"
 		      "add chain " TABLE " tunnel { type filter hook prerouting priority -300; }\n"
 		      "add chain " TABLE " forward { type filter hook forward priority 0; }\n"
 		      "add chain " TABLE " postrouting { type nat hook postrouting priority 100; }\n"
 		      "flush chain " TABLE " tunnel\nflush chain " TABLE " forward\n"
-		      "flush chain " TABLE " postrouting\nflush set " TABLE " turned_on\n");
+		      "flush chain " TABLE " postrouting\nflush set " TABLE " turned_on\n"
+		      "flush set " TABLE " bridged\n");
 	print_tunnel(o, b);
 	if (o->rules.guarded)
 		print_guarded(&o->rules, b);

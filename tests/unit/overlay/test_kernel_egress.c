@@ -148,6 +148,26 @@ static void test_o6_a_link_that_comes_later_carries_answers_too(void **state)
 	SH("ip link del second");
 }
 
+/* A bridge of the host's own went silent where br_netfilter shows bridged frames to the forward hook. */
+static void test_o6_bridges_of_the_host_go_on(void **state)
+{
+	host_is_no_router();
+	enter(&h1);
+	SH("ip link add own type bridge && ip link set own up && ip addr add 203.0.113.1/24 dev own");
+	for (int i = 2; i <= 3; i++)
+		SH("ip netns add gso-own%d && ip link add own%d type veth peer name eth0 netns gso-own%d && "
+		   "ip link set own%d master own up && ip -n gso-own%d addr add 203.0.113.%d/24 dev eth0 && "
+		   "ip -n gso-own%d link set eth0 up",
+		   i, i, i, i, i, i, i);
+	SH("test ! -e /proc/sys/net/bridge/bridge-nf-call-iptables || "
+	   "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables");
+	both_up();
+	egress(&h1, "t11");
+	SH("test $(cat /proc/sys/net/ipv4/conf/own/forwarding) = 1");
+	SH("ip netns exec gso-own2 ping -c1 -W2 203.0.113.3 >/dev/null");
+	SH("ip netns del gso-own2; ip netns del gso-own3; ip link del own");
+}
+
 /* O4: a task's own VXLAN packet to a peer was forwarded and masqueraded to our VTEP, which the peer admits. None
  * leaves the host: into our networks, into those of another orchestrator, or too short to be of any. */
 static void test_o4_a_task_cannot_speak_to_the_tunnel(void **state)
@@ -207,6 +227,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_o5_a_routed_pool_is_left_for_other_ranges),
 	T(test_o6_host_becomes_no_router),
 	T(test_o6_forwarding_is_put_back_unless_somebody_wants_it),
+	T(test_o6_bridges_of_the_host_go_on),
 	T(test_o6_a_link_that_comes_later_carries_answers_too),
 	T(test_o4_a_task_cannot_speak_to_the_tunnel),
 	T(test_s5_a_task_cannot_call_managers_and_peers),
