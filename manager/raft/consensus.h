@@ -32,7 +32,7 @@ struct consensus_fsm {
 };
 struct consensus_ops {
 	/* data is copied. done fires once: code 0 = applied (or the apply's own code), E_NOT_LEADER,
-	 * E_UNAVAILABLE (outcome unknown: retry only with compare-and-set). Bounded: E_LIMIT at 64 in flight. */
+	 * E_UNAVAILABLE (outcome unknown: retry only with compare-and-set). It waits its turn; has_room bounds. */
 	int (*propose)(struct consensus *c, const uint8_t *data, size_t len,
 		       void (*done)(void *arg, const struct err *e), void *arg);
 	/* May something new begin? Whoever begins asks first and answers E_LIMIT; what follows of a change that

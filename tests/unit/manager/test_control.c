@@ -235,19 +235,45 @@ static void test_m11_specs_are_bounded(void **state)
 	rig_free(r);
 }
 
+static void set_pool(struct rig *r, const char *pool, uint32_t mask)
+{
+	Gs__Cluster *c = obj_dup(store_cluster(r->m.ctx.store));
+	struct tx *tx = tx_new(r->m.ctx.store);
+
+	str_replace(&c->spec->default_addr_pool, pool);
+	c->spec->default_addr_pool_mask = mask;
+	tx_update(tx, c);
+	store_commit(r->m.ctx.store, tx, NULL, NULL);
+	while (strcmp(store_cluster(r->m.ctx.store)->spec->default_addr_pool, pool) != 0)
+		uv_run(&r->loop, UV_RUN_ONCE);
+}
+
+/* O5: the last part of the pool is where hosts look for the tasks' way out: no network is ever in it. */
+static void test_O5_hosts_part_of_the_pool(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct err e = {0};
+
+	set_pool(r, "10.20.0.0/16", 20);
+	assert_null(create_network(r, "asked", "10.20.255.0/24", &e));
+	assert_non_null(strstr(e.msg, "the last sixteenth of the address pool 10.20.0.0/16"));
+	for (int i = 0; i < 15; i++) {
+		cleanup_free char *name = xasprintf("net%d", i), *id = create_network(r, name, NULL, &e);
+
+		assert_non_null(id);
+	}
+	assert_null(create_network(r, "one-more", NULL, &e));
+	assert_int_equal(e.code, E_EXHAUSTED);
+	rig_free(r);
+}
+
 /* U7: the network was there without a subnet, exit 0. */
 static void test_used_up_pool_is_told(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	struct err e = {0};
-	Gs__Cluster *c = obj_dup(store_cluster(r->m.ctx.store));
-	struct tx *tx = tx_new(r->m.ctx.store);
 
-	str_replace(&c->spec->default_addr_pool, "10.20.0.0/24");
-	tx_update(tx, c);
-	store_commit(r->m.ctx.store, tx, NULL, NULL);
-	while (strcmp(store_cluster(r->m.ctx.store)->spec->default_addr_pool, "10.20.0.0/24"))
-		uv_run(&r->loop, UV_RUN_ONCE);
+	set_pool(r, "10.20.0.0/24", 24);
 	free(create_network(r, "one", NULL, &e));
 	while (!((const Gs__Network *)store_find(r->m.ctx.store, OBJ_NETWORK, "one", NULL))->subnet)
 		uv_run(&r->loop, UV_RUN_ONCE);
@@ -666,6 +692,7 @@ int main(void)
 		cmocka_unit_test(test_galera_that_cannot_be),
 		cmocka_unit_test(test_bad_specs_refused),
 		cmocka_unit_test(test_m11_specs_are_bounded),
+		cmocka_unit_test(test_O5_hosts_part_of_the_pool),
 		cmocka_unit_test(test_used_up_pool_is_told),
 		cmocka_unit_test(test_m8_service_meets_network_removal),
 		cmocka_unit_test(test_m8_two_clusters_with_one_name),
