@@ -2,7 +2,7 @@
 /* A client that speaks the worker's protocol with a valid certificate, as a good worker or a hostile one, and
  * services to give it work. */
 #pragma once
-#include "daemon_rig.h"
+#include "tests/unit/manager/daemon_rig.h"
 #include "proto/rpc/client.h"
 
 /* ---- a worker: one session, its events in a list ---- */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Silence, gaps and births (FINDINGS M2, U4): the clock alone, then the pass that judges by it. */
 #include "manager/reconcile/hearing.h"
-#include "cluster.h"
+#include "tests/unit/manager/cluster.h"
 
 #define HEARTBEAT 1000
 #define GRACE 3000

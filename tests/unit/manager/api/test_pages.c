@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Lists of any length: the manager gives them out in pages, the CLI's code puts them together (FINDINGS M5). */
-#include "session_rig.h"
+#include "tests/unit/manager/session_rig.h"
 
 #define MANY 3000
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The store through the in-memory engine: what is committed is there, what is refused left nothing. */
-#include "cluster.h"
+#include "tests/unit/manager/cluster.h"
 
 #include "manager/raft/envelope.h"
 

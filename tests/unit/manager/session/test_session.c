@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a node may say, and what it may cost: a session client, good and hostile (FINDINGS M3, M7). */
-#include "session_rig.h"
+#include "tests/unit/manager/session_rig.h"
 
 #include "manager/session/internal.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What passes cost, counted in calls of the store and the allocator, not in time: twice as much of what waits
  * must not mean twice as many looks at a whole table. */
-#include "cluster.h"
+#include "tests/unit/manager/cluster.h"
 
 #include "manager/reconcile/allocate_internal.h"
 

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/fs.h"
-#include "cluster.h"
+#include "tests/unit/manager/cluster.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define FOREIGN_UUID "99999999-2222-3333-4444-555555555555"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cluster.h"
+#include "tests/unit/manager/cluster.h"
 
 static const Gs__Network *net_of(struct cluster *c, const char *id)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Init, join, certificates, roles: against a real manager on real TLS. */
-#include "daemon_rig.h"
+#include "tests/unit/manager/daemon_rig.h"
 
 #include <glob.h>
 #include <sys/wait.h>

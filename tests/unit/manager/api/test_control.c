@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The cluster verbs and a worker's session, against a real manager. */
-#include "session_rig.h"
+#include "tests/unit/manager/session_rig.h"
 
 #include "manager/model/check_task.h"
 #include "manager/model/check.h"
