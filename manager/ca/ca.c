@@ -272,13 +272,30 @@ static void on_issue_barrier(void *arg, const struct err *barrier)
 	free(is);
 }
 
+/* GetRoot costs little, but every join begins with it: nobody can use it up for others. An IPv6 address counts by its
+ * /64, as one host has all of it. */
+static struct bucket *roots_of(struct ca *ca, const struct rpc_peer *peer)
+{
+	uint8_t text[sizeof(ca->seed) + 8] = {0}, ip[16] = {0}, hash[SHA256_DIGEST_LENGTH];
+	char host[64] = "";
+	uint16_t port;
+
+	hostport_parse(peer->addr, MANAGER_PORT, host, sizeof(host), &port, NULL);
+	addr_bytes(host, ip);
+	memcpy(text, ca->seed, sizeof(ca->seed));
+	memcpy(text + sizeof(ca->seed), ip, 8);
+	SHA256(text, sizeof(text), hash);
+	return &ca->roots[hash[0] % CA_ROOT_SLOTS];
+}
+
 static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
 	Gs__RootResponse resp = GS__ROOT_RESPONSE__INIT;
 	const Gs__Cluster *cluster = store_cluster(ca->ctx->store);
 
-	if (answer_unless_serving(ca->ctx, call) || stranger_refused(ca, &ca->roots, call))
+	if (answer_unless_serving(ca->ctx, call) ||
+	    stranger_refused(ca, roots_of(ca, rpc_call_peer(call)), call))
 		return;
 	resp.ca_pem = cluster->ca_cert_pem;
 	resp.cluster_id = cluster->meta->id;
@@ -347,6 +364,7 @@ struct ca *ca_new(struct context *ctx, const struct ca_hooks *hooks)
 	ca->ctx = ctx;
 	ca->hooks = *hooks;
 	ca->renewals = renewals_new(ctx);
+	random_bytes(ca->seed, sizeof(ca->seed));
 	loop_timer_init(&ca->renew, ctx->loop, ca_on_renew_look, ca);
 	return ca;
 }

@@ -8,11 +8,15 @@
 
 #define CA_MAGIC MAGIC('c', 'a', ' ', ' ')
 
+#define CA_ROOT_SLOTS 256
+
 struct ca {
 	uint32_t magic;
 	struct context *ctx;
 	struct ca_hooks hooks;
-	struct bucket roots, joins; /* what needs no certificate: GetRoot, and Issue with a right token */
+	/* What needs no certificate: Issue with a right token, and GetRoot, by the caller's address. */
+	struct bucket joins, roots[CA_ROOT_SLOTS];
+	uint8_t seed[16]; /* which address shares a slot with which is nobody's to choose */
 	struct renewals *renewals;
 	struct loop_timer renew;
 };

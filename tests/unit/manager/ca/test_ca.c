@@ -527,6 +527,24 @@ static void test_strangers_are_limited(void **state)
 	rig_free(r);
 }
 
+static unsigned roots_from(struct rig *r, struct tls_identity *identity, const char *source)
+{
+	struct rpc_client *c;
+	struct rpc_client_config config = {.ip = "127.0.0.1",
+					   .port = r->port,
+					   .bind_ip = source,
+					   .identity = identity,
+					   .on_state = rig_on_state,
+					   .arg = &c};
+	struct err e = {0};
+	unsigned n;
+
+	c = rpc_client_new(&r->loop, &config);
+	n = get_roots(r, c, 1, &e);
+	rig_hang_up(r, &c);
+	return n;
+}
+
 /* The same review, 8: neither wrong tokens nor GetRoot take a place from who has a right token. */
 static void test_S8_strangers_do_not_keep_others_out(void **state)
 {
@@ -537,6 +555,7 @@ static void test_S8_strangers_do_not_keep_others_out(void **state)
 	Gs__IssueResponse *joined;
 	struct rpc_client *c;
 	struct err e = {0};
+	unsigned heard = 0;
 
 	wrong[strlen(wrong) - 1] = wrong[strlen(wrong) - 1] == 'a' ? 'b' : 'a';
 	for (int i = 0; i < 80; i++)
@@ -546,6 +565,13 @@ static void test_S8_strangers_do_not_keep_others_out(void **state)
 	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
 	rig_dial(r, identity, &c);
 	assert_in_range(get_roots(r, c, 500, &e), 1, 100);
+	for (int i = 2; i <= 9; i++) { /* one of them may share its bucket */
+		char source[16];
+
+		snprintf(source, sizeof(source), "127.0.0.%d", i);
+		heard += roots_from(r, identity, source);
+	}
+	assert_in_range(heard, 6, 8);
 	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
 	if (!joined)
 		fail_msg("%s", e.msg);
