@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Join tokens: the store holds each role's secret, a token also pins our root by its digest. What a user pastes may be
- * wrong, of another cluster, rotated or expired; each is told with what to do. */
+/* Join tokens: the store holds each role's secret, a token also pins our root by its digest. What a user pastes
+ * may be wrong, of another cluster, rotated or expired; each is told with what to do. */
 #include <stdio.h>
 #include <string.h>
 

@@ -56,8 +56,8 @@ def install():
     if not (os.access("/usr/sbin/dockerd", os.X_OK) and os.access(CLIENT, os.X_OK)):
         print("  installing docker.io for the comparison", flush=True)
         # Its service must not start: only the hosts' own daemons run, and end with them.
-        run(["systemctl", "mask", "--now", "docker.service", "docker.socket", "containerd.service"], check=False) \
-            if shutil.which("systemctl") else None
+        if shutil.which("systemctl"):
+            run(["systemctl", "mask", "--now", "docker.service", "docker.socket", "containerd.service"], check=False)
         run(["apt-get", "install", "-y", "--no-install-recommends", "docker.io", "iptables"], timeout=600,
             env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
 

@@ -42,7 +42,8 @@ class Floor:
     def _all(self, commands):
         with tempfile.TemporaryFile("w+") as log:  # not a pipe: what is started keeps it open
             children = [h.popen(*argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log) for h, argv in commands]
-            if any([child.wait(60) for child in children]):
+            statuses = [child.wait(60) for child in children]  # all of them, also behind one that failed
+            if any(statuses):
                 log.seek(0)
                 raise RuntimeError(f"crun: {log.read().strip()}")
 

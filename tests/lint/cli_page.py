@@ -4,8 +4,8 @@
 
   tests/lint/cli_page.py BUILD [--write]     BUILD: a folder with gswarm; --write: put the list into the page
 
-So do the manual pages of the daemons. The list stands between two marks in the page and is what `gswarm __markdown` prints from its option tables, from which
---help is printed, too. Exit 1 when they differ.
+The list stands between two marks in the page and is what `gswarm __markdown` prints from its option tables, from which
+--help is printed, too. The daemons' manual pages name the options of their --help. Exit 1 when any of this differs.
 """
 import difflib
 import os

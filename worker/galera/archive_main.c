@@ -4,12 +4,12 @@
  *   gswarm-archive pack DIR FILE               DIR as one tar.zst, FILE is replaced
  *   gswarm-archive unpack FILE DIR UID GID     into the empty DIR, owned by UID:GID, synced
  *
- * The happy path streams files through libarchive and ends with 0. A new InnoDB log is 96 MiB of nothing:
- * zstd packs it to a few bytes (lseek's SEEK_DATA was seen to miss data that the file system had not yet
- * written out, so it is not asked), and unpacking writes no zero pages. What can fail: a full disk, an
- * archive that another node made badly (every entry's path and type is checked, counts and sizes are bounded,
- * nothing is followed; who takes the parser over all the same finds himself confined, confine.h). It is told as "CODE MESSAGE" on stdout, which is a pipe to the worker, with exit
- * status 1. */
+ * The happy path streams files through libarchive and ends with 0. A new InnoDB log is 96 MiB of nothing: zstd
+ * packs it to a few bytes (lseek's SEEK_DATA was seen to miss data that the file system had not yet written out,
+ * so it is not asked), and unpacking writes no zero pages. What can fail: a full disk, an archive that another
+ * node made badly (every entry's path and type is checked, counts and sizes are bounded, nothing is followed; who
+ * takes the parser over all the same finds himself confined, confine.h). It is told as "CODE MESSAGE" on stdout,
+ * which is a pipe to the worker, with exit status 1. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Giving up rights, one call after the other.
  *
- * The happy path of an unpacking: the folder's mount is cloned, an empty read-only file system with it as only content
- * becomes the root, and the user is the task's. Code that an archive might smuggle into the parser then finds the
- * folder that it may fill anyway, as the user who owns it. What can fail is a kernel or a container that forbids a
- * step: then nothing is unpacked. */
+ * The happy path of an unpacking: the folder's mount is cloned, an empty read-only file system with it as only
+ * content becomes the root, and the user is the task's. Code that an archive might smuggle into the parser then
+ * finds the folder that it may fill anyway, as the user who owns it. What can fail is a kernel or a container that
+ * forbids a step: then nothing is unpacked. */
 #include "worker/galera/confine.h"
 
 #include <errno.h>

@@ -3,11 +3,11 @@
  * program or user) and the manager itself: both are tried again after a back-off that begins anew once it was
  * up for a minute.
  *
- * A manager must not be lost: a second one would work in the same folders, and `leave` would delete them under
- * it. So it holds a lock from before it is born: we lock <state>/worker/manager.lock and hand the descriptor
- * down, and the kernel keeps the lock until the last process that has it ends. A worker that cannot take the
- * lock looks for the one that holds it, whatever its predecessor did or did not write down. One that cannot be watched
- * (no descriptor is free) is killed before it is tried again: nobody would see it end. */
+ * A manager must not be lost: a second one would work in the same folders, and `leave` would delete them under it.
+ * So it holds a lock from before it is born: we lock <state>/worker/manager.lock and hand the descriptor down, and
+ * the kernel keeps the lock until the last process that has it ends. A worker that cannot take the lock looks for
+ * the one that holds it, whatever its predecessor did or did not write down. One that cannot be watched (no
+ * descriptor is free) is killed before it is tried again: nobody would see it end. */
 #include "worker/node/manager_process.h"
 
 #include <dirent.h>
@@ -461,7 +461,7 @@ static void on_timer(void *arg)
 static void stop(struct manager_proc *m)
 {
 	manager_proc_adopt(m);
-	bug_if((m->pid != 0) != (m->watch != NULL));
+	bug_if((m->pid != 0) != (!!m->watch));
 	if (m->watch)
 		pid_signal(m->watch->pidfd, SIGTERM);
 	if (m->watch || m->starting)
