@@ -34,6 +34,7 @@
 #define CALL_DEADLINE_MS 5000
 #define RENEW_CHECK_MAX_MS (3600 * 1000)
 #define RENEW_RETRY_MS (60 * 1000)
+#define RENEW_FIRST_MS 200
 
 enum { AGENT_NEW, AGENT_WAITING, AGENT_CONNECTING, AGENT_OPENING, AGENT_OPEN, AGENT_ENDED };
 
@@ -240,21 +241,31 @@ static void on_heartbeat_timer(void *arg)
 
 /* ---- certificate ---- */
 
-static void renew_plan(struct agent *a)
+int agent_renew_wait(const char *cert_pem, int64_t now_ms, int64_t soonest_ms, int64_t *ret_ms, struct err *e)
 {
 	struct tls_cert_info info;
-	struct err e = {0};
-	int64_t now = clock_wall_ms(&clock_real), half, wait;
+	int64_t wait;
 
-	if (tls_cert_info(a->w->state.cert, &info, &e) < 0) {
-		log_error("certificate of this node: %s", e.msg);
-		return;
-	}
-	half = info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2;
-	wait = half - now;
+	bug_if(soonest_ms <= 0 || soonest_ms > RENEW_CHECK_MAX_MS);
+	if (tls_cert_info(cert_pem, &info, e) < 0)
+		return e->code;
+	wait = info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2 - now_ms;
 	if (wait > RENEW_CHECK_MAX_MS)
 		wait = RENEW_CHECK_MAX_MS;
-	loop_timer_set(&a->renew, wait > 0 ? (uint64_t)wait : backoff_jitter(200));
+	*ret_ms = wait > soonest_ms ? wait : soonest_ms;
+	return 0;
+}
+
+static void renew_plan(struct agent *a, int64_t soonest_ms)
+{
+	struct err e = {0};
+	int64_t wait;
+
+	if (agent_renew_wait(a->w->state.cert, clock_wall_ms(&clock_real), soonest_ms, &wait, &e) < 0)
+		log_error("certificate of this node: %s", e.msg);
+	else
+		loop_timer_set(&a->renew,
+			       wait > soonest_ms ? (uint64_t)wait : backoff_jitter((uint64_t)soonest_ms));
 }
 
 static char *pem_dup(const ProtobufCBinaryData *d)
@@ -274,7 +285,8 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 	struct err e = {0};
 
 	if (tls_identity_new(*ca ? ca : w->state.ca, cert, w->state.key, &identity, &e) < 0) {
-		log_error("renewed certificate: %s", e.msg);
+		log_error("renewed certificate: %s; the old one stays, and it is asked for again later",
+			  e.msg);
 		free(cert);
 	} else {
 		free(w->state.cert);
@@ -288,7 +300,8 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 		log_info("certificate renewed");
 	}
 	free(ca);
-	renew_plan(a);
+	/* One that cannot be used, or is past its half as it comes (a clock that is wrong): not at once again. */
+	renew_plan(a, RENEW_RETRY_MS);
 }
 
 static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
@@ -323,7 +336,7 @@ static void on_renew_timer(void *arg)
 
 	if (tls_cert_info(a->w->state.cert, &info, &e) == 0 &&
 	    clock_wall_ms(&clock_real) < info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2) {
-		renew_plan(a);
+		renew_plan(a, RENEW_FIRST_MS);
 		return;
 	}
 	if (!sm_is(&a->sm, AGENT_OPEN) || a->renewing ||
@@ -527,7 +540,7 @@ struct agent *agent_new(struct worker *w)
 
 void agent_start(struct agent *a)
 {
-	renew_plan(a);
+	renew_plan(a, RENEW_FIRST_MS);
 	dial(a);
 }
 

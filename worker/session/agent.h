@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "base/sm.h"
 #include "worker/context/worker.h"
 
@@ -32,5 +33,9 @@ const char *agent_manager(const struct agent *a); /* "ip:port" of the session, o
 const char *agent_error(const struct agent *a);   /* why there is none, or "" */
 /* The identity changed or the list of managers did: dial again. */
 void agent_reconnect(struct agent *a);
+/* How long to wait before this certificate is renewed: until half of its life is over, looked at again now and then,
+ * and never less than soonest_ms. E_INVALID: it is none. */
+int agent_renew_wait(const char *cert_pem, int64_t now_ms, int64_t soonest_ms, int64_t *ret_ms,
+		     struct err *e);
 /* A line for `system dump`. */
 void agent_dump(const struct agent *a, struct buf *out);
