@@ -224,7 +224,7 @@ static int issue(struct issue *is, struct tx *tx, void **ret_resp, struct err *e
 	cleanup_free char *cert = NULL;
 	char id[ID_LEN + 1];
 	Gs__Role role;
-	int rc = ca_token_check(cluster, is->req->token, clock_wall_ms(ctx->clock), &role, e);
+	int rc = ca_token_check(&is->ca->root, cluster, is->req->token, clock_wall_ms(ctx->clock), &role, e);
 
 	if (rc)
 		return rc;
@@ -321,7 +321,7 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 			    rpc_call_peer(call)->node_id);
 		return;
 	}
-	if (check_issue(req, &e) || ca_token_check(store_cluster(ca->ctx->store), req->token,
+	if (check_issue(req, &e) || ca_token_check(&ca->root, store_cluster(ca->ctx->store), req->token,
 						   clock_wall_ms(ca->ctx->clock), &role, &e)) {
 		rpc_fail(call, &e);
 		return;
@@ -380,6 +380,7 @@ void ca_free(struct ca *ca)
 	if (!ca)
 		return;
 	renewals_free(ca->renewals);
+	ca_root_fini(&ca->root);
 	magic_end(ca);
 	free(ca);
 }

@@ -27,9 +27,14 @@ void ca_renew_own(struct ca *ca);
 char *ca_pem_text(const ProtobufCBinaryData *pem);
 /* Random secret of a join token. */
 void ca_token_secret(char ret_secret[26]);
+/* The root whose digest was computed last. Zeroed is none. */
+struct ca_root {
+	char *pem, digest[51];
+};
+void ca_root_fini(struct ca_root *root);
 /* Which role the token gives. E_TOKEN: wrong, of another cluster, expired; the text says what to do. */
-int ca_token_check(const Gs__Cluster *cluster, const char *token, int64_t now_ms, Gs__Role *ret_role,
-		   struct err *e);
+int ca_token_check(struct ca_root *root, const Gs__Cluster *cluster, const char *token, int64_t now_ms,
+		   Gs__Role *ret_role, struct err *e);
 /* The text of a token. */
 int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], struct err *e);
 /* A certificate for node_id and its NodeCert row in tx. is_manager: for the manager process, not its worker. */

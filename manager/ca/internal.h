@@ -16,7 +16,8 @@ struct ca {
 	struct ca_hooks hooks;
 	/* What needs no certificate: Issue with a right token, and GetRoot, by the caller's address. */
 	struct bucket joins, roots[CA_ROOT_SLOTS];
-	uint8_t seed[16]; /* which address shares a slot with which is nobody's to choose */
+	uint8_t seed[16];    /* which address shares a slot with which is nobody's to choose */
+	struct ca_root root; /* ours: every token has its digest */
 	struct renewals *renewals;
 	struct loop_timer renew;
 };

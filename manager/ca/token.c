@@ -39,21 +39,41 @@ static int token_alive(const Gs__JoinToken *token, const char *role, int64_t now
 		role);
 }
 
-int ca_token_check(const Gs__Cluster *cluster, const char *text, int64_t now_ms, Gs__Role *ret_role,
-		   struct err *e)
+void ca_root_fini(struct ca_root *root)
 {
-	cleanup_free char *ca = ca_pem_text(&cluster->ca_cert_pem);
+	free(root->pem);
+	*root = (struct ca_root){0};
+}
+
+/* Parsing a certificate costs as much as a hundred looks at a token, and strangers choose how many of these there
+ * are. */
+static int root_digest(struct ca_root *root, const ProtobufCBinaryData *pem, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	int rc;
+
+	if (root->pem && strlen(root->pem) == pem->len && memcmp(root->pem, pem->data, pem->len) == 0)
+		return 0;
+	text = ca_pem_text(pem);
+	rc = tls_cert_digest(text, root->digest, e);
+	free(root->pem);
+	root->pem = rc == 0 ? steal(text) : NULL;
+	return rc;
+}
+
+int ca_token_check(struct ca_root *root, const Gs__Cluster *cluster, const char *text, int64_t now_ms,
+		   Gs__Role *ret_role, struct err *e)
+{
 	struct join_token token;
-	char digest[51];
 	bool is_worker, is_manager;
 	int rc = join_token_parse(text, &token, e);
 
 	if (rc)
 		return rc;
-	rc = tls_cert_digest(ca, digest, e);
+	rc = root_digest(root, &cluster->ca_cert_pem, e);
 	if (rc)
 		return rc;
-	if (!const_time_equal(digest, token.digest))
+	if (!const_time_equal(root->digest, token.digest))
 		return err_set(e, E_TOKEN, "the join token belongs to another cluster");
 	is_worker = token_matches(cluster->worker_token, token.secret);
 	is_manager = token_matches(cluster->manager_token, token.secret);

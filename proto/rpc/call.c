@@ -22,6 +22,10 @@
 
 #define UNPACK_MAX (64u << 20)
 #define UNPACK_MAX_UNAUTHENTICATED (1u << 20)
+/* A request's memory beside its bytes: the message itself, and sub-messages of which each field is set. One that is
+ * nothing but empty sub-messages wants two hundred times its bytes, and is cheap to send. */
+#define UNPACK_BASE (16u << 10)
+#define UNPACK_FACTOR 32u
 
 enum call_state { CALL_RUNNING, CALL_TELLING, CALL_DEAD, CALL_OVER };
 
@@ -219,6 +223,23 @@ static struct rpc_call *call_new(struct rpc_conn *c, const struct frame *f, Prot
 	return call;
 }
 
+static size_t unpack_limit(const struct rpc_conn *c, size_t wire_bytes)
+{
+	size_t most = conn_is_trusted(c) ? UNPACK_MAX : UNPACK_MAX_UNAUTHENTICATED;
+	size_t limit = UNPACK_BASE + UNPACK_FACTOR * wire_bytes;
+
+	return limit < most ? limit : most;
+}
+
+/* Without a certificate there is a join to be made and no more; every call costs the loop some time. */
+static int stranger_budget(struct rpc_conn *c, struct err *e)
+{
+	if (conn_is_trusted(c) || c->n_stranger_calls++ < CONN_CALLS_STRANGER)
+		return 0;
+	return err_set(e, E_LIMIT, "more than %u calls without a certificate on one connection",
+		       CONN_CALLS_STRANGER);
+}
+
 void call_request(struct rpc_conn *c, const struct frame *f)
 {
 	const ProtobufCServiceDescriptor *d = rpc_service_descriptor(f->header->service);
@@ -227,6 +248,10 @@ void call_request(struct rpc_conn *c, const struct frame *f)
 	ProtobufCMessage *req;
 	struct err e = {0};
 
+	if (stranger_budget(c, &e) < 0) {
+		conn_refuse(c, &e);
+		return;
+	}
 	if (call_find(c, f->header->call)) {
 		err_set(&e, E_PROTOCOL, "call number %llu is used twice",
 			(unsigned long long)f->header->call);
@@ -238,7 +263,7 @@ void call_request(struct rpc_conn *c, const struct frame *f)
 		return;
 	}
 	req = rpc_unpack(d->methods[f->header->method].input, f->payload, f->payload_len,
-			 conn_is_trusted(c) ? UNPACK_MAX : UNPACK_MAX_UNAUTHENTICATED);
+			 unpack_limit(c, f->payload_len));
 	if (!req) {
 		err_set(&e, E_PROTOCOL, "an unreadable request");
 		send_error(c, f->header->call, &e);

@@ -30,6 +30,7 @@ extern const struct sm_kind conn_kind;
 #define RPC_PROTOCOL_MAX 2u
 #define CONN_CALLS_MAX 256u
 #define CONN_CALLS_MAX_UNAUTHENTICATED 4u
+#define CONN_CALLS_STRANGER 10u       /* in all without a certificate: joining takes 4; then it is closed */
 #define CONN_CALLS_URGENT 16u         /* places beyond CONN_CALLS_MAX for urgent calls alone */
 #define CONN_QUEUE_MAX (16u << 20)    /* then the connection is closed */
 #define CONN_QUEUE_HIGH (4u << 20)    /* then rpc_event says E_LIMIT */
@@ -99,7 +100,8 @@ struct rpc_conn {
 	const struct service_table *services; /* NULL: serves nothing */
 	struct rpc_call *calls;               /* incoming */
 	unsigned n_calls;
-	struct rpc_req *reqs; /* outgoing */
+	unsigned n_stranger_calls; /* so far, while the peer is not known */
+	struct rpc_req *reqs;      /* outgoing */
 	unsigned n_reqs;
 	uint64_t next_call;
 	/* The server's. */

@@ -8,9 +8,20 @@
 #include "manager/ca/ca.h"
 #include "manager/model/check.h"
 #include "manager/raft/engine.h"
+#include "proto/rpc/conn.h"
 
 #define REQUEST_A "0123456789abcdef-a"
 #define REQUEST_B "0123456789abcdef-b"
+
+static unsigned digests; /* of a certificate; each is a parse */
+int __real_tls_cert_digest(const char *cert_pem, char ret_digest[51], struct err *e);
+int __wrap_tls_cert_digest(const char *cert_pem, char ret_digest[51], struct err *e);
+
+int __wrap_tls_cert_digest(const char *cert_pem, char ret_digest[51], struct err *e)
+{
+	digests++;
+	return __real_tls_cert_digest(cert_pem, ret_digest, e);
+}
 
 static void test_before_init(void **state)
 {
@@ -266,16 +277,18 @@ static void test_token_expiry(void **state)
 	cleanup_free char *worker = rig_token(r, false), *manager = rig_token(r, true);
 	const Gs__Cluster *c = store_cluster(r->m.ctx.store);
 	int64_t now = clock_wall_ms(&clock_real);
+	struct ca_root root = {0};
 	struct err e = {0};
 	Gs__Role role;
 
-	assert_int_equal(ca_token_check(c, worker, now + (1ll << 40), &role, &e), 0);
+	assert_int_equal(ca_token_check(&root, c, worker, now + (1ll << 40), &role, &e), 0);
 	assert_int_equal(role, ROLE_WORKER);
-	assert_int_equal(ca_token_check(c, manager, now + 1000, &role, &e), 0);
+	assert_int_equal(ca_token_check(&root, c, manager, now + 1000, &role, &e), 0);
 	assert_int_equal(role, ROLE_MANAGER);
-	assert_int_equal(ca_token_check(c, manager, now + 25ll * 3600 * 1000, &role, &e), E_TOKEN);
+	assert_int_equal(ca_token_check(&root, c, manager, now + 25ll * 3600 * 1000, &role, &e), E_TOKEN);
 	assert_non_null(strstr(e.msg, "expired"));
-	assert_int_equal(ca_token_check(c, "GSWMTKN-1-x-y", now, &role, &e) < 0, 1);
+	assert_int_equal(ca_token_check(&root, c, "GSWMTKN-1-x-y", now, &role, &e) < 0, 1);
+	ca_root_fini(&root);
 	rig_free(r);
 }
 
@@ -493,19 +506,30 @@ static unsigned get_roots(struct rig *r, struct rpc_client *c, int tries, struct
 	return allowed;
 }
 
+/* The same without a certificate, each connection as often as it may. */
+static unsigned get_roots_as(struct rig *r, struct tls_identity *identity, int tries, struct err *e)
+{
+	unsigned allowed = 0;
+
+	for (int done = 0; done < tries; done += CONN_CALLS_STRANGER) {
+		struct rpc_client *c;
+
+		rig_dial(r, identity, &c);
+		allowed += get_roots(r, c, CONN_CALLS_STRANGER, e);
+		rig_hang_up(r, &c);
+	}
+	return allowed;
+}
+
 /* Without a certificate: few calls, and a wrong token costs no log entry. */
 static void test_strangers_are_limited(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	cleanup_free char *token = rig_token(r, false), *key = NULL;
 	uint64_t before = r->m.ctx.engine->ops->last_applied(r->m.ctx.engine);
-	Gs__Empty empty = GS__EMPTY__INIT;
 	struct tls_identity *identity;
 	struct join_token parsed;
-	struct rpc_client *c;
 	struct err e = {0};
-	int allowed = 0;
-	void *resp;
 
 	token[strlen(token) - 1] = token[strlen(token) - 1] == 'a' ? 'b' : 'a';
 	for (int i = 0; i < 20; i++)
@@ -514,15 +538,56 @@ static void test_strangers_are_limited(void **state)
 	assert_in_range(r->m.ctx.engine->ops->last_applied(r->m.ctx.engine), before, before + 10);
 	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
 	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
-	rig_dial(r, identity, &c);
-	for (int i = 0; i < 500; i++) {
-		resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, &e);
-		allowed += !!resp;
-		obj_free(resp);
-	}
-	assert_in_range(allowed, 1, 100);
+	assert_in_range(get_roots_as(r, identity, 500, &e), 1, 100);
 	assert_int_equal(e.code, E_LIMIT);
+	tls_identity_unref(identity);
+	rig_free(r);
+}
+
+/* Fresh review of security, 3: any number of calls came down one connection, and each wrong token had the root parsed. */
+static void on_flood_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	unsigned *ends = arg;
+
+	ends[e->code == E_TOKEN ? 0 : 1]++;
+}
+
+static void test_S3_flood_of_wrong_tokens(void **state)
+{
+	enum { N = 20000 };
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL, *csr = NULL;
+	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker2.local", 112);
+	Gs__IssueRequest req = GS__ISSUE_REQUEST__INIT;
+	unsigned ends[2] = {0}, before = digests;
+	struct rpc_call_spec spec = {.service = RPC_CA,
+				     .method = CA_ISSUE,
+				     .req = &req.base,
+				     .deadline_ms = 60000,
+				     .done = on_flood_done,
+				     .arg = ends};
+	struct tls_identity *identity;
+	struct join_token parsed;
+	struct rpc_client *c;
+
+	token[strlen(token) - 1] = token[strlen(token) - 1] == 'a' ? 'b' : 'a';
+	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
+	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
+	assert_int_equal(tls_key_new(&key, NULL), 0);
+	assert_int_equal(tls_csr_new(key, "", &csr, NULL), 0);
+	req.token = token;
+	req.request_id = REQUEST_A;
+	req.description = d;
+	req.worker_csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
+	rig_dial(r, identity, &c);
+	for (unsigned i = 0; i < N && c; i++) {
+		rpc_call_start(c, &spec);
+		while (c && i + 1 > ends[0] + ends[1])
+			uv_run(&r->loop, UV_RUN_ONCE);
+	}
 	rig_hang_up(r, &c);
+	assert_in_range(ends[0], 1, CONN_CALLS_STRANGER);
+	assert_in_range(digests - before, 0, 1);
 	tls_identity_unref(identity);
 	rig_free(r);
 }
@@ -553,7 +618,6 @@ static void test_S8_strangers_do_not_keep_others_out(void **state)
 	struct tls_identity *identity;
 	struct join_token parsed;
 	Gs__IssueResponse *joined;
-	struct rpc_client *c;
 	struct err e = {0};
 	unsigned heard = 0;
 
@@ -563,8 +627,7 @@ static void test_S8_strangers_do_not_keep_others_out(void **state)
 	assert_int_equal(e.code, E_TOKEN);
 	assert_int_equal(join_token_parse(token, &parsed, NULL), 0);
 	assert_int_equal(tls_identity_new_pinned(parsed.digest, &identity, NULL), 0);
-	rig_dial(r, identity, &c);
-	assert_in_range(get_roots(r, c, 500, &e), 1, 100);
+	assert_in_range(get_roots_as(r, identity, 500, &e), 1, 100);
 	for (int i = 2; i <= 9; i++) { /* one of them may share its bucket */
 		char source[16];
 
@@ -576,7 +639,6 @@ static void test_S8_strangers_do_not_keep_others_out(void **state)
 	if (!joined)
 		fail_msg("%s", e.msg);
 	obj_free(joined);
-	rig_hang_up(r, &c);
 	tls_identity_unref(identity);
 	rig_free(r);
 }
@@ -839,6 +901,7 @@ int main(void)
 		cmocka_unit_test(test_pool_too_small),
 		cmocka_unit_test(test_only_a_manager_passes_for_one),
 		cmocka_unit_test(test_strangers_are_limited),
+		cmocka_unit_test(test_S3_flood_of_wrong_tokens),
 		cmocka_unit_test(test_M3a_certificate_and_issue),
 		cmocka_unit_test(test_O3_data_path_of_another_family),
 		cmocka_unit_test(test_M3d_connections_of_a_node_are_bounded),
