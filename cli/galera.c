@@ -19,10 +19,6 @@ static const struct opt status_options[] = {
 	{0, "format", OPT_STR, NULL, "How to print", "table|json"},
 	OPT_END,
 };
-static const struct opt recover_options[] = {
-	{0, "slot", OPT_STR, "number", "Member to start from (default: the managers choose)", NULL},
-	OPT_END,
-};
 static const struct opt bootstrap_options[] = {
 	{0, "force", OPT_FLAG, NULL, "Yes, although transactions on the missing members may be lost", NULL},
 	{0, "slot", OPT_STR, "number", "Member to start from", NULL},
@@ -97,14 +93,6 @@ static char *view_text(const Gs__Task *t)
 	return xasprintf("%s/%u", v->status, v->cluster_size);
 }
 
-static bool node_is_down(const Gs__ServiceDetail *d, const char *node_id)
-{
-	for (size_t i = 0; i < d->n_nodes; i++)
-		if (strcmp(d->nodes[i]->meta->id, node_id) == 0)
-			return d->nodes[i]->status && d->nodes[i]->status->state == NODE_DOWN;
-	return false;
-}
-
 /* Why it does not run, and what to do where only the operator can. heap */
 static char *error_text(const Gs__Task *t)
 {
@@ -131,7 +119,8 @@ static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot
 	const Gs__TaskStatus *st = task ? task->status : NULL;
 	char addr[64] = "-", queue[16] = "-", attempt[16] = "-";
 
-	if (task && node_is_down(d, task->node_id)) { /* what it said last is not what is */
+	if (task && node_state_of(d->nodes, d->n_nodes, task->node_id) ==
+			    NODE_DOWN) { /* what it said last is not what is */
 		str_replace(&galera, "? (node down)");
 		str_replace(&view, "-");
 	}
@@ -188,12 +177,13 @@ static int recover(struct cmd *c, bool force, struct err *e)
 	struct wait_options wait;
 
 	req.ref = (char *)c->args[0];
-	req.slot = (char *)opt_text(c, "slot", "");
+	req.slot = (char *)(force ? opt_text(c, "slot", "") : "");
 	req.force = force;
 	if (client_call(c, DAEMON_MANAGER, CONTROL_GALERA_RECOVER, &req, NULL, e) < 0)
 		return e->code;
 	wait = wait_options_of(c, WAIT_CONVERGED);
 	wait.is_quiet = false;
+	wait.is_consent = force;
 	return service_wait(c, c->args[0], &wait, e);
 }
 
@@ -215,8 +205,8 @@ static int bootstrap_run(struct cmd *c, struct err *e)
 static const struct verb verbs[] = {
 	{"bootstrap", "--force [OPTIONS] SERVICE", "Start a blocked cluster from the member of your choice",
 	 bootstrap_options, 1, 1, false, "service", bootstrap_run},
-	{"recover", "[OPTIONS] SERVICE", "Look at a blocked cluster again and start it if that is safe",
-	 recover_options, 1, 1, false, "service", recover_run},
+	{"recover", "SERVICE", "Look at a blocked cluster again and start it if that is safe", no_options, 1,
+	 1, false, "service", recover_run},
 	{"status", "[OPTIONS] SERVICE", "Show a cluster and its members", status_options, 1, 1, false,
 	 "service", status_run},
 };

@@ -3,7 +3,8 @@
  * get there.
  *
  * The happy path is that every slot has a task that runs. What can fail is told in the result: a task
- * that was rejected, a cluster that waits for the operator. */
+ * that was rejected, a cluster that waits for the operator, a node that is down: what a silent node said
+ * last is not what is. */
 #include "cli/progress.h"
 
 #include <string.h>
@@ -41,8 +42,16 @@ static bool is_alive(const Gs__ServiceDetail *d, const Gs__Slot *s)
 	return false;
 }
 
-static char *describe(const Gs__Task *t)
+static Gs__NodeState node_of(const Gs__ServiceDetail *d, const Gs__Task *t)
 {
+	return node_state_of(d->nodes, d->n_nodes, t->node_id);
+}
+
+static char *describe(const Gs__ServiceDetail *d, const Gs__Task *t)
+{
+	if (node_of(d, t) != NODE_READY && !(t->status && task_state_is_final(t->status->state)))
+		return xasprintf("node %s %s", node_name_of(d, t->node_id),
+				 node_of(d, t) == NODE_DOWN ? "is down" : "has not reported yet");
 	const Gs__TaskStatus *s = t->status;
 	Gs__TaskState state = s ? s->state : TASK_NEW;
 	cleanup_free char *galera = text_galera(t);
@@ -61,10 +70,10 @@ static char *describe(const Gs__Task *t)
 	return *how ? xasprintf("%s, %s", text_state_word(state), how) : xstrdup(text_state_word(state));
 }
 
-static bool is_there(const Gs__Task *t, bool with_galera)
+static bool is_there(const Gs__ServiceDetail *d, const Gs__Task *t, bool with_galera)
 {
-	return t->status && t->status->state == TASK_RUNNING && t->desired == TASK_RUNNING &&
-	       (!with_galera || galera_is_ready(t));
+	return node_of(d, t) == NODE_READY && t->status && t->status->state == TASK_RUNNING &&
+	       t->desired == TASK_RUNNING && (!with_galera || galera_is_ready(t));
 }
 
 static bool is_hopeless(const Gs__ServiceDetail *d, const Gs__Task *t)
@@ -90,7 +99,8 @@ static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct pro
 	*l = (struct slot_line){0};
 	l->name = t ? xstrdup(t->name) : xasprintf("%s.%u", d->service->spec->name, s->number);
 	l->node = xstrdup(t && *t->node_id ? node_name_of(d, t->node_id) : "");
-	l->text = t ? describe(t) : xstrdup("new");
+	l->text = t ? describe(d, t) : xstrdup("new");
+	l->is_lost = t && node_of(d, t) == NODE_DOWN && (s->n_volumes || *s->node_key);
 	if (s->removing) {
 		char *text = xasprintf("%s, going away", l->text);
 
@@ -98,7 +108,7 @@ static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct pro
 		l->text = text;
 		return;
 	}
-	l->is_done = t && is_there(t, with_galera);
+	l->is_done = t && is_there(d, t, with_galera);
 	l->is_failed = t && is_hopeless(d, t);
 	p->done += l->is_done;
 	if (l->is_failed && !p->failure)
@@ -134,6 +144,24 @@ static bool is_told(const struct progress *p, const char *error)
 	return false;
 }
 
+/* All that is still open waits for hosts that are down. */
+static void judge_lost(struct progress *p)
+{
+	const struct slot_line *first = NULL;
+
+	for (size_t i = 0; i < p->n; i++) {
+		if (!p->lines[i].is_done && !p->lines[i].is_lost)
+			return;
+		if (!p->lines[i].is_done && !first)
+			first = &p->lines[i];
+	}
+	if (!first || p->failure)
+		return;
+	p->failure =
+		xasprintf("%s: %s; it goes on by itself when that node is back", first->name, first->text);
+	p->is_blocked = true;
+}
+
 void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 {
 	const Gs__ServiceSpec *spec = d->service->spec;
@@ -164,6 +192,10 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 					 spec->name); /* below its first line is a table */
 		ret->is_blocked = true;
 	}
+	if (d->galera && *d->galera->refused)
+		ret->refused = xstrdup(d->galera->refused);
+	if (live >= ret->wanted)
+		judge_lost(ret);
 	bug_if(ret->done > ret->n);
 	if (ret->is_converged) {
 		free(ret->failure);
@@ -181,6 +213,7 @@ void progress_fini(struct progress *p)
 	free(p->lines);
 	free(p->failure);
 	free(p->note);
+	free(p->refused);
 	memset(p, 0, sizeof(*p));
 }
 

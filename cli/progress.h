@@ -12,13 +12,15 @@ struct slot_line {
 	char *text;   /* "running", "held: waits for its turn", ... */
 	bool is_done; /* running, and Synced where that is asked for */
 	bool is_failed;
+	bool is_lost; /* only its own node can go on with it, and that is down */
 };
 struct progress {
 	struct slot_line *lines;
 	size_t n, done, wanted;
-	bool is_converged, is_blocked; /* is_blocked: failure is a Galera cluster that waits for somebody */
+	bool is_converged, is_blocked; /* is_blocked: failure is what waits for somebody, or for a host */
 	char *failure;                 /* it will not get there by itself: why; or NULL */
-	char *note;                    /* what the service as a whole waits for, or NULL */
+	char *refused; /* why the controller did not act on the last consent to a bootstrap, or NULL */
+	char *note;    /* what the service as a whole waits for, or NULL */
 };
 /* What the screen should say of this detail. *ret is the caller's, by progress_fini. */
 void progress_of(const Gs__ServiceDetail *d, struct progress *ret);

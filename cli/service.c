@@ -14,6 +14,7 @@
 #include "cli/parse.h"
 #include "cli/output/table.h"
 #include "cli/output/text.h"
+#include "cli/task_table.h"
 #include "cli/wait.h"
 
 static const struct opt ls_options[] = {
@@ -57,7 +58,8 @@ static char *replicas_text(const Gs__Service *s, const Gs__ListServicesResponse 
 		if (strcmp(t->service_id, s->meta->id) || t->desired != TASK_RUNNING)
 			continue;
 		wanted++;
-		running += t->status && t->status->state == TASK_RUNNING;
+		running += t->status && t->status->state == TASK_RUNNING &&
+			   node_state_of(r->nodes, r->n_nodes, t->node_id) != NODE_DOWN;
 	}
 	if (s->spec->mode == MODE_REPLICATED)
 		wanted = s->spec->replicas;

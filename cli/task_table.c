@@ -38,6 +38,14 @@ const char *node_name_of(const Gs__ServiceDetail *d, const char *node_id)
 	return node_id;
 }
 
+Gs__NodeState node_state_of(Gs__Node *const *nodes, size_t n, const char *node_id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(nodes[i]->meta->id, node_id) == 0)
+			return nodes[i]->status ? nodes[i]->status->state : NODE_UNKNOWN;
+	return NODE_READY;
+}
+
 static const char *task_error(const Gs__Task *t)
 {
 	if (t->status && *t->status->err)

@@ -11,3 +11,5 @@ int tasks_filters_check(const struct cmd *c, struct err *e);
 void tasks_print(struct cmd *c, const Gs__ServiceDetail *d, bool with_galera);
 /* The node's host name, or its id; borrowed from d or the id. */
 const char *node_name_of(const Gs__ServiceDetail *d, const char *node_id);
+/* What the managers last heard of the node itself; NODE_READY when it is not listed. */
+Gs__NodeState node_state_of(Gs__Node *const *nodes, size_t n, const char *node_id);

@@ -170,6 +170,8 @@ static void tell(struct wait *w)
 /* What was just asked for may be what unblocks the cluster: it gets a moment to show. */
 static bool is_hopeless_now(const struct wait *w)
 {
+	if (w->o.is_consent && w->now.refused)
+		return true;
 	return w->failing || (w->now.failure && (!w->now.is_blocked || elapsed(w) > BLOCKED_MOMENT_S));
 }
 
@@ -260,7 +262,9 @@ static int conclude(struct wait *w, const char *service)
 			name);
 		return CLI_INTERRUPTED;
 	}
-	if (w->failing || w->now.failure)
+	if (w->o.is_consent && w->now.refused)
+		fprintf(stderr, "gswarm: service %s: the bootstrap was refused: %s\n", name, w->now.refused);
+	else if (w->failing || w->now.failure)
 		fprintf(stderr, "gswarm: service %s: %s\n", name, w->failing ? w->failing : w->now.failure);
 	else if (w->is_late)
 		conclude_late(w, name);

@@ -6,8 +6,9 @@
 enum wait_for { WAIT_CONVERGED, WAIT_GONE };
 struct wait_options {
 	enum wait_for what;
-	bool is_quiet; /* only the outcome counts */
-	bool is_new;   /* the service was just made: each of its attempts belongs to this wait */
+	bool is_quiet;   /* only the outcome counts */
+	bool is_consent; /* what the controller says of the consent that was just given counts */
+	bool is_new;     /* the service was just made: each of its attempts belongs to this wait */
 	/* How long it must stay converged; -1: 5 s, and no time for a Galera cluster, which is Synced. */
 	int64_t monitor_ms;
 	int64_t timeout_ms; /* 0: wait for ever */

@@ -74,14 +74,19 @@ static int check_recover(struct context *ctx, const Gs__Service *svc, const Gs__
 		return err_set(e, E_UNSAFE_BOOTSTRAP,
 			       "service %s: the cluster has a Primary component; nothing to recover",
 			       svc->spec->name);
+	if (*req->slot && !(*ret_slot = find_slot(ctx->store, svc, req->slot)))
+		return err_set(e, E_NOT_FOUND, "service %s has no slot '%.40s'", svc->spec->name, req->slot);
+	if (!req->force && *req->slot)
+		return err_set(
+			e, E_INVALID,
+			"service %s: the managers choose by the data that is there; to choose slot %.40s "
+			"whatever that loses: gswarm galera bootstrap %s --slot %.40s --force",
+			svc->spec->name, req->slot, svc->spec->name, req->slot);
 	if (!req->force) /* the controller looks again at every report: there is nothing to record */
 		return 0;
 	if (!*req->slot)
 		return err_set(e, E_INVALID, "service %s: say with --slot which member's data is to be kept",
 			       svc->spec->name);
-	*ret_slot = find_slot(ctx->store, svc, req->slot);
-	if (!*ret_slot)
-		return err_set(e, E_NOT_FOUND, "service %s has no slot '%.40s'", svc->spec->name, req->slot);
 	return 0;
 }
 
@@ -109,6 +114,7 @@ static void on_galera_recover(struct rpc_call *call, const ProtobufCMessage *msg
 	}
 	changed = obj_dup(store_galera(ctx->store, svc->galera_cluster_id));
 	changed->force_bootstrap = true;
+	str_replace(&changed->refused, "");
 	str_replace(&changed->force_slot, slot->meta->id);
 	tx = tx_new(ctx->store);
 	tx_update(tx, changed);

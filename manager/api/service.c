@@ -346,12 +346,24 @@ static void on_remove_service(struct rpc_call *call, const ProtobufCMessage *msg
 
 /* ---- read ---- */
 
+static void **all_rows(const struct store *s, enum obj_kind kind, size_t *ret_n)
+{
+	size_t n = store_count(s, kind);
+	void **rows = xcalloc(n + 1, sizeof(*rows));
+
+	for (size_t i = 0; i < n; i++)
+		rows[i] = (void *)store_at(s, kind, i);
+	*ret_n = n;
+	return rows;
+}
+
 static void on_list_services(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct context *ctx = api_context(arg);
 	Gs__ListServicesResponse resp = GS__LIST_SERVICES_RESPONSE__INIT;
 	cleanup_free Gs__Service **services = NULL;
 	cleanup_free Gs__Task **tasks = NULL;
+	cleanup_free void **nodes = NULL;
 
 	if (answer_unless_serving(ctx, call))
 		return;
@@ -365,18 +377,9 @@ static void on_list_services(struct rpc_call *call, const ProtobufCMessage *msg,
 	for (size_t i = 0; i < resp.n_tasks; i++)
 		tasks[i] = (Gs__Task *)store_at(ctx->store, OBJ_TASK, i);
 	resp.tasks = tasks;
+	nodes = all_rows(ctx->store, OBJ_NODE, &resp.n_nodes);
+	resp.nodes = (Gs__Node **)nodes;
 	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
-}
-
-static void **all_rows(const struct store *s, enum obj_kind kind, size_t *ret_n)
-{
-	size_t n = store_count(s, kind);
-	void **rows = xcalloc(n + 1, sizeof(*rows));
-
-	for (size_t i = 0; i < n; i++)
-		rows[i] = (void *)store_at(s, kind, i);
-	*ret_n = n;
-	return rows;
 }
 
 void detail_of_service(const struct store *s, const Gs__Service *service, struct detail *ret)

@@ -300,34 +300,6 @@ static void clear_consent(struct galera *g)
 	str_replace(&g->c->force_slot, "");
 }
 
-bool galera_try_consent(struct galera *g)
-{
-	if (!g->c->force_bootstrap)
-		return false;
-	struct galera_member *m = consented_slot(g), *live = g->c->force_slot[0] ? NULL : best_survivor(g);
-
-	if (!m && !live) {
-		galera_event(g, "galera.refused", "no slot that could be bootstrapped%s%s",
-			     g->c->force_slot[0] ? ": " : "", g->c->force_slot);
-		clear_consent(g);
-		return false;
-	}
-	clear_consent(g);
-	if (galera_token_live(g))
-		galera_token_abandon(g);
-	bug_if(g->c->force_bootstrap); /* one consent is one decision */
-	if (live && (!m || live->seqno >= m->seqno))
-		pc_bootstrap(g, live, true, "the operator consented");
-	else {
-		elect(g, m, "the operator consented");
-		if (g->c->hwm) /* what is given up now must not hold up the next election */
-			g->c->hwm->seqno = m->seqno;
-	}
-	return true;
-}
-
-/* ---- blocked ---- */
-
 static const char *life_name(const struct galera *g, const struct galera_member *m)
 {
 	switch (m->life) {
@@ -345,6 +317,49 @@ static const char *life_name(const struct galera *g, const struct galera_member 
 		return "not running";
 	}
 }
+
+/* The command that waits for its outcome is told by the row; the event is for whoever reads later. */
+static void refuse_consent(struct galera *g)
+{
+	const struct galera_member *m = NULL;
+	cleanup_free char *why = NULL;
+
+	for (size_t i = 0; i < g->n && !m; i++)
+		if (g->c->force_slot[0] && names_slot(&g->m[i], g->c->force_slot))
+			m = &g->m[i];
+	why = m ? xasprintf("%s is %s%s; one can be chosen that is stopped and has data of this cluster",
+			    galera_member_name(m), m->stopping ? "stopping, " : "", life_name(g, m))
+		: xstrdup("no slot that could be bootstrapped");
+	galera_event(g, "galera.refused", "%s", why);
+	str_replace(&g->c->refused, why);
+	clear_consent(g);
+}
+
+bool galera_try_consent(struct galera *g)
+{
+	if (!g->c->force_bootstrap)
+		return false;
+	struct galera_member *m = consented_slot(g), *live = g->c->force_slot[0] ? NULL : best_survivor(g);
+
+	if (!m && !live) {
+		refuse_consent(g);
+		return false;
+	}
+	clear_consent(g);
+	if (galera_token_live(g))
+		galera_token_abandon(g);
+	bug_if(g->c->force_bootstrap); /* one consent is one decision */
+	if (live && (!m || live->seqno >= m->seqno))
+		pc_bootstrap(g, live, true, "the operator consented");
+	else {
+		elect(g, m, "the operator consented");
+		if (g->c->hwm) /* what is given up now must not hold up the next election */
+			g->c->hwm->seqno = m->seqno;
+	}
+	return true;
+}
+
+/* ---- blocked ---- */
 
 /* Only recorded values: the text must not change while nothing happens. */
 static void table_row(struct galera *g, struct buf *b, const struct galera_member *m)

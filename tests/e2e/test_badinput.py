@@ -170,3 +170,16 @@ def test_events_follow(one):
     begin = time.monotonic()
     assert one.manager.run(one.manager.bed.build + "/gswarm", "events", "--since", "0s", "--until", "0s").stdout == ""
     assert time.monotonic() - begin < 5
+
+
+def test_what_is_on_a_dead_host_does_not_run(fresh):
+    """User review, 3: `service ls` counted it, and a scale was "converged", exit 0."""
+    fresh.form()
+    fresh.gswarm(*CREATE, "--name", "vol", "--replicas", "2", "--replicas-max-per-node", "1",
+                 "--mount", "type=volume,target=/srv", "--update-monitor", "0s", *NAP)
+    fresh.hosts[1].power_off()
+    wait_for("the node is Down", lambda: "NODE_DOWN" in fresh.node_states().values(), 20)
+    assert " 1/2 " in fresh.gswarm("service", "ls").stdout
+    done = fresh.gswarm("service", "scale", "--update-monitor", "0s", "vol=2", check=False, timeout=30)
+    assert done.returncode == 1 and "converged" not in done.stdout, done.stdout
+    assert re.search(r"vol\.\d: node \S+ is down; it goes on by itself when that node is back", done.stderr), done.stderr

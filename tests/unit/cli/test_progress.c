@@ -205,6 +205,92 @@ static void a_blocked_cluster_names_the_way_out(void **state)
 	progress_fini(&p);
 }
 
+/* ---- user review, 3: what a silent node said last is not what is ---- */
+
+static Gs__Node *add_node(Gs__ServiceDetail *d, const char *id, Gs__NodeState state)
+{
+	Gs__Node *n = obj_new_row(OBJ_NODE, id);
+
+	n->status = obj_new(&gs__node_status__descriptor);
+	n->status->state = state;
+	n->description = obj_new(&gs__node_description__descriptor);
+	str_replace(&n->description->hostname, id);
+	obj_add(&d->n_nodes, &d->nodes, n);
+	return n;
+}
+
+/* "converged", exit 0, while the hosts were dead. */
+static void a_task_on_a_dead_host_does_not_run(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_RUNNING, TOPO_GALERA);
+	Gs__Node *n = add_node(d, "node2", NODE_UNKNOWN);
+	struct progress p;
+
+	add_node(d, "node1", NODE_READY);
+	set_view(d->tasks[0], 4, "Primary");
+	set_view(d->tasks[1], 4, "Primary");
+	str_replace(&d->slots[1]->node_key, "node2"); /* as its volume does, it keeps the task there */
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_null(p.failure); /* a moment after the managers' start nobody has reported */
+	assert_string_equal(p.lines[1].text, "node node2 has not reported yet");
+	progress_fini(&p);
+	n->status->state = NODE_DOWN;
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_true(p.is_blocked);
+	assert_non_null(strstr(p.failure, "db.2: node node2 is down; it goes on by itself when"));
+	progress_fini(&p);
+	d->tasks[0]->status->state = TASK_STARTING; /* there is still something to watch */
+	progress_of(d, &p);
+	assert_null(p.failure);
+	progress_fini(&p);
+	d->tasks[0]->status->state = TASK_RUNNING;
+	str_replace(&d->slots[1]->node_key, ""); /* the managers will place it anew */
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_null(p.failure);
+	progress_fini(&p);
+	n->status->state = NODE_READY;
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	progress_fini(&p);
+}
+
+static void a_member_that_goes_waits_for_its_host(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_RUNNING, TOPO_GALERA);
+	struct progress p;
+
+	add_node(d, "node2", NODE_DOWN);
+	set_view(d->tasks[0], 4, "Primary");
+	d->service->spec->replicas = 1;
+	d->slots[1]->removing = true;
+	str_replace(&d->slots[1]->node_key, "node2");
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_non_null(strstr(p.failure, "db.2: node node2 is down, going away; "));
+	progress_fini(&p);
+}
+
+static void a_refused_consent_is_told(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_HELD, TOPO_GALERA);
+	struct progress p;
+
+	d->galera = obj_new_row(OBJ_GALERA, "cluster");
+	d->galera->phase = GP_BLOCKED;
+	d->galera->force_bootstrap = true;
+	progress_of(d, &p);
+	assert_null(p.refused);
+	progress_fini(&p);
+	d->galera->force_bootstrap = false;
+	str_replace(&d->galera->refused, "db.2 is torn");
+	progress_of(d, &p);
+	assert_string_equal(p.refused, "db.2 is torn");
+	progress_fini(&p);
+}
+
 /* ---- U5: one detail after the other ---- */
 
 static void attempt(Gs__ServiceDetail *d, size_t i, uint32_t number, const char *err)
@@ -287,6 +373,9 @@ static void another_task_for_the_slot_is_a_failure_too(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_task_on_a_dead_host_does_not_run),
+		cmocka_unit_test(a_member_that_goes_waits_for_its_host),
+		cmocka_unit_test(a_refused_consent_is_told),
 		cmocka_unit_test(what_is_reached_must_last),
 		cmocka_unit_test(a_start_that_fails_again_and_again_is_told),
 		cmocka_unit_test(old_failures_do_not_count),

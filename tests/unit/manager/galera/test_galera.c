@@ -524,6 +524,11 @@ static void expect_cluster(struct world *w, struct words *l)
 				if (!strstr(c->blocked_reason, l->word[l->at++]))
 					scenario_fail(w, "'%s' is not in: %s", l->word[l->at - 1],
 						      c->blocked_reason);
+		} else if (take(l, "refused")) {
+			while (l->at < l->n)
+				if (!strstr(c->refused, l->word[l->at++]))
+					scenario_fail(w, "'%s' is not in: %s", l->word[l->at - 1],
+						      c->refused);
 		} else
 			scenario_fail(w, "expect cluster: '%s'?", next(w, l, ""));
 	}
