@@ -542,14 +542,15 @@ static void adopt_running(struct container *c, pid_t pid)
 {
 	cleanup_free char *fifo = xasprintf("%s/%s/exec.fifo", c->r->state, c->id);
 
+	/* Created and not started: its worker died in between, or had given it up (the runtime's answer came too
+	 * late), and with it the word on which it was to start. */
+	if (fs_exists(fifo)) {
+		adopt_unknown(c, "it was created and never started");
+		return;
+	}
 	c->pid = pid;
-	/* Created but not started: the worker died in between. If it was about to give this container up, the
-	 * monitor is gone already, and nobody would ever tell how the task ended. */
-	c->adopting = !fs_exists(fifo);
-	if (!c->adopting && runtime_monitor(c->bundle_dir, c->id) == 0)
-		adopt_unknown(c, "a created container has no monitor");
-	else
-		running(c);
+	c->adopting = true;
+	running(c);
 }
 
 static void adopt(struct container *c)

@@ -251,6 +251,8 @@ void task_clean_start(struct task *t);   /* the note of its end, then its traces
 /* Leftovers of the ended attempt, off the path of the next one. Its exit file goes too, so this is called
  * once the next attempt's number is on disk. */
 void task_tidy_start(struct task *t);
+/* The same for one that may live, and nothing of the next attempt goes on before it is done. */
+void task_leftover_end(struct task *t);
 void task_reap_start(struct task *t); /* whatever still runs under the current attempt's id */
 /* An adopted task's networks have come: they are attached in the background. False: there is nothing to do. */
 bool task_net_due(struct task *t);

@@ -171,8 +171,14 @@ static void launch(struct task *t)
 	task_launch_start(t);
 }
 
+/* What was given up while it may live is ended before the next attempt takes a step: it is on the same data, and no
+ * evidence may be taken beside it. */
 static void next_attempt(struct task *t)
 {
+	if (t->untidy.attempt != 0 && t->untidy.alive) {
+		task_leftover_end(t);
+		return;
+	}
 	if (!t->driver) {
 		launch(t);
 		return;

@@ -554,6 +554,40 @@ static struct tidy *tidy_new(struct task *t)
 	return d;
 }
 
+struct leftover {
+	struct task *t;
+	struct tidy *tidy;
+};
+
+static void leftover_work(void *arg)
+{
+	struct leftover *l = arg;
+
+	tidy_work(l->tidy);
+}
+
+static void leftover_back(void *arg)
+{
+	struct leftover *l = arg;
+	struct task *t = l->t;
+
+	tidy_back(l->tidy);
+	free(l);
+	if (!task_job_back(t))
+		task_move(t);
+}
+
+void task_leftover_end(struct task *t)
+{
+	struct leftover *l = xcalloc(1, sizeof(*l));
+
+	bug_if(!task_in(t, SM(STEP_PREPARING) | SM(STEP_BACKOFF)));
+	l->t = t;
+	l->tidy = tidy_new(t);
+	bug_if(!l->tidy || !l->tidy->alive);
+	task_job_start(t, leftover_work, leftover_back, l);
+}
+
 void task_tidy_start(struct task *t)
 {
 	struct tidy *d = tidy_new(t);

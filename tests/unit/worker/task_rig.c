@@ -34,7 +34,10 @@ static void on_tick(void *arg)
 
 void rig_worker_open(struct rig *g)
 {
-	struct runtime_config config = {.run_dir = g->w.run_dir, .crun = CRUN, .conmon = CONMON};
+	struct runtime_config config = {.run_dir = g->w.run_dir,
+					.crun = g->crun ? g->crun : CRUN,
+					.conmon = CONMON,
+					.create_ms = g->create_ms};
 	cleanup_free char *shared = xasprintf("%s/tasks", g->w.run_dir);
 	struct err e = {0};
 

@@ -15,7 +15,9 @@ struct rig {
 	struct loop_timer guard, tick;
 	char dir[64];
 	char *abs;
-	const struct task_driver_ops *galera; /* for rig_worker_open */
+	const struct task_driver_ops *galera; /* for rig_worker_open, as the next two */
+	const char *crun;                     /* NULL: the real one */
+	int64_t create_ms;
 	bool timed_out;
 };
 

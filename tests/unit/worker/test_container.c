@@ -33,6 +33,7 @@ struct fixture {
 	struct loop_timer guard;
 	char dir[64];
 	char *etc, *abs, *bundle, *log, *cgroup, id[48];
+	char *crun; /* NULL: the real one */
 	bool started, exited, failed, timed_out;
 	int pid;
 	struct container_exit exit;
@@ -94,7 +95,7 @@ static bool can_run(void)
 static void runtime_open(struct fixture *f)
 {
 	struct runtime_config config = {.run_dir = f->abs,
-					.crun = CRUN,
+					.crun = f->crun ? f->crun : CRUN,
 					.conmon = CONMON,
 					.spawner = f->spawner,
 					.create_ms = f->create_ms,
@@ -149,6 +150,7 @@ static int close_fixture(void **s)
 		free(f->bundle);
 		free(f->log);
 		free(f->cgroup);
+		free(f->crun);
 	}
 	free(f);
 	return 0;
@@ -337,6 +339,41 @@ static void hung_monitor_at_adoption_is_killed(void **s)
 	container_free(c);
 }
 
+/* The third session's safety review, 2: after a restart the next worker gave the word to a container that the worker
+ * before had given up, since the runtime's answer came too late. */
+static void created_one_is_not_started_at_adoption(void **s)
+{
+	static const char text[] = "#!/bin/sh\n" CRUN " \"$@\" && exec 9<>\"$0.answer\" && read x <&9\n";
+	struct fixture *f = *s;
+	struct container_spec spec = spec_of(f);
+	cleanup_free char *fifo = NULL, *answer = NULL;
+	struct container *c;
+
+	if (!can_run())
+		skip();
+	f->crun = xasprintf("%s/crun-without-answer", f->abs);
+	answer = xasprintf("%s.answer", f->crun);
+	fifo = xasprintf("%s/crun/%s/exec.fifo", f->abs, f->id);
+	assert_int_equal(fs_write(f->crun, text, strlen(text), 0755, NULL), 0);
+	assert_int_equal(mkfifo(answer, 0600), 0);
+	runtime_again(f, 2000, 300);
+	bundle_write(f, "exec sleep 20");
+	c = container_start(f->runtime, &spec);
+	step(f);
+	assert_true(f->failed);
+	assert_int_equal(f->err.code, E_DEADLINE);
+	assert_true(fs_exists(fifo)); /* it was created */
+	container_free(c);
+	runtime_again(f, 2000, 300);
+	c = container_adopt(f->runtime, &spec);
+	step(f);
+	assert_false(f->started);
+	assert_true(f->failed);
+	assert_int_equal(f->err.code, E_NOT_FOUND);
+	assert_true(fs_exists(fifo));
+	container_free(c);
+}
+
 struct few_files {
 	struct rlimit before;
 	struct loop_timer timer;
@@ -504,6 +541,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(adopted_by_a_second_runtime, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(nothing_to_adopt, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(hung_monitor_at_adoption_is_killed, open_fixture,
+						close_fixture),
+		cmocka_unit_test_setup_teardown(created_one_is_not_started_at_adoption, open_fixture,
 						close_fixture),
 		cmocka_unit_test_setup_teardown(out_of_descriptors_is_no_exit, open_fixture, close_fixture),
 		cmocka_unit_test(another_process_of_that_number),

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/id.h"
 #include "base/mem.h"
 #include "worker/host/cgroup.h"
 #include "worker/runtime/container.h"
@@ -592,6 +593,135 @@ static void s11_image_that_was_swapped_is_not_mounted(void **s)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, rig_open, rig_close)
 
+/* ---- a start that was given up ---- */
+
+static char given_up_id[ID_LEN + 1]; /* no other test's: whoever reaps ends all processes that name it */
+
+static struct {
+	char *first; /* where the runtime keeps the container of attempt 1 */
+	unsigned holds;
+	bool beside; /* evidence was taken while that container was there */
+} given_up;
+
+static void *plain_attach(struct task *t)
+{
+	return t;
+}
+
+static void plain_nothing(void *d)
+{
+}
+
+/* A database without evidence to take: held at once, and started with its own program when it is permitted. */
+static void plain_hold(void *d, uint32_t attempt)
+{
+	Gs__GaleraEvidence *ev = obj_new(&gs__galera_evidence__descriptor);
+
+	given_up.holds++;
+	given_up.beside = given_up.beside || (attempt > 1 && fs_exists(given_up.first));
+	ev->attempt = attempt;
+	task_held(d, attempt, ev);
+	obj_free(ev);
+}
+
+static void plain_permit(void *d, const Gs__GaleraPermit *permit)
+{
+	static const char *const argv[] = {"sh", "-c", "echo up >/run/task/up; exec sleep 100", NULL};
+
+	task_start(d, permit->attempt, argv);
+}
+
+static void plain_running(void *d, bool adopted)
+{
+}
+
+static void plain_stopping(void *d)
+{
+	task_stop_now(d);
+}
+
+static const struct task_driver_ops plain_driver = {.attach = plain_attach,
+						    .detach = plain_nothing,
+						    .hold = plain_hold,
+						    .permit = plain_permit,
+						    .running = plain_running,
+						    .exited = plain_nothing,
+						    .stopping = plain_stopping,
+						    .spec_changed = plain_nothing};
+
+static Gs__Task *permitted_task(void)
+{
+	Gs__Task *row = rig_task(given_up_id);
+
+	row->topology = TOPO_GALERA;
+	row->permit = obj_new(&gs__galera_permit__descriptor);
+	row->permit->mode = PERMIT_JOIN;
+	row->permit->serial = 1;
+	row->permit->attempt = 1;
+	return row;
+}
+
+/* With a runtime that creates the container and then does not answer. */
+static void worker_without_answer(struct rig *g, const char *crun)
+{
+	static const char text[] = "#!/bin/sh\n" CRUN " \"$@\" && exec 9<>\"$0.answer\" && read x <&9\n";
+	cleanup_free char *answer = xasprintf("%s.answer", crun);
+
+	assert_int_equal(fs_write(crun, text, strlen(text), 0755, NULL), 0);
+	assert_int_equal(mkfifo(answer, 0600), 0);
+	rig_worker_close(g);
+	g->galera = &plain_driver;
+	g->crun = crun;
+	g->create_ms = 2000;
+	rig_worker_open(g);
+}
+
+/* The third session's safety review, 2: the runtime's answer came too late, so the attempt was given up and the next
+ * one held; its container was left behind created, and after a restart of the worker it was started on the permit
+ * that had gone with it. */
+static void start_that_was_given_up_does_not_start(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *crun = xasprintf("%s/crun-without-answer", g->abs), *up = NULL, *at = NULL;
+	Gs__Task *row;
+	Gs__TaskStatus *status;
+	struct err e = {0};
+
+	if (!rig_can_run())
+		skip();
+	rig_netns("unit-test-job.1");
+	snprintf(given_up_id, sizeof(given_up_id), "c%024d", (int)getpid());
+	given_up.first = xasprintf("%s/crun/%s.1", g->w.run_dir, given_up_id);
+	up = xasprintf("%s/tasks/%s/run/up", g->w.run_dir, given_up_id);
+	at = xasprintf("%s/tasks/%s", g->w.dir, given_up_id);
+	worker_without_answer(g, crun);
+	row = permitted_task();
+	tasks_assign(g->w.tasks, row);
+	rig_wait_step(g, given_up_id, STEP_STARTING);
+	rig_wait_step(g, given_up_id, STEP_HELD);
+	assert_int_equal(tasks_find(g->w.tasks, given_up_id)->at.number, 2);
+	assert_int_equal(given_up.holds, 2);
+	assert_false(given_up.beside);
+	while (tasks_busy(g->w.tasks))
+		uv_run(&g->loop, UV_RUN_ONCE);
+	rig_worker_close(g);
+	g->crun = NULL;
+	rig_worker_open(g);
+	if (tasks_load(g->w.tasks, &e) < 0)
+		fail_msg("%s", e.msg);
+	tasks_assign(g->w.tasks, row);
+	status = rig_wait_state(g, given_up_id, TASK_HELD);
+	assert_int_equal(status->attempt, 2);
+	assert_false(fs_exists(up));
+	obj_free(status);
+	tasks_unassign(g->w.tasks, given_up_id);
+	rig_run_until(g, rig_is_gone, at);
+	obj_free(row);
+	free(steal(given_up.first));
+	assert_int_equal(umount2("/run/netns/unit-test-job.1", MNT_DETACH), 0);
+	assert_int_equal(umount2("/run/netns", MNT_DETACH), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -609,6 +739,7 @@ int main(void)
 		TEST(dead_file_system_holds_up_its_own_tasks_only),
 		TEST(dead_image_holds_up_no_other_start),
 		TEST(s11_image_that_was_swapped_is_not_mounted),
+		TEST(start_that_was_given_up_does_not_start),
 	};
 
 	if (!rig_mounts_are_ours())
