@@ -85,7 +85,9 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 	bug_if(!en);
 	if (en->config.fsm.restore(en->config.fsm.arg, buf->base, buf->len, &e)) {
 		err_wrap(&e, "snapshot in %s", en->dir);
-		dir_mark_bad(en->dir, &e);
+		/* One of a newer version is whole: the newer version reads it again. */
+		if (e.code == E_CORRUPT)
+			dir_mark_bad(en->dir, &e);
 		engine_fatal(en, &e);
 		return RAFT_CORRUPT;
 	}

@@ -37,6 +37,7 @@ struct rig {
 	unsigned snapshots, restores;
 	bool leads, closed;
 	struct err fatal, answer;
+	int restore_says; /* 0, or why the snapshot is not taken */
 	int answers, pending;
 	size_t pad; /* extra bytes in each command */
 };
@@ -74,6 +75,8 @@ static int rig_restore(void *arg, const uint8_t *data, size_t len, struct err *e
 {
 	struct rig *r = arg;
 
+	if (r->restore_says != 0)
+		return err_set(e, r->restore_says, "snapshot: not taken");
 	memset(r->count, 0, sizeof(r->count));
 	memcpy(&r->highest, data, sizeof(r->highest));
 	if (len != sizeof(r->highest) + r->highest + 1)
@@ -340,6 +343,40 @@ static void test_snapshots(void **state)
 	assert_int_equal(r->restores, 1);
 	for (uint32_t i = 100; i < 700; i++)
 		assert_int_equal(r->count[i], 1);
+	rig_free(r);
+}
+
+/* The third session's safety review, 3: a snapshot of a newer version was called damage, and the mark that this left
+ * kept out the newer version, too. */
+static void test_snapshot_of_a_newer_version(void **state)
+{
+	struct rig *r = rig_new(*state);
+	struct err e = {0};
+
+	r->threshold = 50;
+	assert_int_equal(rig_open(r, NULL), 0);
+	rig_lead(r);
+	for (uint32_t i = 100; i < 300; i++)
+		assert_int_equal(rig_put_wait(r, i), 0);
+	assert_true(r->snapshots >= 1);
+	rig_shut(r);
+	r->restore_says = E_PROTOCOL;
+	assert_true(rig_open(r, &e) < 0);
+	assert_int_equal(r->fatal.code, E_PROTOCOL);
+	err_clear(&r->fatal);
+	err_clear(&e);
+	r->restore_says = 0; /* the newer version again */
+	if (rig_open(r, &e) < 0)
+		fail_msg("%s", e.msg);
+	rig_lead(r);
+	assert_int_equal(r->count[299], 1);
+	rig_shut(r);
+	r->restore_says = E_CORRUPT;
+	assert_true(rig_open(r, &e) < 0);
+	err_clear(&r->fatal);
+	err_clear(&e);
+	r->restore_says = 0;
+	assert_int_equal(rig_open(r, &e), E_CORRUPT); /* damage is told until the folder is restored */
 	rig_free(r);
 }
 
@@ -697,6 +734,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_m6_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_defer_and_barrier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_snapshot_of_a_newer_version, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_entries_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_m4_log_without_id, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_m4_marks_that_cannot_be_read, setup, teardown),
