@@ -6,11 +6,44 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/galera/blob.h"
 #include "worker/galera/galera.h"
+
+/* A start that came to nothing is held again from STARTING; a server that an earlier worker started runs at once. */
+static const struct sm_state galera_states[] = {
+	{GA_IDLE, "idle", SM(GA_EVIDENCE) | SM(GA_RUNNING)},
+	{GA_EVIDENCE, "evidence", SM(GA_HELD) | SM(GA_IDLE)},
+	{GA_HELD, "held", SM(GA_GENESIS) | SM(GA_PREPARING) | SM(GA_IDLE)},
+	{GA_GENESIS, "genesis", SM(GA_IDLE)},
+	{GA_PREPARING, "preparing", SM(GA_STARTING) | SM(GA_IDLE)},
+	{GA_STARTING, "starting", SM(GA_RUNNING) | SM(GA_EVIDENCE)},
+	{GA_RUNNING, "running", SM(GA_IDLE) | SM(GA_EVIDENCE)},
+};
+
+/* What holds whenever a step has been entered. */
+static void step_check(const struct sm *sm, unsigned from)
+{
+	const struct galera *g = container_of(sm, struct galera, step);
+	const uint64_t on_data = SM(GA_HELD) | SM(GA_GENESIS) | SM(GA_PREPARING);
+
+	bug_if(!g->task || g->refs == 0);
+	bug_if(sm_in(sm, on_data) && (!g->evidence || !g->dir.path || g->dir.lock_fd < 0));
+	bug_if(sm_in(sm, SM(GA_GENESIS) | SM(GA_PREPARING) | SM(GA_STARTING)) && !g->permit);
+	bug_if(sm_in(sm, SM(GA_IDLE) | SM(GA_EVIDENCE) | SM(GA_STARTING)) && g->dir.lock_fd >= 0);
+	bug_if(!sm_is(sm, GA_RUNNING) && g->probe);
+}
+
+const struct sm_kind galera_kind = SM_KIND("member", galera_states, step_check);
+
+void galera_go(struct galera *g, enum galera_step step)
+{
+	bug_if_off_loop();
+	sm_go(&g->step, step);
+}
 
 struct galera *galera_ref(struct galera *g)
 {
@@ -78,7 +111,7 @@ void galera_fail(struct galera *g, const struct err *e)
 	struct fail_note *n = xcalloc(1, sizeof(*n));
 
 	begin(g);
-	g->step = GA_IDLE;
+	galera_go(g, GA_IDLE);
 	obj_free(g->permit);
 	g->permit = NULL;
 	n->g = galera_ref(g);
@@ -180,6 +213,7 @@ static void *op_attach(struct task *t)
 	g->loop = task_loop(t);
 	g->refs = 2; /* the task's and the timer's */
 	g->dir.lock_fd = -1;
+	sm_init(&g->step, &galera_kind, GA_IDLE, NULL);
 	loop_timer_init(&g->tick, g->loop, on_tick, g);
 	return g;
 }
@@ -203,7 +237,7 @@ static void op_hold(void *d, uint32_t attempt)
 	watch_stop(g);
 	begin(g);
 	g->attempt = attempt;
-	g->step = GA_EVIDENCE;
+	galera_go(g, GA_EVIDENCE);
 	g->hold_waits = g->marking;
 	if (!g->hold_waits)
 		hold_start(g);
@@ -249,24 +283,24 @@ static void op_permit(void *d, const Gs__GaleraPermit *permit)
 	struct galera *g = d;
 
 	if (permit && permit->mode == PERMIT_PC_BOOTSTRAP) {
-		if (g->step == GA_RUNNING)
+		if (sm_is(&g->step, GA_RUNNING))
 			watch_pc_bootstrap(g, permit);
 		return;
 	}
 	if (permit && permit->mode == PERMIT_NONE) {
-		if (permit->withdraw && g->step == GA_RUNNING)
+		if (permit->withdraw && sm_is(&g->step, GA_RUNNING))
 			watch_withdraw(g);
-		else if (permit->prefetch && g->step == GA_HELD)
+		else if (permit->prefetch && sm_is(&g->step, GA_HELD))
 			start_prefetch(g, permit);
 		return;
 	}
-	if (permit && g->step != GA_EVIDENCE && g->step != GA_HELD)
+	if (permit && !sm_in(&g->step, SM(GA_EVIDENCE) | SM(GA_HELD)))
 		return; /* the next hold asks again */
 	if (permit) {
 		obj_free(g->permit);
 		g->permit = obj_dup(permit);
 	}
-	if (g->step == GA_HELD && g->permit)
+	if (sm_is(&g->step, GA_HELD) && g->permit)
 		permit_apply(g);
 }
 
@@ -274,7 +308,7 @@ static void op_running(void *d, bool adopted)
 {
 	struct galera *g = d;
 
-	g->step = GA_RUNNING;
+	galera_go(g, GA_RUNNING);
 	g->attempt = task_attempt(g->task);
 	datadir_unlock(&g->dir);
 	if (!g->dir.path && galera_datadir(g))
@@ -330,7 +364,7 @@ static void op_exited(void *d)
 
 	watch_stop(g);
 	begin(g);
-	g->step = GA_IDLE;
+	galera_go(g, GA_IDLE);
 	obj_free(g->permit);
 	g->permit = NULL;
 	if (!g->dir.path || g->marking)

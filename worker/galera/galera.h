@@ -9,6 +9,7 @@
  * back. The structure outlives detach() until its last job is back. */
 #pragma once
 #include "base/loop.h"
+#include "base/sm.h"
 #include "worker/task/driver.h"
 #include "base/foreign.h"
 #include "worker/galera/archive.h"
@@ -22,13 +23,14 @@
 #define DEFAULT_DATADIR "/var/lib/mysql"
 #define TOOL_CNF "tool.cnf"
 
+/* The table of legal moves is in driver.c. */
 enum galera_step { GA_IDLE, GA_EVIDENCE, GA_HELD, GA_GENESIS, GA_PREPARING, GA_STARTING, GA_RUNNING };
 
 struct galera {
 	struct task *task; /* NULL after detach */
 	uv_loop_t *loop;
 	unsigned refs, turn;
-	enum galera_step step;
+	struct sm step;
 	uint32_t attempt;
 	struct datadir dir; /* path NULL until the first hold */
 	struct image_probe image;
@@ -61,6 +63,9 @@ struct galera *galera_ref(struct galera *g);
 void galera_unref(struct galera *g);
 /* The job's turn is still on. */
 bool galera_is_current(const struct galera *g, unsigned turn);
+/* The only way to the next step. */
+void galera_go(struct galera *g, enum galera_step step);
+extern const struct sm_kind galera_kind; /* for tests */
 /* This attempt is over before a start; e is told to the task. */
 void galera_fail(struct galera *g, const struct err *e);
 

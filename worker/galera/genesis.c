@@ -115,7 +115,7 @@ static void tell(struct galera *g, struct genesis_job *j)
 	datadir_unlock(&g->dir);
 	obj_free(g->permit);
 	g->permit = NULL;
-	g->step = GA_IDLE;
+	galera_go(g, GA_IDLE);
 	task_genesis_done(g->task, g->attempt, &r);
 }
 
@@ -295,7 +295,7 @@ void genesis_start(struct galera *g)
 	struct err e = {0};
 	int r = 0;
 
-	g->step = GA_GENESIS;
+	galera_go(g, GA_GENESIS);
 	if (class != GC_EMPTY && class != GC_GENESIS)
 		r = err_set(&e, E_UNSAFE_BOOTSTRAP, "genesis: the volume is not empty (%s)",
 			    galera_class_name(class));

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 #include "worker/galera/galera.h"
 #include "worker/galera/server_log.h"
@@ -29,10 +30,10 @@ struct hold_job {
 
 static void held(struct galera *g)
 {
-	g->step = GA_HELD;
+	galera_go(g, GA_HELD);
 	g->evidence->attempt = g->attempt;
 	task_held(g->task, g->attempt, g->evidence);
-	if (g->permit && g->step == GA_HELD)
+	if (g->permit && sm_is(&g->step, GA_HELD))
 		galera_driver_ops.permit(g, NULL);
 }
 
@@ -178,7 +179,7 @@ void hold_start(struct galera *g)
 	struct hold_job *j;
 	struct err e = {0};
 
-	g->step = GA_EVIDENCE;
+	bug_if(!sm_is(&g->step, GA_EVIDENCE) || g->marking);
 	if (open_datadir(g, &e)) {
 		galera_fail(g, &e);
 		return;

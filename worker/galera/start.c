@@ -123,8 +123,8 @@ static void launch(struct galera *g)
 		pos.seqno = g->evidence->position->seqno;
 	}
 	options_argv(&g->image, is_new, &pos, &argv);
-	g->step = GA_STARTING;
 	datadir_unlock(&g->dir);
+	galera_go(g, GA_STARTING);
 	task_start(g->task, g->attempt, argv.v);
 }
 
@@ -218,7 +218,7 @@ static void fetch_or_prepare(struct galera *g)
 
 void start_start(struct galera *g)
 {
-	g->step = GA_PREPARING;
+	galera_go(g, GA_PREPARING);
 	if (!g->fetch) /* else the one that runs ahead goes on from here */
 		fetch_or_prepare(g);
 }
@@ -231,7 +231,7 @@ static void on_prefetched(const struct err *e, void *arg)
 	g->fetch = NULL;
 	if (e)
 		log_warn("task %s: genesis not fetched ahead: %s", task_row(g->task)->name, e->msg);
-	if (g->step == GA_PREPARING)
+	if (sm_is(&g->step, GA_PREPARING))
 		fetch_or_prepare(g);
 }
 

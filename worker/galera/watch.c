@@ -86,7 +86,7 @@ static void log_done(void *arg)
 	struct log_job *j = arg;
 	struct galera *g = j->g;
 
-	if (galera_is_current(g, j->turn) && g->step == GA_RUNNING) {
+	if (galera_is_current(g, j->turn) && sm_is(&g->step, GA_RUNNING)) {
 		if (j->result)
 			log_warn("task %s: its log cannot be read", task_row(g->task)->name);
 		primary_merge(g, &j->seen);
