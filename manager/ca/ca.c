@@ -41,7 +41,10 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 	if (!cluster || strcmp(cluster->meta->id, peer->cluster_id) != 0)
 		err_set(e, E_UNAUTHENTICATED, "the certificate belongs to another cluster");
 	else if (!node || (cert && cert->revoked) || node->meta->deleting)
-		err_set(e, E_UNAUTHENTICATED, "node %s was removed from the cluster", peer->node_id);
+		err_set(e, E_UNAUTHENTICATED,
+			"node %s was removed from the cluster: run 'gswarm leave' there, "
+			"then it can join anew",
+			peer->node_id);
 	else if (!cert || strcmp(cert->node_id, peer->node_id) != 0)
 		err_set(e, E_UNAUTHENTICATED, "the certificate of node %s is not known here", peer->node_id);
 	else

@@ -266,7 +266,9 @@ static void session_begin(struct session *s)
 static void drop_node(struct sessions *all, struct node_mem *n)
 {
 	if (n->session)
-		session_end(n->session, E_UNAUTHENTICATED, "this node was removed from the cluster");
+		session_end(n->session, E_UNAUTHENTICATED,
+			    "this node was removed from the cluster: run 'gswarm leave' here, then it can "
+			    "join anew");
 	rpc_server_drop_node(all->ctx->server, n->id);
 	HASH_DEL(all->nodes, n);
 	free(n);

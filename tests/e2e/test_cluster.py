@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import time
+from datetime import datetime
 
 import pytest
 
@@ -127,6 +128,29 @@ def test_leave_and_rm(fresh, refused):
     fresh.wait_nodes(2)
     a.gswarm("node", "rm", "--force", b.name)
     assert list(fresh.node_states()) == [a.name]
+
+
+def refusals(manager):
+    return [datetime.fromisoformat(x.split()[0].rstrip("Z")) for x in manager.log_tail(400).splitlines() if "was removed from the cluster" in x]
+
+
+def test_a_removed_node_is_told_what_to_do(fresh):
+    """User review, 5: removed while it was cut off it dialled on for ever, and nothing said what to do there."""
+    a, b = fresh.hosts
+    a.gswarm("init", "--advertise-addr", a.address)
+    fresh.join(b, fresh.token("worker"))
+    fresh.wait_nodes(2)
+    b.cable(False)
+    wait_for("the node is Down", lambda: fresh.node_states().get(b.name) == "NODE_DOWN", 20)
+    a.gswarm("node", "rm", b.name)
+    b.cable(True)
+    wait_for("what to do", lambda: "was removed from the cluster: run 'gswarm leave'" in b.gswarm("system", "info").stdout, 20)
+    assert b.log_tail(400).count("run 'gswarm leave'") == 1  # once, not with each try
+    tries = wait_for("eight tries", lambda: (x := refusals(a)) and len(x) >= 8 and x, 30)
+    assert (tries[7] - tries[6]).total_seconds() > 3, tries  # from 0.1 s on they become fewer
+    b.gswarm("leave")
+    fresh.join(b, fresh.token("worker"))
+    fresh.wait_nodes(2)
 
 
 def test_manager_leaves_only_by_force(fresh, refused):

@@ -28,6 +28,8 @@
 #define BACKOFF_FIRST_MS 100
 /* In heartbeats, which is at most two: a leader that comes back gives three before it calls anybody Down. */
 #define BACKOFF_LAST_BEATS 2
+/* Who was removed, or has no certificate for this cluster, stays so until somebody does something. */
+#define REFUSED_LAST_MS 60000
 #define HEARTBEAT_MS 1000 /* until a leader says otherwise */
 #define REPORT_WAIT_MS 10
 #define REPORT_SLOW_MS 1000
@@ -67,8 +69,8 @@ struct agent {
 	struct sm sm;
 	struct attempt now;
 	char manager[80], error[300];
-	size_t next; /* index in w->managers */
-	struct backoff backoff;
+	size_t next;                     /* index in w->managers */
+	struct backoff backoff, refused; /* refused: by managers that know who we are */
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
 	bool renewing;
@@ -103,6 +105,7 @@ static void call_over(struct agent *a)
 }
 
 static void session_lost(struct agent *a, const char *why);
+static void session_ended(struct agent *a, const struct err *e, const char *else_why);
 
 /* A connection is under way or there. */
 static bool has_attempt(const struct agent *a)
@@ -360,6 +363,7 @@ static void session_opened(struct agent *a, const Gs__SessionEvent *ev)
 	a->error[0] = '\0';
 	a->heartbeat_ms = ev->heartbeat_ms != 0 ? ev->heartbeat_ms : HEARTBEAT_MS;
 	a->backoff = backoff_within(a->heartbeat_ms);
+	backoff_reset(&a->refused);
 	worker_managers_set(a->w, ev->managers, ev->n_managers);
 	net_pool_set(a->w->net, ev->addr_pool);
 	loop_timer_set(&a->heartbeat, a->heartbeat_ms);
@@ -418,7 +422,7 @@ static void on_session_done(const ProtobufCMessage *resp, const struct err *e, v
 	call_over(a);
 	if (!has_attempt(a))
 		return;
-	session_lost(a, e && e->code != 0 ? e->msg : "the manager ended the session");
+	session_ended(a, e, "the manager ended the session");
 }
 
 static void session_start(struct agent *a)
@@ -455,7 +459,7 @@ static void on_client_state(struct rpc_client *c, enum rpc_client_state state, c
 	a->handles--;
 	if (c == a->now.client && has_attempt(a)) {
 		a->now.client = NULL; /* closed already */
-		session_lost(a, e && e->code != 0 ? e->msg : "connection lost");
+		session_ended(a, e, "connection lost");
 	}
 	agent_check_gone(a);
 }
@@ -498,16 +502,18 @@ static void on_retry(void *arg)
 		dial(a);
 }
 
-static void session_lost(struct agent *a, const char *why)
+static void agent_wait(struct agent *a, const char *why, uint64_t wait_ms)
 {
 	struct rpc_client *c = a->now.client;
 	bool was_open = sm_is(&a->sm, AGENT_OPEN);
+	char error[sizeof(a->error)];
 
+	snprintf(error, sizeof(error), "%s: %s", a->manager, why);
 	if (was_open)
 		log_warn("session lost manager=%s: %s", a->manager, why);
-	else if (strcmp(a->error, why) != 0)
+	else if (strcmp(a->error, error) != 0) /* the same once, however long it lasts */
 		log_warn("no session manager=%s: %s", a->manager, why);
-	snprintf(a->error, sizeof(a->error), "%s: %s", a->manager, why);
+	memcpy(a->error, error, sizeof(error));
 	a->now = (struct attempt){0};
 	sm_go(&a->sm, AGENT_WAITING);
 	loop_timer_stop(&a->heartbeat);
@@ -516,7 +522,20 @@ static void session_lost(struct agent *a, const char *why)
 		logs_session_closed(a->w->logs);
 	if (c)
 		rpc_client_close(c);
-	loop_timer_set(&a->retry, backoff_next(&a->backoff));
+	loop_timer_set(&a->retry, wait_ms);
+}
+
+static void session_lost(struct agent *a, const char *why)
+{
+	agent_wait(a, why, backoff_next(&a->backoff));
+}
+
+static void session_ended(struct agent *a, const struct err *e, const char *else_why)
+{
+	if (e && e->code == E_UNAUTHENTICATED)
+		agent_wait(a, e->msg, backoff_next(&a->refused));
+	else
+		session_lost(a, e && e->code != 0 ? e->msg : else_why);
 }
 
 /* ---- life ---- */
@@ -529,6 +548,7 @@ struct agent *agent_new(struct worker *w)
 	a->w = w;
 	sm_init(&a->sm, &agent_kind, AGENT_NEW, w->state.node_id);
 	a->backoff = backoff_within(HEARTBEAT_MS);
+	a->refused = (struct backoff)BACKOFF(BACKOFF_FIRST_MS, REFUSED_LAST_MS);
 	a->heartbeat_ms = HEARTBEAT_MS;
 	loop_timer_init(&a->retry, w->loop, on_retry, a);
 	loop_timer_init(&a->heartbeat, w->loop, on_heartbeat_timer, a);
