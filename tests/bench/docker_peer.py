@@ -6,6 +6,7 @@ managers of one swarm with an overlay network. Containers are in a control group
 are found when the testbed goes, whatever state the daemons are in. Times end when the daemons' API shows the wanted state,
 asked every 10 ms.
 """
+import contextlib
 import http.client
 import json
 import os
@@ -22,6 +23,7 @@ from hosts import CGROUP_ROOT, HostError, Testbed, all_pids, namespace_of, run, 
 CLIENT = "/usr/bin/docker"  # the package's own, of the daemon's version
 DAEMONS = ("dockerd", "containerd", "containerd-shim")
 IMAGE = "bench/nap"
+HOME = "/var/lib/docker"
 # Does nothing and ends at TERM at once, also as process 1.
 NAP_C = """#include <signal.h>
 #include <unistd.h>
@@ -44,7 +46,7 @@ class Api(http.client.HTTPConnection):
 
     def get(self, what, **filters):
         query = urllib.parse.quote(json.dumps({k: [v] for k, v in filters.items()}))
-        self.request("GET", f"/v1.41/{what}?filters={query}")
+        self.request("GET", f"/v1.41/{what}{'' if '?' in what else '?'}filters={query}")
         answer = self.getresponse()
         body = answer.read()
         if answer.status != 200:
@@ -88,6 +90,9 @@ class DockerSwarm:
         return f"{self.bed.prefix}-{h.short}"
 
     def _start_daemon(self, h):
+        # Some of its network's state is not below the data root: that of the machine stays untouched.
+        os.makedirs(HOME, exist_ok=True)
+        h.run("mount", "-t", "tmpfs", "tmpfs", HOME)
         log = open(os.path.join(h.dir, "dockerd.log"), "w", encoding="utf-8")  # pylint: disable=consider-using-with
         # The default name server is the host's own closed port: unknown names fail at once.
         h.popen("env", "DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1", "dockerd", "-H", "unix:///run/docker.sock", "--data-root",
@@ -130,6 +135,8 @@ class DockerSwarm:
         self.bed.down()
         for group in groups:
             remove_group(group)
+        with contextlib.suppress(OSError):
+            os.rmdir(HOME)  # only when it is empty: nobody's
 
     @staticmethod
     def _read(h, path):
@@ -178,10 +185,11 @@ class DockerSwarm:
         return wait_for(f"docker: {count} tasks of {name}",
                         lambda: (lambda r: r if len(r) == count and but not in r else None)(self.running(name)), 120, 0.01)
 
-    def wait_left(self, name, count):
-        label = f"com.docker.swarm.service.name={name}"
+    def wait_left(self, name, count, even_ended=False):
+        """Until so many run; even_ended: until so many are not removed."""
+        label, what = f"com.docker.swarm.service.name={name}", "containers/json?all=1&" if even_ended else "containers/json?"
         wait_for(f"docker: {count} containers of {name}",
-                 lambda: sum(len(self.api(h).get("containers/json", label=label)) for h in self.bed.hosts) == count, 120, 0.01)
+                 lambda: sum(len(self.api(h).get(what, label=label)) for h in self.bed.hosts) == count, 120, 0.01)
 
     # -- the rounds of task-start
     def round(self):
@@ -206,7 +214,7 @@ class DockerSwarm:
         self.wait_running("s", 3, but=old)
         lap("kill to replaced")
         self.docker(self.bed.hosts[0], "service", "rm", "s")
-        self.wait_left("s", 0)
+        self.wait_left("s", 0, even_ended=True)
         return took
 
     def daemons(self, h):

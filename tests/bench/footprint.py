@@ -72,10 +72,18 @@ def cpu_ns(pids):
     return total
 
 
-def cpu_percent(pids, span=SPAN):
-    a, begin = cpu_ns(pids), time.monotonic()
+def cpu_by_name(pids, span=SPAN):
+    """{name: percent of a core} of {pid: name}."""
+    before, begin = {p: cpu_ns([p]) for p in pids}, time.monotonic()
     time.sleep(span)
-    return (cpu_ns(pids) - a) / (time.monotonic() - begin) / 1e7
+    took, share = (time.monotonic() - begin) * 1e7, {}
+    for p, name in pids.items():
+        share[name] = share.get(name, 0) + (cpu_ns([p]) - before[p]) / took
+    return share
+
+
+def cpu_percent(pids):
+    return sum(cpu_by_name(dict.fromkeys(pids, "")).values())
 
 
 def with_tasks(s, n, create, remove, note, what):
@@ -85,15 +93,15 @@ def with_tasks(s, n, create, remove, note, what):
     create()
     here = sum(name == "conmon" for name in daemons(h).values())
     time.sleep(10)  # what starting took is over, its pages are given back
-    cpu = [cpu_percent(daemons(h)) for _ in range(n)]
+    samples = [cpu_by_name(daemons(h)) for _ in range(n)]
+    cpu = [sum(c.values()) for c in samples]
     monitors = [p for p, name in daemons(h).items() if name == "conmon"]
     rest = [p for p, name in daemons(h).items() if name != "conmon"]
     task = (memory_mib(daemons(h), "Pss") - empty) / here
     note(f"{what}: {', '.join(f'{c:.2f}' for c in cpu)} % of a core, {here} tasks here; a task {task:.2f} MiB PSS, its monitor "
          f"{memory_mib(monitors, 'Pss') / here:.3f} MiB (private {memory_mib(monitors, 'Private_Dirty') / here:.3f}); "
          f"daemons {memory_mib(rest):.1f} MiB")
-    by_name = ", ".join(f"{name} {cpu_percent([p], 5):.2f} %" for p, name in daemons(h).items() if name != "conmon")
-    note(f"  of it {by_name}")
+    note("  of it " + ", ".join(f"{name} {median([c[name] for c in samples]):.2f} %" for name in samples[0]))
     remove()
     time.sleep(10)
     return cpu, task
@@ -106,8 +114,7 @@ def one_service(s, nap):
 def many_services(s, nap):
     for i in range(TASKS):
         s.gswarm("service", "create", "-q", "-d", "--name", f"s{i}", "--network", "mynet", "host", *nap)
-    wait_for("all run", lambda: all(x.get("running", x.get("n_running")) for x in s.lines("service", "ls"))
-             and len(s.lines("service", "ls")) == TASKS, 120, 0.5)
+    wait_for("all run", lambda: s.gswarm("service", "ls").stdout.split().count("1/1") == TASKS, 120, 0.5)
 
 
 def no_services(s):
