@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is a loop that runs until the awaited is there; after ten seconds the test fails. */
-#include "task_rig.h"
+#include "tests/unit/worker/task_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -27,7 +27,7 @@
 #include "worker/task/impl.h"
 #include "worker/task/table.h"
 
-#include "task_rig.h"
+#include "tests/unit/worker/task_rig.h"
 
 /* ---- the machine ---- */
 

@@ -17,7 +17,7 @@
 #include "worker/galera/datadir.h"
 #include "worker/galera/galera.h"
 
-#include "task_rig.h"
+#include "tests/unit/worker/task_rig.h"
 
 #define VOLUME "vvvvvvvvvvvvvvvvvvvvvvvvv"
 #define CLUSTER "ccccccccccccccccccccccccc"

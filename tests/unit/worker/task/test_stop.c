@@ -16,7 +16,7 @@
 #include "worker/host/cgroup.h"
 #include "worker/task/intent.h"
 
-#include "task_rig.h"
+#include "tests/unit/worker/task_rig.h"
 
 /* Not those of any other test: whoever reaps a container ends all processes that name it. */
 static char id_a[ID_LEN + 1], id_b[ID_LEN + 1];
