@@ -16,11 +16,12 @@
 #include "base/fs.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/rpc/client.h"
 #include "proto/schema/peer.pb-c.h"
+#include "tests/lib/own_loopback.h"
 #include "worker/galera/archive.h"
 #include "worker/galera/blob.h"
 #include "worker/galera/peer.h"
-#include "proto/rpc/client.h"
 
 #define PORT 23978
 #define BAD_PORT 23979
@@ -629,5 +630,6 @@ int main(void)
 		T(M3e_a_forged_view_changes_nothing),
 	};
 
+	own_loopback();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

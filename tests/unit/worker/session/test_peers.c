@@ -11,9 +11,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "proto/schema/peer.pb-c.h"
 #include "proto/rpc/client.h"
+#include "proto/schema/peer.pb-c.h"
 #include "proto/tls/tls.h"
+#include "tests/lib/own_loopback.h"
 #include "worker/session/peers.h"
 
 #define HERE "127.23.7.8"
@@ -215,5 +216,6 @@ int main(void)
 		T(a_node_tells_of_its_own_members),
 	};
 
+	own_loopback();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
