@@ -125,6 +125,12 @@ static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot
 		str_replace(&view, "-");
 	}
 
+	if (s->removing) {
+		char *text = xasprintf("%s%sgoing away", galera, *galera ? ", " : "");
+
+		free(galera);
+		galera = text;
+	}
 	if (s->n_addresses && s->addresses[0]->addr)
 		addr_format(&s->addresses[0]->addr->ip, addr, sizeof(addr));
 	if (st && st->view)

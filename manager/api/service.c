@@ -128,7 +128,7 @@ static int check_galera_create(struct context *ctx, const Gs__ServiceSpec *spec,
 			e, E_EXISTS,
 			"cluster %s exists already; several services in one cluster are not possible yet",
 			name);
-	return check_galera_nodes(ctx->store, spec, nodes, clock_wall_ms(ctx->clock), e);
+	return check_galera_nodes(ctx->store, "", spec, nodes, clock_wall_ms(ctx->clock), e);
 }
 
 /* For a service that was given no name, as Docker does: "calm_heron42". */
@@ -240,7 +240,8 @@ static int check_update(struct context *ctx, const Gs__Service *svc, Gs__Service
 			       svc->spec->name);
 	if (spec->mode == MODE_GLOBAL || spec->replicas <= svc->spec->replicas)
 		return 0;
-	return check_galera_nodes(ctx->store, spec, spec->replicas, clock_wall_ms(ctx->clock), e)
+	return check_galera_nodes(ctx->store, svc->meta->id, spec, spec->replicas, clock_wall_ms(ctx->clock),
+				  e)
 		       ? err_wrap(e, "service %s", spec->name)
 		       : 0;
 }
@@ -289,7 +290,7 @@ static int check_scale(struct context *ctx, const Gs__Service *svc, uint32_t rep
 		return err_set(e, E_LIMIT, "service %s: %u replicas; the limit is 1000", svc->spec->name,
 			       replicas);
 	if (svc->spec->topology == TOPO_GALERA && replicas > svc->spec->replicas &&
-	    check_galera_nodes(ctx->store, svc->spec, replicas, clock_wall_ms(ctx->clock), e))
+	    check_galera_nodes(ctx->store, svc->meta->id, svc->spec, replicas, clock_wall_ms(ctx->clock), e))
 		return err_wrap(e, "service %s", svc->spec->name);
 	return 0;
 }

@@ -432,26 +432,42 @@ static const char *why_not(const struct store *s, const Gs__ServiceSpec *spec, c
 	return buf;
 }
 
-int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint32_t replicas, int64_t now_ms,
-		       struct err *e)
+/* A member's data binds its slot to a node. */
+static bool has_member(const struct store *s, const char *service_id, const Gs__Node *n)
+{
+	const Gs__Slot *const *slots;
+	size_t n_slots = *service_id ? store_slots_of_service(s, service_id, &slots) : 0;
+
+	for (size_t i = 0; i < n_slots; i++)
+		if (strcmp(slots[i]->preferred_node, n->meta->id) == 0 ||
+		    strcmp(slots[i]->node_key, n->meta->id) == 0)
+			return true;
+	return false;
+}
+
+int check_galera_nodes(const struct store *s, const char *service_id, const Gs__ServiceSpec *spec,
+		       uint32_t replicas, int64_t now_ms, struct err *e)
 {
 	char why[160] = "", one[120];
 	const Gs__Node *n;
-	uint32_t ready = 0;
+	uint32_t ready = 0, bound = 0;
 
 	bug_if(spec->topology != TOPO_GALERA);
 	for (size_t i = 0; (n = store_at(s, OBJ_NODE, i)); i++) {
 		if (!why_not(s, spec, n, now_ms, one, sizeof(one)))
 			ready++;
+		else if (has_member(s, service_id, n))
+			bound++;
 		else if (strlen(why) + strlen(one) + 4 < sizeof(why))
 			snprintf(why + strlen(why), sizeof(why) - strlen(why), "%s%s", *why ? ", " : "", one);
 	}
-	bug_if(ready > store_count(s, OBJ_NODE));
-	if (replicas <= ready)
+	bug_if(ready + bound > store_count(s, OBJ_NODE));
+	if (replicas <= ready + bound)
 		return 0;
-	return err_set(e, E_LIMIT, "%u replica%s need%s %u node%s, %u %s ready%s%s%s", replicas,
+	return err_set(e, E_LIMIT, "%u replica%s need%s %u node%s, %u %s ready%s%s%s%s", replicas,
 		       replicas == 1 ? "" : "s", replicas == 1 ? "s" : "", replicas, replicas == 1 ? "" : "s",
-		       ready, ready == 1 ? "is" : "are", *why ? " (" : "", why, *why ? ")" : "");
+		       ready + bound, ready + bound == 1 ? "is" : "are",
+		       bound ? " or taken by a member of it" : "", *why ? " (" : "", why, *why ? ")" : "");
 }
 
 /* ---- networks ---- */

@@ -20,10 +20,11 @@ int check_labels(Gs__Label *const *labels, size_t n, const char *what, struct er
 /* Bounds, names, networks that exist (references by name are replaced by ids in *spec), topology's own
  * demands except the number of nodes. A spec without a name is judged as well: one is invented for it. */
 int check_service(const struct store *s, Gs__ServiceSpec *spec, struct err *e);
-/* A Galera service needs one ready node for each replica; counts constraints. now_ms: wall clock. The message
- * does not name the service. */
-int check_galera_nodes(const struct store *s, const Gs__ServiceSpec *spec, uint32_t replicas, int64_t now_ms,
-		       struct err *e);
+/* A Galera service needs a node for each replica: one that is ready, or that has a member of this service
+ * already (service_id; "" for one that is not there yet). Counts constraints. now_ms: wall clock. The message does
+ * not name the service. */
+int check_galera_nodes(const struct store *s, const char *service_id, const Gs__ServiceSpec *spec,
+		       uint32_t replicas, int64_t now_ms, struct err *e);
 /* Name, driver, subnet against the other networks and the nodes' own addresses. */
 int check_network(const struct store *s, const Gs__NetworkSpec *spec, struct err *e);
 /* What people call the node, borrowed from it. */
