@@ -136,45 +136,70 @@ static int ls_run(struct cmd *c, struct err *e)
 	return 0;
 }
 
+struct scale_word {
+	char *service;
+	uint32_t replicas;
+};
+
 /* "db=5" */
-static int scale_one(struct cmd *c, char *word, struct err *e)
+static int scale_parse(const char *word, struct scale_word *ret, struct err *e)
 {
-	Gs__ScaleRequest req = GS__SCALE_REQUEST__INIT;
-	cleanup_message Gs__CreatedResponse *r = NULL;
-	char *eq = strchr(word, '=');
+	const char *eq = strchr(word, '=');
 	uint64_t n;
 
 	if (!eq || eq == word)
 		return err_set(e, CLI_USAGE, "'%s' is not SERVICE=REPLICAS", word);
 	if (parse_uint(eq + 1, 100000, &n, e) < 0)
 		return err_wrap(e, "%s", word);
-	*eq = '\0';
-	req.ref = word;
-	req.replicas = (uint32_t)n;
+	ret->service = xasprintf("%.*s", (int)(eq - word), word);
+	ret->replicas = (uint32_t)n;
+	return 0;
+}
+
+/* All of them before the first is sent: wrong words change nothing. */
+static int scale_words(const struct cmd *c, struct scale_word *words, struct err *e)
+{
+	for (size_t i = 0; i < c->n_args; i++) {
+		if (scale_parse(c->args[i], &words[i], e))
+			return e->code;
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(words[k].service, words[i].service) == 0)
+				return err_set(e, CLI_USAGE, "service %s is named twice", words[i].service);
+	}
+	return 0;
+}
+
+static int scale_one(struct cmd *c, const struct scale_word *word, struct err *e)
+{
+	Gs__ScaleRequest req = GS__SCALE_REQUEST__INIT;
+	cleanup_message Gs__CreatedResponse *r = NULL;
+	const struct wait_options wait = wait_options_of(c, WAIT_CONVERGED);
+
+	req.ref = word->service;
+	req.replicas = word->replicas;
 	if (client_call(c, DAEMON_MANAGER, CONTROL_SCALE_SERVICE, &req, &r, e) < 0)
 		return e->code;
 	if (*r->warning)
 		fprintf(stderr, "gswarm: %s\n", r->warning);
-	printf("%s scaled to %u\n", word, req.replicas);
+	printf("%s scaled to %u\n", word->service, req.replicas);
 	fflush(stdout);
-	return 0;
+	return opt_is_set(c, "detach") ? 0 : service_wait(c, word->service, &wait, e);
 }
 
 static int scale_run(struct cmd *c, struct err *e)
 {
-	const struct wait_options wait = wait_options_of(c, WAIT_CONVERGED);
-	int rc = 0;
+	cleanup_free struct scale_word *words = xcalloc(c->n_args, sizeof(*words));
+	int rc = scale_words(c, words, e);
+	bool stop = rc != 0;
 
-	for (size_t i = 0; i < c->n_args; i++) {
-		cleanup_free char *word = xstrdup(c->args[i]);
-		int r = scale_one(c, word, e);
+	for (size_t i = 0; i < c->n_args && !stop; i++) {
+		int r = scale_one(c, &words[i], e);
 
-		if (!r && !opt_is_set(c, "detach"))
-			r = service_wait(c, word, &wait, e);
-		if (r < 0 || r == CLI_INTERRUPTED)
-			return r;
-		rc = rc || r;
+		stop = r < 0 || r == CLI_INTERRUPTED;
+		rc = stop ? r : rc || r;
 	}
+	for (size_t i = 0; i < c->n_args; i++)
+		free(words[i].service);
 	return rc;
 }
 

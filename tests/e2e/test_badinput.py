@@ -52,6 +52,8 @@ WRONG = [
     ([*CREATE, "-p", "80:80", "-p", "80:81", *NAP], "^gswarm: port 80/tcp is published twice", 1),  # no name that nobody gave
     ([*CREATE, "host", ""], "the command is empty", 2),
     ([*CREATE, "--update-monitor", "-1s", *NAP], "--update-monitor", 2),
+    (["service", "scale", "-d", "idle=1", "idle2=x"], "idle2=x: ", 2),  # user review, 11: the first was scaled
+    (["service", "scale", "-d", "idle=1", "idle=2"], "service idle is named twice", 2),
     ([*GALERA, "host", "mysqld"], "leave 'mysqld'", 1),
     ([*GALERA, "--restart-condition", "none", "host"], "must be any", 1),
     ([*GALERA, "--mount", "type=tmpfs,target=/var/lib/mysql", "host"], "must be type=volume", 1),
@@ -78,6 +80,7 @@ def state_of(one):
 
 
 def test_wrong_words(one, refused):
+    one.gswarm(*CREATE, "-d", "--name", "idle", "--replicas", "0", *NAP)
     before = state_of(one)
     bad = []
     for words, says, code in WRONG:
@@ -87,6 +90,7 @@ def test_wrong_words(one, refused):
             bad.append(f"{words}: {str(e).splitlines()[0]}")
     assert not bad, "\n".join(bad)
     assert state_of(one) == before
+    one.gswarm("service", "rm", "idle")
 
 
 def test_reserved_address_pools(fresh, refused):
