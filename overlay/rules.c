@@ -78,8 +78,9 @@ static void print_guarded(const struct rules *r, struct buf *b)
 	}
 }
 
-/* A host that forwards only because we need it to must not become a router between its own links. What a bridge passes
- * between its ports is not routed, but comes by here, in and out by the bridge, where br_netfilter is on (Docker's hosts). */
+/* A host that forwards only because we need it to must not become a router between its own links. What a bridge
+ * passes between its ports is not routed, but comes by here, in and out by the bridge, where br_netfilter is on
+ * (Docker's hosts). */
 static void print_guard(struct overlay *o, struct buf *b)
 {
 	for (size_t i = 0; i < o->egress.n_turned_on; i++) {
