@@ -5,7 +5,8 @@
  * folder with something in it is entered, an empty one is left by ".." and removed from above. A path as long
  * as the tree is deep would end at PATH_MAX, and a link put in its middle would lead out of the tree.
  * What can fail: an entry that cannot be removed, another file system in the tree (it is not entered), a
- * folder moved away while we were in it (".." is then another one than we came from). */
+ * folder that cannot be read to its end or is never empty, a folder moved away while we were in it (".." is
+ * then another one than we came from). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,10 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
+/* Looks at what is full again each time: more than any writer needs who ends himself. Who goes on, or a file system
+ * whose folders never are what they say, has the tree left to him. */
+#define AGAIN_MAX 1000
+
 /* A folder above the open one, and the name by which it was left downwards. */
 struct level {
 	struct level *up;
@@ -30,6 +35,7 @@ struct level {
 struct walk {
 	int fd; /* the open folder */
 	struct level *top;
+	unsigned again; /* how often a folder was not empty that we had just emptied */
 };
 
 static int open_below(int dir, const char *name)
@@ -60,6 +66,7 @@ static int empty_folder(int dir, char **ret_child)
 	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
 	struct dirent *entry;
+	unsigned looks = 0;
 	bool again = true;
 	int rc = 0;
 
@@ -71,8 +78,13 @@ static int empty_folder(int dir, char **ret_child)
 	/* A folder that changes under readdir may hide an entry: it is empty when a whole look finds nothing. */
 	while (again && !rc && !*ret_child) {
 		again = false;
+		if (looks++ > AGAIN_MAX) {
+			errno = EBUSY;
+			rc = -1;
+			break;
+		}
 		rewinddir(d);
-		while (!rc && !*ret_child && (entry = readdir(d))) {
+		while (!rc && !*ret_child && (errno = 0, entry = readdir(d))) {
 			if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 				continue;
 			again = true;
@@ -84,6 +96,8 @@ static int empty_folder(int dir, char **ret_child)
 				rc = 0;
 			}
 		}
+		if (!rc && !*ret_child && errno != 0)
+			rc = -1; /* what it did not show may be there */
 	}
 	copy = errno;
 	closedir(d);
@@ -130,10 +144,15 @@ static int walk_up(struct walk *w)
 		errno = EBUSY;
 		return -1;
 	}
-	/* Not empty: somebody still writes there; the next look at this folder enters it again. */
-	if (unlinkat(fd, l->name, AT_REMOVEDIR) < 0 && errno != ENOENT && errno != ENOTEMPTY &&
-	    errno != EEXIST)
-		return -1;
+	if (unlinkat(fd, l->name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
+		if (errno != ENOTEMPTY && errno != EEXIST)
+			return -1;
+		/* Somebody still writes there; the next look at this folder enters it again. */
+		if (++w->again > AGAIN_MAX) {
+			errno = EBUSY;
+			return -1;
+		}
+	}
 	w->top = l->up;
 	free(l);
 	return 0;

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -109,6 +111,58 @@ static void another_mount_is_not_entered(void **state)
 	assert_int_equal(fs_remove_all(dir, NULL), 0);
 }
 
+/* What a disk can do to a look at a folder; in no folder but this one. */
+static struct {
+	ino_t in;
+	int says;
+} look_ends;
+
+struct dirent *readdir(DIR *d)
+{
+	static struct dirent *(*real)(DIR *);
+	struct stat st;
+
+	if (!real)
+		real = dlsym(RTLD_NEXT, sizeof(off_t) == 8 ? "readdir64" : "readdir");
+
+	if (look_ends.in == 0 || fstat(dirfd(d), &st) < 0 || st.st_ino != look_ends.in)
+		return real(d);
+	errno = look_ends.says != 0 ? look_ends.says : errno;
+	return NULL;
+}
+
+static int remove_with_a_look_that_ends(int says)
+{
+	cleanup_free char *dir = xasprintf("%s/sick", top), *file = xasprintf("%s/sick/f", top);
+	struct err e = {0};
+	struct stat st;
+
+	assert_int_equal(fs_mkdir(dir, 0755, NULL), 0);
+	assert_int_equal(fs_write(file, "x", 1, 0600, NULL), 0);
+	assert_int_equal(stat(dir, &st), 0);
+	look_ends.in = st.st_ino;
+	look_ends.says = says;
+	alarm(60); /* it went on for ever */
+	fs_remove_all(top, &e);
+	alarm(0);
+	look_ends.in = 0;
+	assert_true(fs_exists(file));
+	return e.code;
+}
+
+/* The third session's safety review, 9: a folder that could not be read passed for an empty one; it could not be
+ * removed and was entered again, for ever. */
+static void s9_folder_that_cannot_be_read(void **state)
+{
+	assert_int_equal(remove_with_a_look_that_ends(EIO), -EIO);
+}
+
+/* The same of one that shows nothing and is not empty. */
+static void s9_folder_that_is_never_empty(void **state)
+{
+	assert_int_equal(remove_with_a_look_that_ends(0), -EBUSY);
+}
+
 static atomic_bool is_over;
 
 /* Puts a link to another tree in the place of a folder, and back, as quickly as it can. */
@@ -157,6 +211,8 @@ int main(void)
 		T(w14_a_tree_deeper_than_a_path),
 		T(what_is_no_folder),
 		T(a_wide_tree),
+		T(s9_folder_that_cannot_be_read),
+		T(s9_folder_that_is_never_empty),
 		T(a_link_put_in_its_way_is_not_followed),
 		T(another_mount_is_not_entered), /* last: it changes the mount namespace */
 	};
