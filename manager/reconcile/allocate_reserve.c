@@ -127,6 +127,12 @@ static int64_t rest_ms(Gs__ReservationKind kind)
 	return kind == RESERVED_ADDRESS ? ADDRESS_REST_MS : NODE_INDEX_REST_MS;
 }
 
+/* Longer than the longest rest: it was said by a clock that was ahead. */
+static bool rests_too_long(const struct alloc *a, const Gs__Reservation *r)
+{
+	return !*r->owner && r->free_after_ms > a->wall_ms + rest_ms(r->kind);
+}
+
 static void release(struct alloc *a)
 {
 	cleanup_free const void **rows = NULL;
@@ -140,7 +146,7 @@ static void release(struct alloc *a)
 		if ((address && !tx_get(a->tx, OBJ_NETWORK, r->scope)) ||
 		    (!*r->owner && r->free_after_ms <= a->wall_ms)) {
 			tx_remove(a->tx, r);
-		} else if (*r->owner && !is_used(a->tx, r)) {
+		} else if (rests_too_long(a, r) || (*r->owner && !is_used(a->tx, r))) {
 			edit = tx_edit(a->tx, OBJ_RESERVATION, r->meta->id);
 			str_replace(&edit->owner, "");
 			edit->free_after_ms = a->wall_ms + rest_ms(r->kind);

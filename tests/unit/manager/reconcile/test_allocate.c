@@ -154,6 +154,31 @@ static void test_addresses_stay_and_rest(void **state)
 	c_free(c);
 }
 
+/* The third session's safety review, 11: a clock that had been ahead for a moment left addresses that nobody got for
+ * as long as it had been ahead. */
+static void test_s11_rest_of_a_clock_that_was_ahead(void **state)
+{
+	struct cluster *c = c_new(2);
+	const int64_t ahead_ms = 200 * INT64_C(86400000);
+
+	(void)state;
+	c_add_network(c, "n1", "10.9.0.0/24");
+	c_put(c, c_service("web", 2, "n1"));
+	c_work(c);
+	c->v.wall_ms += ahead_ms;
+	c_delete(c, "web");
+	c_work(c);
+	c->v.wall_ms -= ahead_ms;
+	c_put(c, c_service("two", 1, "n1"));
+	c_work(c);
+	assert_string_equal(address_of(c, "two", 1), "10.9.0.4"); /* they rest now */
+	c_wait(c, 61000);
+	c_scale(c, "two", 2);
+	c_work(c);
+	assert_string_equal(address_of(c, "two", 2), "10.9.0.2");
+	c_free(c);
+}
+
 static Gs__Service *with_ports(const char *name, uint32_t first, uint32_t second)
 {
 	Gs__Service *svc = c_service(name, 1, "n1");
@@ -526,6 +551,7 @@ int main(void)
 		cmocka_unit_test(test_mtu_only_shrinks_in_use),
 		cmocka_unit_test(test_M3b_mtu_of_a_bad_node),
 		cmocka_unit_test(test_addresses_stay_and_rest),
+		cmocka_unit_test(test_s11_rest_of_a_clock_that_was_ahead),
 		cmocka_unit_test(test_virtual_addresses_and_ports),
 		cmocka_unit_test(test_exhausted),
 		cmocka_unit_test(test_node_index),
