@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/ca/internal.h"
@@ -151,6 +152,36 @@ int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e
 		       "node %s has %d valid certificates already; if it did not ask for them, remove it "
 		       "('gswarm node rm')",
 		       node_id, NODE_CERTS_MAX);
+}
+
+/* The manager's own one is of the same node as that of the worker beside it. */
+static void own_serial(const struct context *ctx, char ret_serial[33])
+{
+	cleanup_free char *path = context_path(ctx, "manager.crt"), *pem = NULL;
+	struct tls_cert_info info;
+	size_t len;
+
+	ret_serial[0] = '\0';
+	if (fs_read(path, 65536, &pem, &len, NULL) == 0 && tls_cert_info(pem, &info, NULL) == 0)
+		memcpy(ret_serial, info.serial, sizeof(info.serial));
+}
+
+void ca_replace_cert(const struct context *ctx, struct tx *tx, const char *node_id, const char *serial)
+{
+	int64_t now_ms = clock_wall_ms(ctx->clock);
+	const Gs__NodeCert *cert, *oldest = NULL;
+	char own[33];
+
+	if (certs_alive(ctx->store, node_id, now_ms) < NODE_CERTS_MAX)
+		return;
+	own_serial(ctx, own);
+	for (size_t i = 0; (cert = store_at(ctx->store, OBJ_NODE_CERT, i)); i++)
+		if (cert->not_after_ms >= now_ms && !cert->revoked && strcmp(cert->node_id, node_id) == 0 &&
+		    strcmp(cert->meta->id, serial) != 0 && strcmp(cert->meta->id, own) != 0 &&
+		    (!oldest || cert->not_after_ms < oldest->not_after_ms))
+			oldest = cert;
+	bug_if(!oldest); /* there are more than two */
+	tx_remove(tx, oldest);
 }
 
 /* Room for one more node. */

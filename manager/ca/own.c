@@ -31,12 +31,11 @@ static void on_renewed(void *arg, const struct err *committed)
 	free(r);
 }
 
-static bool past_half_life(const char *cert_pem, int64_t now_ms)
+static bool renewal_is_due(const char *cert_pem, int64_t now_ms)
 {
 	struct tls_cert_info info;
 
-	return tls_cert_info(cert_pem, &info, NULL) == 0 &&
-	       now_ms > info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2;
+	return tls_cert_info(cert_pem, &info, NULL) == 0 && now_ms >= tls_renewal_due_ms(&info, now_ms);
 }
 
 static int renew_own(struct ca *ca, struct err *e)
@@ -51,7 +50,7 @@ static int renew_own(struct ca *ca, struct err *e)
 	size_t len;
 	int rc = fs_read(crt_path, 65536, &crt, &len, e);
 
-	if (rc || !past_half_life(crt, clock_wall_ms(ctx->clock)))
+	if (rc || !renewal_is_due(crt, clock_wall_ms(ctx->clock)))
 		return rc;
 	rc = fs_read(key_path, 65536, &key, &len, e);
 	if (rc == 0)
@@ -82,6 +81,30 @@ static void on_swept(void *arg, const struct err *e)
 		log_warn("removing expired certificates: %s; trying again in an hour", e->msg);
 }
 
+/* By the end of its time; of two that end together, the one behind. */
+static bool is_newest_of_node(const struct store *s, const Gs__NodeCert *of)
+{
+	const Gs__NodeCert *cert;
+	bool behind = false;
+
+	for (size_t i = 0; (cert = store_at(s, OBJ_NODE_CERT, i)); i++) {
+		if (cert == of)
+			behind = true;
+		else if (!cert->revoked && strcmp(cert->node_id, of->node_id) == 0 &&
+			 (cert->not_after_ms > of->not_after_ms ||
+			  (behind && cert->not_after_ms == of->not_after_ms)))
+			return false;
+	}
+	return true;
+}
+
+/* That its time is over is said by a clock, which may be ahead: without any row the node would be unknown for good
+ * when the clock is right again. Nobody gets in by a certificate that has expired. */
+static bool is_last_of_a_node(const struct store *s, const Gs__NodeCert *cert)
+{
+	return !cert->revoked && store_node(s, cert->node_id) && is_newest_of_node(s, cert);
+}
+
 static void sweep(struct context *ctx)
 {
 	int64_t now_ms = clock_wall_ms(ctx->clock);
@@ -90,7 +113,7 @@ static void sweep(struct context *ctx)
 
 	tx_allow_split(tx);
 	for (size_t i = 0; (cert = store_at(ctx->store, OBJ_NODE_CERT, i)); i++)
-		if (cert->not_after_ms < now_ms)
+		if (cert->not_after_ms < now_ms && !is_last_of_a_node(ctx->store, cert))
 			tx_remove(tx, cert);
 	if (tx_len(tx) > 0)
 		store_commit(ctx->store, tx, on_swept, NULL);

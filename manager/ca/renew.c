@@ -112,13 +112,14 @@ static void commit(struct renew_job *j)
 	Gs__RenewResponse *resp = obj_new(&gs__renew_response__descriptor);
 	struct tx *tx = tx_new(ctx->store);
 
+	ca_replace_cert(ctx, tx, j->node_id, rpc_call_peer(j->call)->serial);
 	ca_add_cert(tx, j->serial, j->node_id, j->not_after_ms);
 	obj_bytes_set(&resp->cert_pem, j->cert_pem, strlen(j->cert_pem));
 	obj_bytes_set(&resp->ca_pem, j->ca_pem, strlen(j->ca_pem));
 	answer_commit(ctx, j->call, tx, resp, NULL, NULL, NULL);
 }
 
-/* The node may have been removed meanwhile, or have got its last certificates by another way. */
+/* The node may have been removed meanwhile. */
 static void on_signed(void *arg)
 {
 	struct renew_job *j = arg;
@@ -128,8 +129,8 @@ static void on_signed(void *arg)
 	bug_if(!r->busy);
 	r->busy = false;
 	if (!answer_unless_serving(ctx, j->call)) {
-		if (j->e.code == 0 && ca_role(ctx->store, rpc_call_peer(j->call), &j->e))
-			ca_check_certs(ctx, j->node_id, &j->e);
+		if (j->e.code == 0)
+			ca_role(ctx->store, rpc_call_peer(j->call), &j->e);
 		if (j->e.code)
 			rpc_fail(j->call, &j->e);
 		else
@@ -160,7 +161,6 @@ void renewals_serve(struct renewals *all, struct rpc_call *call, const Gs__Renew
 {
 	const char *node_id = rpc_call_peer(call)->node_id;
 	struct node_record *r = record_of(all, node_id);
-	struct err e = {0};
 
 	if (r->busy) {
 		answer_fail(call, E_LIMIT, "a certificate for node %s is being made already", node_id);
@@ -169,10 +169,6 @@ void renewals_serve(struct renewals *all, struct rpc_call *call, const Gs__Renew
 	if (!bucket_take(&r->bucket, clock_mono_ms(all->ctx->clock), 1, RENEW_PER_S, RENEW_BURST)) {
 		answer_fail(call, E_LIMIT, "node %s renews its certificate too often; try again in a minute",
 			    node_id);
-		return;
-	}
-	if (ca_check_certs(all->ctx, node_id, &e)) {
-		rpc_fail(call, &e);
 		return;
 	}
 	r->busy = true;

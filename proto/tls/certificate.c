@@ -323,6 +323,13 @@ void tls_info_of(X509 *cert, struct tls_cert_info *ret)
 	ret->not_after_ms = time_ms(X509_get0_notAfter(cert));
 }
 
+int64_t tls_renewal_due_ms(const struct tls_cert_info *info, int64_t now_ms)
+{
+	if (now_ms < info->not_before_ms)
+		return now_ms;
+	return info->not_before_ms + (info->not_after_ms - info->not_before_ms) / 2;
+}
+
 int tls_cert_info(const char *cert_pem, struct tls_cert_info *ret, struct err *e)
 {
 	cleanup(tls_x509_p) X509 *cert = tls_cert_parse(cert_pem, e);

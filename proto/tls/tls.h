@@ -36,6 +36,9 @@ struct tls_cert_info {
 };
 /* E_INVALID: no PEM certificate. Fields that it lacks come out empty. */
 int tls_cert_info(const char *cert_pem, struct tls_cert_info *ret, struct err *e);
+/* When it is to be renewed: at the half of its time, or now, when it has not begun. A clock that was ahead as it was
+ * made is right again then, and half of that time is long after its end for others. */
+int64_t tls_renewal_due_ms(const struct tls_cert_info *info, int64_t now_ms);
 
 /* Join token: GSWMTKN-1-<50 digits of root digest>-<25 digits of secret>. */
 struct join_token {

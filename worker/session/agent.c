@@ -252,7 +252,7 @@ int agent_renew_wait(const char *cert_pem, int64_t now_ms, int64_t soonest_ms, i
 	bug_if(soonest_ms <= 0 || soonest_ms > RENEW_CHECK_MAX_MS);
 	if (tls_cert_info(cert_pem, &info, e) < 0)
 		return e->code;
-	wait = info.not_before_ms + (info.not_after_ms - info.not_before_ms) / 2 - now_ms;
+	wait = tls_renewal_due_ms(&info, now_ms) - now_ms;
 	if (wait > RENEW_CHECK_MAX_MS)
 		wait = RENEW_CHECK_MAX_MS;
 	*ret_ms = wait > soonest_ms ? wait : soonest_ms;

@@ -863,6 +863,84 @@ static void test_M10_expired_certificates_are_swept(void **state)
 	rig_free(r);
 }
 
+#define CERTS_MAX 16 /* that a node may have */
+
+static void add_cert(struct rig *r, const char *serial, const char *node_id, int64_t not_after_ms)
+{
+	struct tx *tx = tx_new(r->m.ctx.store);
+
+	ca_add_cert(tx, serial, node_id, not_after_ms);
+	rig_commit(r, tx);
+}
+
+/* The third session's safety review, 1: with a clock that was ahead for a moment the rows of all nodes went, and with
+ * the right time again no node was known any more. */
+static void test_s1_clock_that_was_ahead(void **state)
+{
+	static const char gone[] = "00000000000000000000000000000001",
+			  older[] = "00000000000000000000000000000002";
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	struct clock_virtual now = {.wall_ms = clock_wall_ms(&clock_real) + 200 * INT64_C(86400000)};
+	struct clock ahead = clock_virtual_of(&now);
+	struct rpc_peer peer = {0};
+	struct tls_cert_info info;
+	cleanup_free char *cert = NULL;
+	Gs__IssueResponse *joined;
+	struct err e = {0};
+
+	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	cert = rig_text(&joined->worker_cert_pem);
+	assert_int_equal(tls_cert_info(cert, &info, &e), 0);
+	add_cert(r, gone, "somebody", info.not_after_ms + 1);
+	add_cert(r, older, joined->node_id, info.not_after_ms - 1);
+	r->m.ctx.clock = &ahead;
+	ca_renew_own(r->m.ca);
+	while (store_get(r->m.ctx.store, OBJ_NODE_CERT, gone) ||
+	       store_get(r->m.ctx.store, OBJ_NODE_CERT, older))
+		uv_run(&r->loop, UV_RUN_ONCE);
+	r->m.ctx.clock = &clock_real;
+	strcpy(peer.node_id, joined->node_id);
+	strcpy(peer.serial, info.serial);
+	strcpy(peer.cluster_id, store_cluster(r->m.ctx.store)->meta->id);
+	if (ca_role(r->m.ctx.store, &peer, &e) == 0)
+		fail_msg("%s", e.msg);
+	obj_free(joined);
+	rig_free(r);
+}
+
+/* The same, 10: 16 answers that were lost, and the node could never renew again. */
+static void test_s10_lost_answers(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	int64_t until = clock_wall_ms(&clock_real) + 86400000;
+	const char *node_id = r->m.ctx.node_id;
+	cleanup_free char *csr = NULL;
+	struct renewing n;
+	struct err e = {0};
+	char oldest[33];
+	size_t before;
+	void *resp;
+
+	for (int i = 0; i < CERTS_MAX; i++) {
+		char serial[33];
+
+		snprintf(serial, sizeof(serial), "%032d", i);
+		add_cert(r, serial, node_id, until + (int64_t)i * 1000);
+	}
+	before = store_count(r->m.ctx.store, OBJ_NODE_CERT);
+	assert_int_equal(tls_csr_new(r->key_pem, "", &csr, NULL), 0);
+	renewing_open(r, csr, &n);
+	resp = rig_call_on(r, n.c, RPC_CA, CA_RENEW, &n.req, &e);
+	if (!resp)
+		fail_msg("%s", e.msg);
+	obj_free(resp);
+	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE_CERT), before);
+	snprintf(oldest, sizeof(oldest), "%032d", 0);
+	assert_null(store_get(r->m.ctx.store, OBJ_NODE_CERT, oldest));
+	renewing_close(&n);
+}
+
 static void test_M3b_link_too_small_for_overlays(void **state)
 {
 	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker2.local", 112);
@@ -909,6 +987,8 @@ int main(void)
 		cmocka_unit_test(test_M3a_nodes_that_never_come_are_bounded),
 		cmocka_unit_test(test_M3a_node_with_many_certificates_is_removed),
 		cmocka_unit_test(test_M10_expired_certificates_are_swept),
+		cmocka_unit_test(test_s1_clock_that_was_ahead),
+		cmocka_unit_test(test_s10_lost_answers),
 		cmocka_unit_test(test_M3b_link_too_small_for_overlays),
 	};
 

@@ -39,6 +39,9 @@ static void test_renewal_is_not_asked_for_at_once_again(void **state)
 	assert_int_equal(wait, 200);
 	assert_int_equal(agent_renew_wait(cert, now + 60 * INT64_C(86400000), 60000, &wait, &e), 0);
 	assert_int_equal(wait, 60000);
+	/* The third session's safety review, 1: made by a clock that was ahead, and half of its time is far away. */
+	assert_int_equal(agent_renew_wait(cert, now - 60 * INT64_C(86400000), 200, &wait, &e), 0);
+	assert_int_equal(wait, 200);
 	assert_int_equal(agent_renew_wait("nonsense", now, 200, &wait, &e), E_INVALID);
 	free(ca);
 	free(ca_key);
