@@ -5,11 +5,43 @@
  * carry our networks, and a node that lies: then its join or its session is refused. */
 #include <string.h>
 
+#include "base/mem.h"
+#include "base/text.h"
 #include "manager/model/check.h"
+#include "proto/value/addr.h"
 
-/* What an overlay network needs at least (1280, as every IPv6 link) and what VXLAN adds. */
-#define VTEP_MTU_MIN_V4 1330
-#define VTEP_MTU_MIN_V6 1350
+/* The operator's terminal shows these. */
+static bool texts_fit(const Gs__NodeDescription *d)
+{
+	const char *const texts[] = {d->boot_id, d->software_version, d->platform_os, d->platform_arch};
+
+	for (size_t i = 0; i < array_size(texts); i++)
+		if (strlen(texts[i]) > 64 || !text_is_plain(texts[i]))
+			return false;
+	return true;
+}
+
+/* Every other node sends its packets there. */
+static int check_addresses(const Gs__NodeDescription *d, struct err *e)
+{
+	char text[64];
+
+	if (d->advertise_ip.len != 4 && d->advertise_ip.len != 16)
+		return err_set(e, E_INVALID, "node %s gives no address where it can be reached", d->hostname);
+	if (!addr_is_host(&d->advertise_ip))
+		return err_set(e, E_INVALID,
+			       "node %s: %s is no address where others reach it: choose another "
+			       "--advertise-addr",
+			       d->hostname, addr_format(&d->advertise_ip, text, sizeof(text)));
+	if (d->vtep_ip.len != 0 && d->vtep_ip.len != 4 && d->vtep_ip.len != 16)
+		return err_set(e, E_INVALID, "node %s: bad data path address", d->hostname);
+	if (d->vtep_ip.len != 0 && !addr_is_host(&d->vtep_ip))
+		return err_set(
+			e, E_INVALID,
+			"node %s: %s is no address where others reach it: choose another --data-path-addr",
+			d->hostname, addr_format(&d->vtep_ip, text, sizeof(text)));
+	return 0;
+}
 
 int check_description(const Gs__NodeDescription *d, struct err *e)
 {
@@ -19,10 +51,8 @@ int check_description(const Gs__NodeDescription *d, struct err *e)
 		return err_set(e, E_INVALID, "the request has no node description");
 	if (check_hostname(d->hostname, e))
 		return err_wrap(e, "node's host name");
-	if (d->advertise_ip.len != 4 && d->advertise_ip.len != 16)
-		return err_set(e, E_INVALID, "node %s gives no address where it can be reached", d->hostname);
-	if (d->vtep_ip.len != 0 && d->vtep_ip.len != 4 && d->vtep_ip.len != 16)
-		return err_set(e, E_INVALID, "node %s: bad data path address", d->hostname);
+	if (check_addresses(d, e))
+		return e->code;
 	mtu_min = d->vtep_ip.len == 16 ? VTEP_MTU_MIN_V6 : VTEP_MTU_MIN_V4;
 	if (d->vtep_mtu != 0 && d->vtep_mtu < mtu_min)
 		return err_set(e, E_INVALID,
@@ -30,8 +60,7 @@ int check_description(const Gs__NodeDescription *d, struct err *e)
 			       "networks need %u or more: raise the link's MTU or choose another "
 			       "--data-path-addr",
 			       d->hostname, d->vtep_mtu, mtu_min);
-	if (d->vtep_mtu > 65535 || d->peer_port > 65535 || strlen(d->boot_id) > 64 ||
-	    strlen(d->software_version) > 64 || strlen(d->platform_os) > 64 || strlen(d->platform_arch) > 64)
+	if (d->vtep_mtu > 65535 || d->peer_port > 65535 || !texts_fit(d))
 		return err_set(e, E_INVALID, "node %s: description out of bounds", d->hostname);
 	return 0;
 }

@@ -422,8 +422,13 @@ static int describe(struct session *s, const Gs__NodeDescription *description, s
 {
 	const Gs__Node *node = store_node(s->all->ctx->store, s->node->id);
 	struct opening *o;
+	struct err bad = {0};
 
-	if (!description || obj_equal(node->description, description)) {
+	/* A node that is in stays reachable with what we know of it: to cut it off would be worse. */
+	if (description && node->description && check_description(description, &bad))
+		log_warn("node %s describes itself in a way that is not taken, what was known stays: %s",
+			 s->node->id, bad.msg);
+	if (!description || bad.code || obj_equal(node->description, description)) {
 		session_begin(s);
 		return 0;
 	}

@@ -167,6 +167,17 @@ bool addr_contains(const Gs__Addr *net, const ProtobufCBinaryData *ip)
 	       same_prefix(net->ip.data, ip->data, net->prefix);
 }
 
+bool addr_is_host(const ProtobufCBinaryData *ip)
+{
+	static const uint8_t zero[12];
+	const uint8_t *b = ip->data;
+
+	if (ip->len == 4)
+		return b[0] != 0 && b[0] != 127 && b[0] < 224;
+	/* ::/96 has "any", loopback and old IPv4 forms, ::ffff:0:0/96 the new ones */
+	return ip->len == 16 && b[0] != 0xff && memcmp(b, zero, 10) != 0;
+}
+
 void addr_mac(const ProtobufCBinaryData *ip, uint8_t ret_mac[6])
 {
 	uint32_t h = 2166136261u; /* FNV-1a */

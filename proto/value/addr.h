@@ -16,6 +16,11 @@
 /* UDP. Of the tasks' traffic, unless the swarm was made with another one. */
 #define DATA_PATH_PORT 4789
 
+/* What a data path's packets must hold at least: an overlay network's 1280, as every IPv6 link, and what VXLAN adds
+ * over IPv4 and over IPv6. */
+#define VTEP_MTU_MIN_V4 1330
+#define VTEP_MTU_MIN_V6 1350
+
 /* How many bytes the address has: 4, 16, or 0 when the text is none. */
 size_t addr_bytes(const char *text, uint8_t ret[16]);
 /* false when ip is no address; "" is any IPv4 address. */
@@ -33,6 +38,8 @@ const char *addr_format_cidr(const Gs__Addr *a, char *buf, size_t n);
 bool addr_overlaps(const Gs__Addr *a, const Gs__Addr *b);
 /* False for an empty one and for another family. */
 bool addr_contains(const Gs__Addr *net, const ProtobufCBinaryData *ip);
+/* May it be one host's among others? Not 0/8, loopback, multicast, 240/4 or broadcast, nor IPv4 written as IPv6. */
+bool addr_is_host(const ProtobufCBinaryData *ip);
 /* 02:67 + the last four bytes of the address (of its hash for IPv6). */
 void addr_mac(const ProtobufCBinaryData *ip, uint8_t ret_mac[6]);
 /* "02:67:0a:00:00:01"; returns buf. */

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "proto/value/addr.h"
 #include "worker/net/internal.h"
 
 static uint32_t link_mtu(const char *name)
@@ -45,7 +46,16 @@ uint32_t net_link_mtu(const char *ip)
 	return mtu;
 }
 
+/* A peer says itself where its VTEP is, and the way there may be anything: that must not make ours a data path which
+ * the manager refuses. */
 uint32_t net_mtu(const struct net *n, uint32_t link)
 {
-	return n && link != 0 && n->path_mtu != 0 && n->path_mtu < link ? n->path_mtu : link;
+	uint8_t ip[16];
+	uint32_t least, path;
+
+	if (!n || n->path_mtu == 0)
+		return link;
+	least = addr_bytes(n->w->state.data_path, ip) == 16 ? VTEP_MTU_MIN_V6 : VTEP_MTU_MIN_V4;
+	path = n->path_mtu < least ? least : n->path_mtu;
+	return path < link ? path : link;
 }

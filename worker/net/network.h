@@ -66,7 +66,8 @@ void net_remove_all(struct net *n, void (*done)(const struct err *e, void *arg),
 /* MTU of the link that has this address, 0 when there is none. It lists the host's addresses, for which the kernel
  * may let one wait: on the pool, or before anybody waits for the loop. */
 uint32_t net_link_mtu(const char *ip);
-/* MTU of the link, or what the ways to peers allow if that is less; 0 when unknown. n may be NULL. */
+/* MTU of the link, or what the ways to peers allow if that is less, but not less than a data path needs; 0 when
+ * unknown. n may be NULL. */
 uint32_t net_mtu(const struct net *n, uint32_t link);
 
 /* ---- a task's own network ---- */

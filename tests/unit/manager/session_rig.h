@@ -34,7 +34,8 @@ static inline void on_session_done(const ProtobufCMessage *resp, const struct er
 		w->end = *e;
 }
 
-static inline void worker_session(struct worker *w)
+/* It says of its data path that this is its MTU. */
+static inline void worker_session_as(struct worker *w, uint32_t vtep_mtu)
 {
 	Gs__SessionRequest req = GS__SESSION_REQUEST__INIT;
 	cleanup(obj_free_p) Gs__NodeDescription *d = rig_description("docker1.local", 111);
@@ -48,19 +49,30 @@ static inline void worker_session(struct worker *w)
 	d->resources = obj_new(&gs__resources__descriptor);
 	d->resources->nano_cpus = 2000000000;
 	d->resources->memory_bytes = 4ull << 30;
+	d->vtep_mtu = vtep_mtu;
 	req.description = d;
 	rpc_call_start(w->c, &spec);
 }
 
-static inline struct worker *worker_new(struct rig *r)
+static inline void worker_session(struct worker *w)
+{
+	worker_session_as(w, 1500);
+}
+
+static inline struct worker *worker_new_as(struct rig *r, uint32_t vtep_mtu)
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
 
 	w->r = r;
 	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &w->identity, NULL), 0);
 	rig_dial(r, w->identity, &w->c);
-	worker_session(w);
+	worker_session_as(w, vtep_mtu);
 	return w;
+}
+
+static inline struct worker *worker_new(struct rig *r)
+{
+	return worker_new_as(r, 1500);
 }
 
 static inline void worker_free(struct worker *w)

@@ -13,6 +13,8 @@
 #include "base/text.h"
 #include "manager/model/check_task.h"
 #include "manager/model/check.h"
+#include "proto/value/addr.h"
+#include "proto/value/obj.h"
 
 /* ---- a spec of one changed field ---- */
 
@@ -257,6 +259,62 @@ static void address_pools(void **state)
 	}
 }
 
+/* Fresh review of security, 4 and 11: where all others send packets to, and what a terminal shows. */
+static Gs__NodeDescription *described(void)
+{
+	Gs__NodeDescription *d = obj_new(&gs__node_description__descriptor);
+
+	str_replace(&d->hostname, "docker1.local");
+	assert_int_equal(addr_parse("192.168.55.111", &d->advertise_ip, NULL), 0);
+	assert_int_equal(addr_parse("192.168.55.111", &d->vtep_ip, NULL), 0);
+	return d;
+}
+
+static void S4_addresses_of_a_node(void **state)
+{
+	static const char *const bad[] = {
+		"127.0.0.1", "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.1.2.3",        "255.255.255.255",
+		"240.0.0.1", "::",      "::1",     "ff02::1",   "::ffff:127.0.0.1", "::10.0.0.1"};
+	static const char *const good[] = {"10.0.0.1", "192.168.55.111", "169.254.1.2", "223.1.2.3",
+					   "fd00::1",  "fe80::1",        "2001:db8::1"};
+	struct err e = {0};
+
+	for (size_t i = 0; i < array_size(bad) + array_size(good); i++) {
+		bool is_bad = i < array_size(bad);
+		const char *text = is_bad ? bad[i] : good[i - array_size(bad)];
+
+		for (int vtep = 0; vtep < 2; vtep++) {
+			cleanup(obj_free_p) Gs__NodeDescription *d = described();
+			ProtobufCBinaryData *at = vtep ? &d->vtep_ip : &d->advertise_ip;
+
+			free(at->data);
+			assert_int_equal(addr_parse(text, at, NULL), 0);
+			if (is_bad != (check_description(d, &e) != 0))
+				fail_msg("%s as %s", text, vtep ? "vtep_ip" : "advertise_ip");
+		}
+	}
+}
+
+static void S11_texts_of_a_node_are_plain(void **state)
+{
+	cleanup(obj_free_p) Gs__NodeDescription *d = described();
+	char **const texts[] = {&d->software_version, &d->platform_os, &d->platform_arch, &d->boot_id,
+				&d->hostname};
+	struct err e = {0};
+
+	assert_int_equal(check_description(d, &e), 0);
+	for (size_t i = 0; i < array_size(texts); i++) {
+		cleanup_free char *before = xstrdup(*texts[i]);
+
+		str_replace(texts[i], "\033[2Jok");
+		assert_int_equal(check_description(d, &e), E_INVALID);
+		str_replace(texts[i], "a\nb");
+		assert_int_equal(check_description(d, &e), E_INVALID);
+		str_replace(texts[i], before);
+	}
+	assert_int_equal(check_description(d, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +325,8 @@ int main(void)
 		cmocka_unit_test(labels),
 		cmocka_unit_test(constraints),
 		cmocka_unit_test(address_pools),
+		cmocka_unit_test(S4_addresses_of_a_node),
+		cmocka_unit_test(S11_texts_of_a_node_are_plain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

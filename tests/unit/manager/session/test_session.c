@@ -358,6 +358,26 @@ static void test_many_sessions_take_turns(void **state)
 	rig_free(r);
 }
 
+/* Fresh review of security, 4: a description that is not taken ended each session, and the node was Down. */
+static void test_S4_refused_description_keeps_the_session(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r), *again;
+	const Gs__NodeDescription *d;
+
+	(void)state;
+	worker_wait_complete(w);
+	worker_free(w);
+	again = worker_new_as(r, 700);
+	worker_wait_complete(again);
+	assert_false(again->ended);
+	assert_true(worker_is_complete(again));
+	d = store_node(r->m.ctx.store, r->node_id)->description;
+	assert_int_equal(d->vtep_mtu, 1500);
+	worker_free(again);
+	rig_free(r);
+}
+
 static void test_state_tables_are_sound(void **state)
 {
 	(void)state;
@@ -379,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_seqnos_run_no_pass),
 		cmocka_unit_test(test_one_event_waits_for_room),
 		cmocka_unit_test(test_many_sessions_take_turns),
+		cmocka_unit_test(test_S4_refused_description_keeps_the_session),
 	};
 
 	log_init("test", LOG_WARN, 2);

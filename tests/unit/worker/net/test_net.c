@@ -16,6 +16,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/net/internal.h"
 #include "worker/net/network.h"
 #include "worker/session/self.h"
 #include "worker/task/impl.h"
@@ -219,11 +220,31 @@ static void test_sessions_do_not_list_addresses(void **state)
 	assert_in_range(looks, 0, 1);
 }
 
+/* Fresh review of security, 4: one peer's VTEP behind a small link made ours a data path that no manager takes. */
+static void test_S4_ways_do_not_make_the_mtu_too_small(void **state)
+{
+	struct worker w = {0};
+	struct net n = {.w = &w};
+
+	snprintf(w.state.data_path, sizeof(w.state.data_path), "192.168.55.111");
+	assert_int_equal(net_mtu(&n, 1500), 1500);
+	n.path_mtu = 1420;
+	assert_int_equal(net_mtu(&n, 1500), 1420);
+	assert_int_equal(net_mtu(&n, 1400), 1400);
+	n.path_mtu = 1280;
+	assert_int_equal(net_mtu(&n, 1500), 1330);
+	assert_int_equal(net_mtu(&n, 1200), 1200); /* the link is what it is */
+	assert_int_equal(net_mtu(&n, 0), 0);
+	snprintf(w.state.data_path, sizeof(w.state.data_path), "fd00::1");
+	assert_int_equal(net_mtu(&n, 1500), 1350);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_only_files_that_change_are_written, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_sessions_do_not_list_addresses, open_rig, close_rig),
+		cmocka_unit_test(test_S4_ways_do_not_make_the_mtu_too_small),
 	};
 
 	log_init("test", LOG_WARN, 2);
