@@ -97,9 +97,9 @@ void man_page(FILE *out)
 	      ".SH SYNOPSIS\n\\fBgswarm\\fR [\\fB\\-\\-run\\-dir\\fR \\fIDIR\\fR] [\\fINOUN\\fR] "
 	      "\\fIVERB\\fR "
 	      "[\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]\n"
-	      ".SH DESCRIPTION\nNode verbs (init, join, leave, system) go to the worker of this host, all "
-	      "others "
-	      "to its manager.\nVerbs and options mean what they mean for Docker Swarm.\n",
+	      ".SH DESCRIPTION\nNode verbs (init, join, leave, system check, system info) go to the worker "
+	      "of this host, all others to its manager; system dump asks both.\n"
+	      "Verbs and options mean what they mean for Docker Swarm.\n",
 	      out);
 	for (size_t i = 0; nouns[i]; i++)
 		print_noun(out, nouns[i]);
@@ -107,7 +107,7 @@ void man_page(FILE *out)
 	      "\\fB\\-\\-run\\-dir\\fR.\n"
 	      ".SH EXIT STATUS\n0: done. 1: it failed, or a check did; one line says what, where and what to "
 	      "do. "
-	      "2: the words on the command line were wrong.\n"
+	      "2: the words on the command line were wrong. 130: it was interrupted (Ctrl\\-C).\n"
 	      ".SH FILES\n.TP\n/run/gswarm/worker.sock, /run/gswarm/manager.sock\nFor root and members of "
 	      "the "
 	      "group gswarm, who are as powerful as root.\n"

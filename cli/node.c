@@ -36,7 +36,7 @@ static const struct opt update_options[] = {
 	{0, "availability", OPT_STR, NULL, "Whether the node takes tasks", "active|pause|drain"},
 	{0, "label-add", OPT_LIST, "key=value", "Add or change a label", NULL},
 	{0, "label-rm", OPT_LIST, "key", "Remove a label", NULL},
-	{0, "role", OPT_STR, NULL, "What the node is", "worker|manager"},
+	{0, "role", OPT_STR, NULL, "What the node is (cannot be changed yet)", "worker|manager"},
 	OPT_END,
 };
 

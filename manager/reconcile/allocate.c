@@ -5,7 +5,8 @@
  * life, its NEW task carries them and becomes PENDING; when it is placed, an Endpoint row says where. What
  * can fail is that something is used up: the task stays NEW and says which network or pool is full.
  *
- * What is given out is a Reservation row first (allocate_reserve.c). */
+ * What is given out is a Reservation row first (allocate_reserve.c); but a subnet, which the network's row itself
+ * holds, and which is free when no network's has part of it. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@
 #define MTU_DEFAULT 1450
 #define VXLAN_V4_BYTES 50
 #define VXLAN_V6_BYTES 70
-#define MTU_MIN 1280 /* what every IPv6 link carries; ca.c refuses a node whose data path has less */
+#define MTU_MIN 1280 /* what every IPv6 link carries; check_node.c refuses a node whose data path has less */
 
 /* ---- networks ---- */
 

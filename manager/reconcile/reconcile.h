@@ -2,13 +2,14 @@
 /* The reconcilers. Each is a pure pass: read the committed store (through the tx, so that a pass sees what
  * the passes before it did), add actions to the tx. Level-triggered, idempotent, no I/O, no clock but `env`.
  *
+ *   node_state   nodes -> Ready, Down
  *   orchestrate  services -> slots and tasks that should exist; restarts, scale up/down, reaping
  *   allocate     slot addresses + MAC, network subnet + VNI, reservations, endpoints
  *   schedule     PENDING tasks -> nodes (spread; members of one cluster on different nodes)
  *   galera       phases, tokens, elections, permits, ordered joins and leaves
  *
- * The manager (and the simulation) runs them in this order whenever something changed, at most one commit in
- * flight, and again when the earliest *wake_ms passes. */
+ * The manager (and the simulation) runs them in this order, all but the first until they add nothing more,
+ * whenever something changed, at most one commit in flight, and again when the earliest *wake_ms passes. */
 #pragma once
 #include "manager/galera/galera.h"
 #include "manager/model/env.h"

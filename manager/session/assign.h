@@ -3,7 +3,8 @@
  * sent. Pure (no network): session.c and the simulation both use it.
  *
  * A node gets: its own Node row; every task placed on it whose desired state is not REMOVE or that it has not
- * yet reported final; the networks of those tasks; every endpoint of those networks; secrets of those tasks. */
+ * yet reported final; for those that are not final their networks, every endpoint of these, their secrets and, as
+ * `peer/<node id>`, the Node rows of the other nodes that run members of their Galera cluster. */
 #pragma once
 #include "manager/store/store.h"
 #include "proto/schema/dispatch.pb-c.h"

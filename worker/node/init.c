@@ -6,9 +6,9 @@
  *          -> JoinTokens -> answer
  *
  * What can fail leaves a node that is no member: the manager is stopped, and what this init had made is moved
- * aside (membership.h). It begins only where no membership has left anything, and a note on disk says that it is
- * under way: the worker that finds the note without being a member was killed in between, and moves that aside
- * too. */
+ * aside (membership_files.h). It begins only where no membership has left anything, and a note on disk says that
+ * it is under way: the worker that finds the note without being a member was killed in between, and moves that
+ * aside too. */
 #include <stdio.h>
 #include <string.h>
 

@@ -6,7 +6,7 @@
  *
  * What can fail: a token that is no token, a manager that is not there or is another swarm's, a token that is
  * wrong, expired or rotated (the manager's own words). Nothing is written before the certificate is here; then a
- * note says that a join is under way, for the worker that follows a killed one (membership.h). */
+ * note says that a join is under way, for the worker that follows a killed one (membership_files.h). */
 #include <stdio.h>
 #include <string.h>
 

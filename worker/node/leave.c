@@ -8,7 +8,7 @@
  * the cluster's state goes with it. No folder goes while a manager lives that works in it. A worker that finds the
  * note of a leave and no identity goes on with it.
  *
- * On a node that has lost its identity (membership.h) --force moves what is left of the membership aside. */
+ * On a node that has lost its identity (membership_files.h) --force moves what is left of the membership aside. */
 #include <stdio.h>
 #include <string.h>
 

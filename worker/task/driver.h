@@ -37,7 +37,7 @@ struct task_driver_ops {
 };
 extern const struct task_driver_ops galera_driver_ops; /* worker/galera */
 
-/* ---- what a driver may ask of the task (implemented by machine.c) ---- */
+/* ---- what a driver may ask of the task (driver_calls.c) ---- */
 const Gs__Task *task_row(const struct task *t); /* latest assignment; borrowed until the next one */
 uint32_t task_attempt(const struct task *t);
 /* Where all of this runs. */
@@ -53,9 +53,9 @@ gid_t task_gid(const struct task *t);
 const char *task_log_path(const struct task *t);
 /* Secret of this task by SecretRef.name, e.g. "root"; NULL until it has arrived. */
 const Gs__Secret *task_secret(const struct task *t, const char *name);
-/* A peer worker's Node row by id (from "peer/<node id>" items), NULL when unknown. */
-const char *task_blob_dir(const struct task *t); /* /var/lib/gswarm/worker/blobs */
-const char *task_exe_dir(const struct task *t);  /* where our executables are */
+/* Where archives for other workers lie: /var/lib/gswarm/worker/blobs. */
+const char *task_blob_dir(const struct task *t);
+const char *task_exe_dir(const struct task *t); /* where our executables are */
 struct tls_identity *task_identity(const struct task *t);
 struct peer;
 struct peer *task_peer(const struct task *t); /* this worker's Peer service (worker/galera/peer.h), or NULL */
