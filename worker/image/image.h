@@ -39,6 +39,8 @@ struct rootfs_spec {
  * NULL); -ENOENT when it is missing. */
 int rootfs_image_root(const char *image, const char *state_dir, const char *base_run, const char **ret_root,
 		      struct image_id *ret_id, struct err *e);
+/* The same of what a bind mount shows, folder or file. */
+int bind_source_check(const char *source, const char *state_dir, const char *base_run, struct err *e);
 /* b->user is set and, for a dir image, b->image. Repeatable; a run folder that is in use stays as it is. */
 int rootfs_prepare(struct bundle *b, const struct rootfs_spec *spec, struct err *e);
 /* Before run_dir is removed. */
@@ -51,6 +53,7 @@ struct mounts_spec {
 	const Gs__Task *task; /* with its spec */
 	const char *run_dir;  /* <run>/tasks/<id> */
 	const char *volumes_dir;
+	const char *state_dir, *base_run; /* what no bind may show; either may be NULL */
 };
 /* Id of the volume that was assigned to this target, or NULL. */
 const char *mounts_volume_id(const Gs__Task *task, const char *target);

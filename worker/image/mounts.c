@@ -235,6 +235,8 @@ static int add_one(struct bundle *b, const struct mounts_spec *s, const Gs__Moun
 		return e->code;
 	if (m->type == MOUNT_BIND && stat(m->source, &st) < 0)
 		return err_set(e, E_INVALID, "mount %s: %s is not on this host", m->target, m->source);
+	if (m->type == MOUNT_BIND && bind_source_check(m->source, s->state_dir, s->base_run, e) < 0)
+		return err_wrap(e, "mount %s", m->target);
 	if (in_other_bind(s, m->target, e) < 0)
 		return e->code;
 	if (!b->lower && host_target(b, s, m->target, S_ISDIR(st.st_mode), e) < 0)

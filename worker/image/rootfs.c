@@ -89,6 +89,41 @@ static bool shows(int image, const struct stat *st, const char *ours)
 	return ours && stat(ours, &own) == 0 && (is_above(st, ours) || lies_in(image, &own));
 }
 
+/* In whose folder a file lies, or NULL with errno. heap */
+static char *folder_of(const char *path)
+{
+	char *real = realpath(path, NULL), *slash = real ? strrchr(real, '/') : NULL;
+
+	if (slash)
+		slash[slash == real] = '\0';
+	return real;
+}
+
+int bind_source_check(const char *source, const char *state_dir, const char *base_run, struct err *e)
+{
+	cleanup_free char *folder = NULL;
+	cleanup_close int fd = -1;
+	struct stat st;
+
+	if (stat(source, &st) < 0)
+		return err_errno(e, errno, "%s", source);
+	/* A file is where its folder is; what only lies above it counts for folders alone. */
+	folder = S_ISDIR(st.st_mode) ? xstrdup(source) : folder_of(source);
+	fd = folder ? open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return err_errno(e, errno, "%s", source);
+	for (size_t i = 0; i < 2; i++) {
+		const char *ours = i == 0 ? state_dir : base_run;
+
+		if (shows(fd, &st, ours))
+			return err_set(
+				e, E_INVALID,
+				"%s shows %s (keys, secrets, data of other tasks), which no task may see",
+				source, ours);
+	}
+	return 0;
+}
+
 int rootfs_image_root(const char *image, const char *state_dir, const char *base_run, const char **ret_root,
 		      struct image_id *ret_id, struct err *e)
 {

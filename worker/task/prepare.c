@@ -103,7 +103,11 @@ static int prepare_files(struct prepare *p)
 		.hostname = row_hostname(p->row),
 		.read_only = p->row->spec->read_only,
 	};
-	struct mounts_spec mounts = {.task = p->row, .run_dir = p->run_dir, .volumes_dir = p->volumes_dir};
+	struct mounts_spec mounts = {.task = p->row,
+				     .run_dir = p->run_dir,
+				     .volumes_dir = p->volumes_dir,
+				     .state_dir = p->base_state,
+				     .base_run = p->base_run};
 	const char *root;
 
 	if (run_dir_make(p) < 0 || intent_save_task(p->state_dir, p->row, &p->err) < 0 ||

@@ -259,6 +259,41 @@ static void w7_a_missing_target_is_made_in_a_layer(void **state)
 	assert_false(fs_exists("/usr/no-such-folder"));
 }
 
+/* User review, 12: what dir: refuses could be bound. */
+static void u12_binds_of_our_state(void **state)
+{
+	cleanup_free char *state_dir = path("var/lib/ours"), *run = path("run/ours"), *good = path("srv");
+	cleanup_free char *above = path("var"), *inside = path("var/lib/ours/tasks"), *link = path("to-ours");
+	cleanup_free char *key = path("var/lib/ours/key"), *beside = path("var/beside");
+	const char *bad[] = {"/", above, state_dir, inside, key, run, link};
+	const char *fine[] = {good, beside, "/dev/null"}, *target = "/data";
+
+	assert_int_equal(fs_mkdir(inside, 0755, NULL) | fs_mkdir(run, 0755, NULL), 0);
+	assert_int_equal(fs_mkdir(good, 0755, NULL), 0);
+	assert_int_equal(symlink(key, link), 0);
+	assert_int_equal(fs_write(key, "k", 1, 0600, NULL) | fs_write(beside, "b", 1, 0600, NULL), 0);
+	for (size_t i = 0; i < array_size(bad) + array_size(fine); i++) {
+		bool is_bad = i < array_size(bad);
+		Gs__Task *t = task_with(&target, 1);
+		struct mounts_spec spec = {.task = t,
+					   .run_dir = top,
+					   .volumes_dir = top,
+					   .state_dir = state_dir,
+					   .base_run = run};
+		struct bundle *b = host_bundle();
+		struct err e = {0};
+
+		t->spec->mounts[0]->type = MOUNT_BIND;
+		str_replace(&t->spec->mounts[0]->source, is_bad ? bad[i] : fine[i - array_size(bad)]);
+		if (mounts_prepare(b, &spec, &e) != (is_bad ? E_INVALID : 0))
+			fail_msg("%s: %s", t->spec->mounts[0]->source, e.msg);
+		assert_true(!is_bad || strstr(e.msg, "mount /data: "));
+		assert_int_equal(b->n_mounts, is_bad ? 1 : 2);
+		bundle_free(b);
+		obj_free(t);
+	}
+}
+
 static void w7_a_target_that_is_there_needs_no_layer(void **state)
 {
 	struct bundle *b = host_bundle();
@@ -319,6 +354,7 @@ int main(void)
 		T(s11_judged_folder_is_known_again),
 		T(w11_hosts_are_replaced_in_one_step),
 		T(w7_a_missing_target_is_made_in_a_layer),
+		T(u12_binds_of_our_state),
 		T(w7_a_target_that_is_there_needs_no_layer),
 		T(w7_targets_that_cannot_be),
 		T(w7_a_target_inside_a_bind),
