@@ -307,6 +307,14 @@ static bool one_of(const char *value, const char *const *list, size_t n)
 	return *value == '\0';
 }
 
+/* NAME|UID[:GROUP|GID] */
+static bool is_root(const char *user)
+{
+	size_t len = strcspn(user, ":");
+
+	return (len == 4 && strncmp(user, "root", 4) == 0) || (len > 0 && strspn(user, "0") == len);
+}
+
 /* What would be stored and never done, or never start. */
 static int check_galera_task(const Gs__TaskSpec *t, struct err *e)
 {
@@ -319,6 +327,11 @@ static int check_galera_task(const Gs__TaskSpec *t, struct err *e)
 		return err_set(e, E_INVALID,
 			       "a Galera member that ended is always started again: --restart-condition must "
 			       "be any");
+	if (is_root(t->user))
+		return err_set(
+			e, E_INVALID,
+			"a Galera member cannot run as root, its server refuses to: leave --user %.20s away",
+			t->user);
 	for (size_t i = 0; i < t->n_mounts; i++)
 		if (strcmp(t->mounts[i]->target, "/var/lib/mysql") == 0 &&
 		    (t->mounts[i]->type != MOUNT_VOLUME || t->mounts[i]->readonly))

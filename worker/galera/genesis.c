@@ -135,27 +135,13 @@ static void pack_done(void *arg)
 
 /* ---- 2. the tool ---- */
 
-/* The last line that says ERROR, else the last line. */
-static void last_words(const char *text, char *ret, size_t n)
-{
-	const char *best = NULL, *line = text;
-
-	for (; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
-		size_t len = strcspn(line, "\n");
-
-		if (len && (!best || memmem(line, len, "ERROR", 5) || !strstr(best, "ERROR")))
-			best = line;
-	}
-	snprintf(ret, n, "%.*s", best ? (int)strcspn(best, "\n") : 0, best ? best : "");
-}
-
 static void on_tool(const struct capture_result *r, void *arg)
 {
 	struct genesis_job *j = arg;
 	struct galera *g = j->g;
 	struct recover_result said;
 	struct err e = {0};
-	char words[160];
+	char words[240];
 
 	if (!galera_is_current(g, j->turn)) {
 		job_free(j);
@@ -163,7 +149,7 @@ static void on_tool(const struct capture_result *r, void *arg)
 	}
 	foreign_unlink(task_run_dir(g->task), SQL_NAME, NULL);
 	if (r->err.code || r->timed_out || r->signal || r->status) {
-		last_words(r->errout ? r->errout : "", words, sizeof(words));
+		server_last_words(r->errout ? r->errout : "", words, sizeof(words));
 		err_set(&e, E_UNAVAILABLE, "genesis: %s",
 			r->err.code    ? r->err.msg
 			: r->timed_out ? "not done after a minute: is MYSQL_USER, MYSQL_DATABASE or "

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 struct line {
@@ -307,4 +308,35 @@ char *volume_mark_format(const struct volume_mark *m)
 	if (!text)
 		abort();
 	return text;
+}
+
+/* ---- why a server ended ---- */
+
+/* 0: says nothing, 1: some line, 2: an error that only says that there was one, 3: an error */
+static int weight_of(const char *line, size_t len)
+{
+	if (len == 0)
+		return 0;
+	if (!memmem(line, len, "ERROR", 5))
+		return 1;
+	return memmem(line, len, "Aborting", 8) ? 2 : 3;
+}
+
+void server_last_words(const char *text, char *ret, size_t n)
+{
+	const char *best = "";
+	int most = 0;
+
+	bug_if(!n);
+	for (const char *line = text; *line;) {
+		size_t len = strcspn(line, "\n");
+		int weight = weight_of(line, len);
+
+		if (weight && weight >= most) {
+			best = line;
+			most = weight;
+		}
+		line += len + (line[len] == '\n');
+	}
+	snprintf(ret, n, "%.*s", (int)strcspn(best, "\n"), best);
 }

@@ -45,6 +45,10 @@ struct recover_result {
 /* stderr of `mariadbd --wsrep-recover`. Never fails; what was not printed is absent. */
 void recover_parse(const char *text, size_t len, struct recover_result *ret);
 
+/* Of what a server or mariadb-install-db has printed: the last line that says why it failed, cut to n; "Aborting",
+ * which ends every such list, is no reason. Without an ERROR the last line that says anything. */
+void server_last_words(const char *text, char *ret, size_t n);
+
 enum volume_state { VOLUME_NONE, VOLUME_BUILDING, VOLUME_GENESIS, VOLUME_CLEAN, VOLUME_DIRTY };
 /* gswarm.json: whose data this is. */
 struct volume_mark {

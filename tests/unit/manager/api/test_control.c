@@ -147,6 +147,11 @@ static void test_galera_that_cannot_be(void **state)
 	s = galera_spec("db", 1, "dbnet");
 	s->task->restart = RESTART_NONE;
 	refused(r, s, "--restart-condition must be any");
+	for (size_t i = 0; i < 3; i++) { /* user review, 9 */
+		s = galera_spec("db", 1, "dbnet");
+		str_replace(&s->task->user, (const char *[]){"root", "0:mysql", "00"}[i]);
+		refused(r, s, "cannot run as root");
+	}
 	s = galera_spec("db", 1, "dbnet");
 	mount_on_data(s, MOUNT_TMPFS, false);
 	refused(r, s, "must be type=volume");

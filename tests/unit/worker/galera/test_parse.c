@@ -163,10 +163,31 @@ static void progress_is_the_last_known_line(void **s)
 	assert_string_equal(text, "sst 120 MiB");
 }
 
+/* User review, 9: "[ERROR] Aborting" was all that a failed start told. */
+static void last_words_are_the_reason(void **state)
+{
+	char words[64];
+
+	server_last_words("2026-11-21 [Note] Starting\n"
+			  "2026-11-21 [ERROR] unknown variable 'a=b'\n"
+			  "2026-11-21 [ERROR] Aborting\n\nInstallation failed\n",
+			  words, sizeof(words));
+	assert_string_equal(words, "2026-11-21 [ERROR] unknown variable 'a=b'");
+	server_last_words("[Note] x\n[ERROR] Aborting\nbye", words, sizeof(words));
+	assert_string_equal(words, "[ERROR] Aborting");
+	server_last_words("sh: 1: mariadb-install-db: not found\n\n", words, sizeof(words));
+	assert_string_equal(words, "sh: 1: mariadb-install-db: not found");
+	server_last_words("\n\n", words, sizeof(words));
+	assert_string_equal(words, "");
+	server_last_words("[ERROR] a line that is longer than what there is room for", words, 10);
+	assert_string_equal(words, "[ERROR] a");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(grastate_reads_what_the_server_writes),
+		cmocka_unit_test(last_words_are_the_reason),
 		cmocka_unit_test(grastate_refuses_what_is_torn),
 		cmocka_unit_test(parsers_survive_noise),
 		cmocka_unit_test(gvwstate_wants_the_whole_file),
