@@ -76,6 +76,13 @@ static bool is_there(const Gs__ServiceDetail *d, const Gs__Task *t, bool with_ga
 	       t->desired == TASK_RUNNING && (!with_galera || galera_is_ready(t));
 }
 
+/* --restart-condition none or on-failure: a job, which is complete when it has ended well. */
+static bool has_ended_well(const Gs__ServiceDetail *d, const Gs__Task *t)
+{
+	return t->status && t->status->state == TASK_COMPLETE && t->desired == TASK_RUNNING &&
+	       d->service->spec->task->restart != RESTART_ANY;
+}
+
 static bool is_hopeless(const Gs__ServiceDetail *d, const Gs__Task *t)
 {
 	Gs__TaskState s = t->status ? t->status->state : TASK_NEW;
@@ -109,6 +116,10 @@ static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct pro
 		return;
 	}
 	l->is_done = t && is_there(d, t, with_galera);
+	if (t && has_ended_well(d, t)) {
+		l->is_done = true;
+		p->ended++;
+	}
 	l->is_failed = t && is_hopeless(d, t);
 	p->done += l->is_done;
 	if (l->is_failed && !p->failure)

@@ -10,13 +10,14 @@ struct slot_line {
 	char *name;   /* "db.1" */
 	char *node;   /* hostname or "" */
 	char *text;   /* "running", "held: waits for its turn", ... */
-	bool is_done; /* running, and Synced where that is asked for */
+	bool is_done; /* running, and Synced where that is asked for; or it was to end, and has ended well */
 	bool is_failed;
 	bool is_lost; /* only its own node can go on with it, and that is down */
 };
 struct progress {
 	struct slot_line *lines;
 	size_t n, done, wanted;
+	size_t ended;                  /* of those done: ended well and not to be started again */
 	bool is_converged, is_blocked; /* is_blocked: failure is what waits for somebody, or for a host */
 	char *failure;                 /* it will not get there by itself: why; or NULL */
 	char *refused; /* why the controller did not act on the last consent to a bootstrap, or NULL */

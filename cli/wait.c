@@ -251,8 +251,9 @@ static int conclude(struct wait *w, const char *service)
 
 	if (w->is_reached) {
 		if (!w->o.is_quiet && w->o.what == WAIT_CONVERGED)
-			printf("service %s converged: %zu of %zu in %.2f s\n", name, w->now.done,
-			       w->now.wanted, took);
+			printf("service %s %s: %zu of %zu in %.2f s\n", name,
+			       w->now.ended && w->now.ended == w->now.wanted ? "complete" : "converged",
+			       w->now.done, w->now.wanted, took);
 		return 0;
 	}
 	if (interrupted()) {

@@ -187,3 +187,11 @@ def test_what_is_on_a_dead_host_does_not_run(fresh):
     done = fresh.gswarm("service", "scale", "--update-monitor", "0s", "vol=2", check=False, timeout=30)
     assert done.returncode == 1 and "converged" not in done.stdout, done.stdout
     assert re.search(r"vol\.\d: node \S+ is down; it goes on by itself when that node is back", done.stderr), done.stderr
+
+
+def test_a_job_that_ended_well(one):
+    """User review, 10: it was waited for until --wait-timeout, and then called "not converged"."""
+    done = one.gswarm(*CREATE, "--name", "job", "--restart-condition", "none", "--update-monitor", "0s", "--wait-timeout", "20s", "host", "true",
+                      timeout=30)
+    assert "service job complete: 1 of 1" in done.stdout, done.stdout
+    one.gswarm("service", "rm", "job")

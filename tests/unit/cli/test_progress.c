@@ -168,6 +168,35 @@ static void failures_are_told(void **state)
 	progress_fini(&p);
 }
 
+/* User review, 10: a job that had ended well was waited for until the timeout. */
+static void a_job_that_ended_well_is_done(void **state)
+{
+	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(2, TASK_COMPLETE, TOPO_NONE);
+	struct progress p;
+
+	progress_of(d, &p); /* any: it will be started again */
+	assert_false(p.is_converged);
+	progress_fini(&p);
+	d->service->spec->task->restart = RESTART_ON_FAILURE;
+	d->tasks[1]->status->state = TASK_RUNNING;
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	assert_int_equal(p.ended, 1);
+	progress_fini(&p);
+	d->service->spec->task->restart = RESTART_NONE;
+	d->tasks[1]->status->state = TASK_COMPLETE;
+	progress_of(d, &p);
+	assert_true(p.is_converged);
+	assert_int_equal(p.ended, 2);
+	assert_string_equal(p.lines[0].text, "complete");
+	progress_fini(&p);
+	d->tasks[1]->status->state = TASK_FAILED;
+	progress_of(d, &p);
+	assert_false(p.is_converged);
+	assert_non_null(p.failure);
+	progress_fini(&p);
+}
+
 static void a_reason_is_told_once(void **state)
 {
 	cleanup(obj_free_p) Gs__ServiceDetail *d = detail(1, TASK_PENDING, TOPO_NONE);
@@ -386,6 +415,7 @@ int main(void)
 		cmocka_unit_test(zero_replicas_are_reached_when_none_runs),
 		cmocka_unit_test(an_older_task_does_not_count),
 		cmocka_unit_test(failures_are_told),
+		cmocka_unit_test(a_job_that_ended_well_is_done),
 		cmocka_unit_test(a_reason_is_told_once),
 		cmocka_unit_test(a_blocked_cluster_names_the_way_out),
 	};
