@@ -5,7 +5,7 @@
   tests/lint/style.py [-c] [FOLDER ...]     default: every folder of C code; -c: only the counts
 
 Each finding is one line `file:line: what`; exit 1 when there is one. Floors and ceilings are counted over a room:
-asserts (bug_if, assert) per 1,000 lines, prototypes without a contract, .c files a room.
+asserts (what base/bug.h has, and moves through a table) per 1,000 lines, prototypes without a contract, .c files a room.
 """
 import os
 import re
@@ -18,7 +18,7 @@ FOLDERS = ["base", "proto", "overlay", "worker", "manager", "cli"]
 HEARTS = ["manager/raft", "manager/store", "manager/galera", "worker/task", "worker/galera"]
 FLOOR, HEART_FLOOR = 5.0, 20.0
 # Not at their floor yet: what they have may not fall, and each run says what they owe. A room that got there goes.
-OWED = {"worker/galera": 2.5, "worker/net": 3.0}
+OWED = {}
 BARE_PROTOTYPES = 0.05  # of all in the tree
 MOST_FILES, MOST_LINES, WIDEST = 25, 800, 118
 
@@ -114,7 +114,7 @@ def main(args):
             room = rooms.setdefault(os.path.dirname(name), {"files": 0, "lines": 0, "asserts": 0, "bare": 0, "prototypes": 0})
             room["files"] += name.endswith(".c")
             room["lines"] += text.count("\n")
-            room["asserts"] += len(re.findall(r"(?<!\w)(?:bug_if|bug_unless|assert|sm_go)\(", blank(text)))
+            room["asserts"] += len(re.findall(r"(?<!\w)(?:bug_if|bug_if_off_loop|assert|sm_go|magic_of|take_once|dl_add|dl_drop)\(", blank(text)))
             if name.endswith(".h"):
                 for line, function, told in prototypes(name, text):
                     room["prototypes"] += 1

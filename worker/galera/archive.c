@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
@@ -65,6 +66,7 @@ static int program_start(const char *const *argv, int out, pid_t *ret, struct er
 	sigset_t none, all;
 	int r;
 
+	bug_if(!argv[0] || out < 0);
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
@@ -155,6 +157,7 @@ int archive_pack(const char *program, const char *dir, const char *blob_dir, cha
 	cleanup_free char *tmp = NULL, *final = NULL;
 	int r = fs_mkdir(blob_dir, 0700, e);
 
+	bug_if(!*dir || !*blob_dir);
 	if (r)
 		return r;
 	id_new(suffix);
@@ -181,6 +184,7 @@ int archive_unpack(const char *program, const char *path, const char *dir, uid_t
 	char user[16], group[16];
 	const char *argv[] = {program, "unpack", path, dir, user, group, NULL};
 
+	bug_if(!*dir || !*path);
 	snprintf(user, sizeof(user), "%u", (unsigned)uid);
 	snprintf(group, sizeof(group), "%u", (unsigned)gid);
 	return program_run(argv, e) ? err_wrap(e, "unpack genesis") : 0;

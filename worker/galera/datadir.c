@@ -29,6 +29,7 @@ static const char *const stale_files[] = {"gvwstate.dat", "rsync_sst.conf", "mys
 
 char *datadir_file(const struct datadir *d, const char *name)
 {
+	bug_if(!d->path);
 	return xasprintf("%s/%s", d->path, name);
 }
 
@@ -37,12 +38,14 @@ void datadir_init(struct datadir *d, const char *path, uid_t uid, gid_t gid)
 	cleanup_free char *base_copy = xstrdup(path), *dir_copy = xstrdup(path);
 	bool is_volume = strcmp(basename(base_copy), "data") == 0;
 
+	bug_if(!path || path[0] != '/');
 	*d = (struct datadir){.path = xstrdup(path), .uid = uid, .gid = gid, .lock_fd = -1};
 	d->mark_path = xasprintf("%s/" MARK_NAME, is_volume ? dirname(dir_copy) : path);
 }
 
 void datadir_copy(struct datadir *ret, const struct datadir *d)
 {
+	bug_if(!d->path);
 	*ret = *d;
 	ret->path = xstrdup(d->path);
 	ret->mark_path = xstrdup(d->mark_path);
@@ -70,6 +73,7 @@ int datadir_claim(struct datadir *d, struct err *e)
 {
 	int fd;
 
+	bug_if(!d->path);
 	if (d->lock_fd >= 0)
 		return 0;
 	fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -99,6 +103,7 @@ int datadir_share(struct datadir *ret, const struct datadir *d, struct err *e)
 
 int datadir_lock(struct datadir *d, struct err *e)
 {
+	bug_if(!d->path);
 	if (datadir_claim(d, e) < 0)
 		return e->code;
 	if (server_runs(d))
@@ -119,6 +124,7 @@ int datadir_mark_load(const struct datadir *d, struct volume_mark *ret, struct e
 	size_t len;
 	int r = fs_read(d->mark_path, GALERA_FILE_MAX, &text, &len, e);
 
+	bug_if(!d->path);
 	return r ? r : volume_mark_parse(text, len, ret, e);
 }
 
@@ -126,11 +132,13 @@ int datadir_mark_store(const struct datadir *d, const struct volume_mark *m, str
 {
 	cleanup_free char *text = volume_mark_format(m);
 
+	bug_if(!d->path);
 	return fs_write(d->mark_path, text, strlen(text), 0600, e);
 }
 
 int datadir_read(const struct datadir *d, const char *name, char **ret, size_t *ret_len, struct err *e)
 {
+	bug_if(!d->path);
 	return foreign_read(d->path, name, GALERA_FILE_MAX, ret, ret_len, e);
 }
 
@@ -155,6 +163,7 @@ bool datadir_is_empty(const struct datadir *d)
 	bool empty = true;
 	struct dirent *de;
 
+	bug_if(!d->path);
 	if (!dir)
 		return errno == ENOENT;
 	while (empty && (de = readdir(dir)))
@@ -192,6 +201,7 @@ static int remove_entry(const char *path, void *arg, struct err *e)
 
 int datadir_wipe(const struct datadir *d, struct err *e)
 {
+	bug_if(!d->path);
 	return each_entry(d, remove_entry, NULL, e);
 }
 
@@ -222,11 +232,13 @@ int datadir_clean_markers(const struct datadir *d, struct err *e)
 {
 	int r = remove_names(d, sst_markers, array_size(sst_markers), e);
 
+	bug_if(!d->path);
 	return r ? r : remove_names(d, stale_files, array_size(stale_files), e);
 }
 
 int datadir_forget_state(const struct datadir *d, struct err *e)
 {
+	bug_if(!d->path);
 	return foreign_unlink(d->path, "grastate.dat", e);
 }
 
@@ -237,6 +249,7 @@ int datadir_set_safe(const struct datadir *d, struct err *e)
 	char out[256];
 	int r = datadir_grastate(d, &g, e);
 
+	bug_if(!d->path);
 	if (r)
 		return r;
 	snprintf(out, sizeof(out),
@@ -249,6 +262,7 @@ int datadir_sync(const struct datadir *d, struct err *e)
 {
 	cleanup_close int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	bug_if(!d->path);
 	return fd < 0 || syncfs(fd) < 0 ? err_errno(e, errno, "sync %s", d->path) : 0;
 }
 
@@ -256,6 +270,7 @@ uint64_t datadir_free_bytes(const struct datadir *d)
 {
 	struct statvfs v;
 
+	bug_if(!d->path);
 	return statvfs(d->path, &v) ? 0 : (uint64_t)v.f_bavail * v.f_frsize;
 }
 
@@ -272,6 +287,7 @@ int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e)
 	cleanup_free char *to = xasprintf("%s.quarantine-%llu", d->path, (unsigned long long)epoch);
 	int r;
 
+	bug_if(!d->path);
 	/* One copy an epoch: a repeated attempt must not replace the data by what a failed transfer left. */
 	if (datadir_is_empty(d) || fs_exists(to))
 		return 0;

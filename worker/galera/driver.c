@@ -47,6 +47,7 @@ void galera_go(struct galera *g, enum galera_step step)
 
 struct galera *galera_ref(struct galera *g)
 {
+	bug_if(!magic_is(g, GALERA_MAGIC) || g->refs == UINT_MAX);
 	g->refs++;
 	return g;
 }
@@ -58,6 +59,7 @@ static void on_tick_closed(void *arg)
 
 void galera_unref(struct galera *g)
 {
+	bug_if(!magic_is(g, GALERA_MAGIC) || g->refs == 0);
 	if (--g->refs)
 		return;
 	if (g->dir.path)
@@ -67,6 +69,7 @@ void galera_unref(struct galera *g)
 	obj_free(g->permit);
 	obj_free(g->view);
 	obj_free(g->primary);
+	magic_end(g);
 	free(g);
 }
 
@@ -79,6 +82,8 @@ bool galera_is_current(const struct galera *g, unsigned turn)
 
 static void begin(struct galera *g)
 {
+	bug_if_off_loop();
+	bug_if(!g->task);
 	g->turn++;
 	if (g->fetch)
 		blob_fetch_cancel(g->fetch);
@@ -100,6 +105,7 @@ static void fail_done(void *arg)
 {
 	struct fail_note *n = arg;
 
+	bug_if_off_loop();
 	if (galera_is_current(n->g, n->turn))
 		task_failed(n->g->task, n->g->attempt, &n->e);
 	galera_unref(n->g);
@@ -110,6 +116,7 @@ void galera_fail(struct galera *g, const struct err *e)
 {
 	struct fail_note *n = xcalloc(1, sizeof(*n));
 
+	bug_if(e->code == 0);
 	begin(g);
 	galera_go(g, GA_IDLE);
 	obj_free(g->permit);
@@ -124,6 +131,7 @@ void galera_fail(struct galera *g, const struct err *e)
 
 char *galera_run_path(const struct galera *g, const char *name)
 {
+	bug_if(!g->task || strchr(name, '/') == name);
 	return xasprintf("%s/%s", task_run_dir(g->task), name);
 }
 
@@ -195,7 +203,7 @@ int galera_tool_cnf(struct galera *g, bool recover, struct err *e)
 
 static void on_tick(void *arg)
 {
-	struct galera *g = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
 
 	if (g->stop_answer) {
 		g->stop_answer = false;
@@ -209,6 +217,7 @@ static void *op_attach(struct task *t)
 {
 	struct galera *g = xcalloc(1, sizeof(*g));
 
+	magic_set(g, GALERA_MAGIC);
 	g->task = t;
 	g->loop = task_loop(t);
 	g->refs = 2; /* the task's and the timer's */
@@ -220,7 +229,7 @@ static void *op_attach(struct task *t)
 
 static void op_detach(void *d)
 {
-	struct galera *g = d;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
 	watch_stop(g);
 	begin(g);
@@ -232,7 +241,7 @@ static void op_detach(void *d)
 
 static void op_hold(void *d, uint32_t attempt)
 {
-	struct galera *g = d;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
 	watch_stop(g);
 	begin(g);
@@ -280,8 +289,9 @@ static void permit_apply(struct galera *g)
 /* permit NULL: look again at the one that waits. */
 static void op_permit(void *d, const Gs__GaleraPermit *permit)
 {
-	struct galera *g = d;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
+	bug_if_off_loop();
 	if (permit && permit->mode == PERMIT_PC_BOOTSTRAP) {
 		if (sm_is(&g->step, GA_RUNNING))
 			watch_pc_bootstrap(g, permit);
@@ -306,8 +316,9 @@ static void op_permit(void *d, const Gs__GaleraPermit *permit)
 
 static void op_running(void *d, bool adopted)
 {
-	struct galera *g = d;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
+	bug_if_off_loop();
 	galera_go(g, GA_RUNNING);
 	g->attempt = task_attempt(g->task);
 	datadir_unlock(&g->dir);
@@ -332,6 +343,7 @@ static void mark_work(void *arg)
 	struct grastate s;
 	struct err e = {0};
 
+	bug_if(!bug_in_job());
 	/* A task that came after this one has the data: its word stands. */
 	if (datadir_lock(&j->dir, &e) || datadir_grastate(&j->dir, &s, &e) || s.position.seqno < 0 ||
 	    galera_uuid_is_zero(s.position.uuid) || datadir_mark_load(&j->dir, &m, &e))
@@ -345,8 +357,9 @@ static void mark_work(void *arg)
 static void mark_done(void *arg)
 {
 	struct mark_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
+	bug_if_off_loop();
 	datadir_fini(&j->dir); /* with the lock: the hold wants it */
 	g->marking = false;
 	if (g->task && g->hold_waits) {
@@ -359,7 +372,7 @@ static void mark_done(void *arg)
 
 static void op_exited(void *d)
 {
-	struct galera *g = d;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 	struct mark_job *j;
 
 	watch_stop(g);
@@ -378,7 +391,7 @@ static void op_exited(void *d)
 
 static void op_stopping(void *d)
 {
-	struct galera *g = d;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
 	watch_stop(g);
 	g->stop_answer = true;

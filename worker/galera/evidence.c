@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -19,6 +20,7 @@ static void classify(Gs__GaleraEvidence *ev, Gs__GaleraClass class, const char *
 
 static void set_position(Gs__GaleraEvidence *ev, const struct galera_position *p)
 {
+	bug_if(!galera_uuid_is_valid(p->uuid, strlen(p->uuid)));
 	if (!ev->position)
 		ev->position = obj_new(&gs__galera_position__descriptor);
 	str_replace(&ev->position->uuid, p->uuid);
@@ -152,6 +154,7 @@ void evidence_recovered(Gs__GaleraEvidence *ev, const char *output, size_t len)
 {
 	struct recover_result r;
 
+	bug_if(!output && len > 0);
 	recover_parse(output, len, &r);
 	str_replace(&ev->server_version, r.version);
 	ev->prepared_rollback = r.prepared;

@@ -26,7 +26,10 @@
 /* The table of legal moves is in driver.c. */
 enum galera_step { GA_IDLE, GA_EVIDENCE, GA_HELD, GA_GENESIS, GA_PREPARING, GA_STARTING, GA_RUNNING };
 
+#define GALERA_MAGIC MAGIC('g', 'a', 'l', 'e')
+
 struct galera {
+	uint32_t magic;
 	struct task *task; /* NULL after detach */
 	uv_loop_t *loop;
 	unsigned refs, turn;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/galera/galera.h"
@@ -122,7 +123,7 @@ static void tell(struct galera *g, struct genesis_job *j)
 static void pack_done(void *arg)
 {
 	struct genesis_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
 	if (galera_is_current(g, j->turn)) {
 		if (j->result)
@@ -138,7 +139,7 @@ static void pack_done(void *arg)
 static void on_tool(const struct capture_result *r, void *arg)
 {
 	struct genesis_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 	struct recover_result said;
 	struct err e = {0};
 	char words[240];
@@ -223,7 +224,7 @@ static void wipe_work(void *arg)
 static void wipe_done(void *arg)
 {
 	struct genesis_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
 	if (!galera_is_current(g, j->turn) || j->result || j->is_done) {
 		if (galera_is_current(g, j->turn) && j->result)

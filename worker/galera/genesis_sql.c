@@ -6,12 +6,14 @@
 #include "worker/galera/genesis_sql.h"
 
 #include <string.h>
+#include "base/bug.h"
 
 const char *genesis_env(const Gs__TaskSpec *spec, const char *name)
 {
 	static const char *const prefixes[] = {"MYSQL_", "MARIADB_"};
 	size_t len = strlen(name);
 
+	bug_if(!*name);
 	for (size_t i = 0; spec && i < spec->n_env; i++)
 		for (size_t k = 0; k < 2; k++) {
 			size_t n = strlen(prefixes[k]);
@@ -55,6 +57,7 @@ static void put_name(struct buf *out, const char *name)
 static void put_user(struct buf *out, const char *verb, const char *user, const char *host,
 		     const char *password)
 {
+	bug_if(!*user);
 	buf_printf(out, "%s ", verb);
 	put_text(out, user);
 	buf_printf(out, "@");

@@ -113,6 +113,7 @@ static void job_work(void *arg)
 {
 	struct hold_job *j = arg;
 
+	bug_if(!bug_in_job());
 	j->result = options_probe(j->image_name, &j->image, &j->err);
 	if (j->result)
 		return;
@@ -123,8 +124,9 @@ static void job_work(void *arg)
 static void job_done(void *arg)
 {
 	struct hold_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
+	bug_if_off_loop();
 	if (galera_is_current(g, j->turn)) {
 		g->dir.lock_fd = j->in.dir.lock_fd;
 		j->in.dir.lock_fd = -1;

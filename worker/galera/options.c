@@ -63,6 +63,7 @@ const char *options_settled(const char *profile)
 
 static char *first_of(const char *root, const char *const *paths, size_t n)
 {
+	bug_if(n == 0);
 	for (size_t i = 0; i < n; i++) {
 		if (foreign_image_has(root, paths[i], false))
 			return xstrdup(paths[i]);
@@ -146,6 +147,7 @@ const char *options_sst_method(const Gs__Task *task, const struct image_probe *i
 
 void options_group_name(const char *cluster_id, uint64_t group_epoch, char *ret, size_t n)
 {
+	bug_if(n == 0);
 	snprintf(ret, n, "g%.10s-e%llu", cluster_id, (unsigned long long)group_epoch);
 }
 
@@ -194,6 +196,7 @@ static unsigned gcache_mib(uint64_t disk_bytes)
 static void put_provider(struct buf *out, const struct options_input *in, const struct profile *p,
 			 const char *ip)
 {
+	bug_if(!p || !in->permit);
 	buf_printf(out, "wsrep_provider_options=\"gmcast.listen_addr=tcp://");
 	put_host(out, ip, 4567);
 	buf_printf(out, ";ist.recv_addr=");
@@ -274,6 +277,7 @@ int options_format(const struct options_input *in, struct buf *out, struct err *
 	const ProtobufCBinaryData *addr = own_ip(in->task);
 	char ip[64];
 
+	bug_if(!in->task || !in->permit);
 	if (!p)
 		return err_set(e, E_INVALID, "unknown Galera profile %s (lan-fast, lan, safe, wan)",
 			       in->task->galera->profile);

@@ -23,6 +23,7 @@ static bool line_next(const char **pos, const char *end, struct line *ret)
 {
 	const char *nl;
 
+	bug_if(*pos > end);
 	if (*pos >= end)
 		return false;
 	nl = memchr(*pos, '\n', end - *pos);
@@ -86,6 +87,7 @@ bool galera_uuid_is_zero(const char *uuid)
 
 static void uuid_copy(char ret[GALERA_UUID_LEN + 1], const char *text)
 {
+	bug_if(!galera_uuid_is_valid(text, GALERA_UUID_LEN));
 	for (size_t i = 0; i < GALERA_UUID_LEN; i++)
 		ret[i] = (char)tolower((unsigned char)text[i]);
 	ret[GALERA_UUID_LEN] = 0;
@@ -186,6 +188,7 @@ static const char *find(const char *text, size_t len, const char *needle, size_t
 {
 	const char *at = memmem(text, len, needle, strlen(needle));
 
+	bug_if(!*needle);
 	if (!at)
 		return NULL;
 	at += strlen(needle);
@@ -242,6 +245,7 @@ static int mark_text(const json_t *o, const char *key, char *ret, size_t n)
 {
 	const json_t *v = json_object_get(o, key);
 
+	bug_if(n == 0);
 	if (!v)
 		return 0;
 	if (!json_is_string(v) || json_string_length(v) >= n)

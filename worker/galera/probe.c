@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/mem.h"

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 static const struct {
@@ -44,6 +45,7 @@ void progress_format(enum start_phase phase, uint64_t bytes, bool is_cut, char *
 	static const char *const names[] = {"starting", "connecting", "waiting for primary",
 					    "sst",      "ist",        "synced"};
 
+	bug_if(n == 0);
 	if (phase == PHASE_SST)
 		snprintf(ret, n, "sst %s%llu MiB", is_cut ? "over " : "", (unsigned long long)(bytes >> 20));
 	else

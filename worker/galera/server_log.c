@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 #define TAIL_MAX (4u << 20) /* a start and hundreds of views */
@@ -33,6 +34,7 @@ static const char *after(const char *line, const char *text)
 
 static void drop_members(struct log_primary *p)
 {
+	bug_if(p->n_members > array_size(p->members));
 	for (size_t i = 0; i < p->n_members; i++)
 		free(p->members[i]);
 	p->n_members = 0;
@@ -141,6 +143,7 @@ void log_primary_parse(const char *log, size_t len, struct log_primary *ret)
 	struct walk w = {.p = ret};
 	const char *end = log + len, *eol;
 
+	bug_if(!log && len > 0);
 	*ret = (struct log_primary){0};
 	for (; log < end && (eol = memchr(log, '\n', (size_t)(end - log))); log = eol + 1) {
 		cleanup_free char *line = strndup(log, (size_t)(eol - log));

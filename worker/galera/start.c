@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -35,6 +36,7 @@ static bool wants_genesis(const struct galera *g)
 {
 	const char *sha = g->permit->genesis_sha256;
 
+	bug_if(!g->permit || !g->evidence);
 	if (!sha256_is_valid(sha) || g->mark.epoch || g->permit->force_sst)
 		return false;
 	if (g->evidence->class_ == GC_GENESIS)
@@ -46,6 +48,7 @@ static int unpack(struct start_job *j)
 {
 	int r;
 
+	bug_if(!j->blob || j->permit->force_sst);
 	j->mark.state = VOLUME_BUILDING;
 	r = datadir_mark_store(&j->dir, &j->mark, &j->err);
 	if (!r)
@@ -61,6 +64,7 @@ static void prepare_work(void *arg)
 	struct start_job *j = arg;
 	int r = 0;
 
+	bug_if(!bug_in_job());
 	if (j->permit->quarantine)
 		r = datadir_quarantine(&j->dir, j->permit->epoch, &j->err);
 	if (!r && j->blob)
@@ -112,6 +116,7 @@ static void launch(struct galera *g)
 	struct start_argv argv;
 	struct err e = {0};
 
+	bug_if(!g->permit || !g->evidence || !sm_is(&g->step, GA_PREPARING));
 	if (write_files(g, &e)) {
 		galera_fail(g, &e);
 		return;
@@ -131,8 +136,9 @@ static void launch(struct galera *g)
 static void prepare_done(void *arg)
 {
 	struct start_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
+	bug_if_off_loop();
 	if (galera_is_current(g, j->turn)) {
 		g->mark = j->mark;
 		g->log_since = j->log_end;
@@ -157,6 +163,7 @@ static void prepare(struct galera *g, bool has_blob)
 	struct start_job *j = xcalloc(1, sizeof(*j));
 	struct err e = {0};
 
+	bug_if(!g->permit || !g->evidence || !g->dir.path);
 	/* It is not called back when the task is stopped: until it ends nobody else may have the data. */
 	if (datadir_share(&j->dir, &g->dir, &e) < 0) {
 		free(j);
@@ -179,7 +186,7 @@ static void prepare(struct galera *g, bool has_blob)
 
 static void on_fetched(const struct err *e, void *arg)
 {
-	struct galera *g = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
 
 	g->fetch = NULL;
 	if (e) {
@@ -226,7 +233,7 @@ void start_start(struct galera *g)
 /* Whether it came or not: the start looks for it, and asks again. */
 static void on_prefetched(const struct err *e, void *arg)
 {
-	struct galera *g = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
 
 	g->fetch = NULL;
 	if (e)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/mem.h"
 
 #define LAGGING_QUEUE 100 /* ProxySQL's max_transactions_behind */
@@ -32,6 +33,7 @@ static bool is_on(const char *value)
 
 void view_set(Gs__GaleraView *v, const char *name, const char *value)
 {
+	bug_if(!value);
 	if (strncmp(name, "wsrep_", 6))
 		return;
 	name += 6;
@@ -103,6 +105,7 @@ static bool same_list(size_t n, char *const *a, size_t m, char *const *b)
 
 bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b)
 {
+	bug_if(!b);
 	return same_list(a->n_members, a->members, b->n_members, b->members) &&
 	       same_list(a->n_prim_members, a->prim_members, b->n_prim_members, b->prim_members) &&
 	       a->prim_conf_id == b->prim_conf_id && strcmp(a->status, b->status) == 0 &&

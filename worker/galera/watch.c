@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -63,6 +64,7 @@ static void log_work(void *arg)
 {
 	struct log_job *j = arg;
 
+	bug_if(!bug_in_job());
 	j->result = log_primary_read(j->path, j->is_known ? &j->since : NULL, &j->seen, &(struct err){0});
 }
 
@@ -84,8 +86,9 @@ static void primary_merge(struct galera *g, const struct log_primary *seen)
 static void log_done(void *arg)
 {
 	struct log_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
+	bug_if_off_loop();
 	if (galera_is_current(g, j->turn) && sm_is(&g->step, GA_RUNNING)) {
 		if (j->result)
 			log_warn("task %s: its log cannot be read", task_row(g->task)->name);
@@ -154,7 +157,7 @@ static void report_seqno(struct galera *g, const Gs__GaleraView *v)
 
 static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 {
-	struct galera *g = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
 	enum view_doubt doubt = judge(g, v);
 
 	if (stalled && doubt == VIEW_TRUSTED)
@@ -196,6 +199,7 @@ static void progress_work(void *arg)
 	uint64_t bytes = 0;
 	size_t n;
 
+	bug_if(!bug_in_job());
 	if (conmon_log_tail(j->log_path, LOG_TAIL, j->is_known ? &j->since : NULL, &tail, &n,
 			    &(struct err){0}))
 		return;
@@ -209,8 +213,9 @@ static void progress_work(void *arg)
 static void progress_done(void *arg)
 {
 	struct progress_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
+	bug_if_off_loop();
 	g->progress_busy = false;
 	g->progress_next_ms = clock_mono_ms(&clock_real) + j->took_ms * PROGRESS_REST;
 	if (galera_is_current(g, j->turn) && g->probe && *j->text && strcmp(g->progress, j->text) &&
@@ -261,7 +266,7 @@ static bool admin_open(struct galera *g)
 
 static void on_settled(const struct err *e, void *arg)
 {
-	struct galera *g = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
 
 	if (e)
 		log_warn("task %s: timers not settled: %s", task_row(g->task)->name, e->msg);
@@ -287,7 +292,7 @@ static void settle(struct galera *g)
 
 static void on_pc_bootstrap(const struct err *e, void *arg)
 {
-	struct galera *g = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
 
 	if (e)
 		log_error("task %s: pc.bootstrap: %s", task_row(g->task)->name, e->msg);
@@ -313,6 +318,7 @@ static void epoch_work(void *arg)
 	struct log_primary seen = {0};
 	struct volume_mark m;
 
+	bug_if(!bug_in_job());
 	log_primary_read(j->log_path, j->is_known ? &j->since : NULL, &seen, &(struct err){0});
 	if (seen.conf_id > j->newest_conf_id)
 		j->newest_conf_id = seen.conf_id;
@@ -340,8 +346,9 @@ static void epoch_work(void *arg)
 static void epoch_done(void *arg)
 {
 	struct epoch_job *j = arg;
-	struct galera *g = j->g;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
+	bug_if_off_loop();
 	if (galera_is_current(g, j->turn) && j->result) {
 		log_warn("task %s: %s", task_row(g->task)->name, j->err.msg);
 	} else if (galera_is_current(g, j->turn) && admin_open(g)) {
@@ -361,6 +368,7 @@ void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit)
 {
 	struct epoch_job *j;
 
+	bug_if(!sm_is(&g->step, GA_RUNNING) || permit->mode != PERMIT_PC_BOOTSTRAP);
 	if (!g->dir.path || (g->view && strcmp(g->view->status, "Primary") == 0))
 		return;
 	j = xcalloc(1, sizeof(*j));
@@ -393,6 +401,7 @@ static void on_withdraw(struct galera *g, const struct log_primary *seen)
 
 void watch_withdraw(struct galera *g)
 {
+	bug_if(!sm_is(&g->step, GA_RUNNING));
 	log_read(g, on_withdraw);
 }
 
@@ -415,6 +424,7 @@ static void probe_start(struct galera *g)
 
 void watch_tick(struct galera *g)
 {
+	bug_if_off_loop();
 	if (!g->probe)
 		probe_start(g);
 	if (!g->probe)
@@ -427,6 +437,7 @@ void watch_tick(struct galera *g)
 
 void watch_start(struct galera *g)
 {
+	bug_if_off_loop();
 	watch_stop(g);
 	probe_start(g);
 	g->settled = g->was_synced = g->log_read = false;
@@ -439,6 +450,7 @@ void watch_start(struct galera *g)
 
 void watch_stop(struct galera *g)
 {
+	bug_if_off_loop();
 	probe_free(g->probe);
 	g->probe = NULL;
 	sql_close(g->admin);
