@@ -419,9 +419,16 @@ static void mark_v(struct galera *g, struct galera_member *m)
 	m->in_v = !dropped;
 }
 
+/* Multiples of the wall clock, so that all clusters are due in the same pass: each at its own time would keep
+ * passes running back to back. */
+static bool is_hwm_due(const struct galera *g)
+{
+	return !g->c->hwm || g->wall_ms / HWM_EVERY_MS != g->old->meta->updated_ms / HWM_EVERY_MS;
+}
+
 static void note_hwm(struct galera *g)
 {
-	int64_t high = g->c->hwm ? g->c->hwm->seqno : -1, moved_ms = g->old->meta->updated_ms;
+	int64_t high = g->c->hwm ? g->c->hwm->seqno : -1;
 	const struct galera_member *by = NULL;
 	bool alive = false;
 
@@ -438,17 +445,15 @@ static void note_hwm(struct galera *g)
 			by = m;
 		}
 	}
-	if (by && (g->wall_ms - moved_ms >= HWM_EVERY_MS || g->wall_ms < moved_ms || !g->c->hwm)) {
+	if (by && is_hwm_due(g)) {
 		Gs__GaleraPosition pos = GS__GALERA_POSITION__INIT;
 
 		pos.uuid = g->c->cluster_uuid;
 		pos.seqno = high;
 		obj_set(&g->c->hwm, &pos);
 		str_replace(&g->c->hwm_slot, by->slot->meta->id);
-	} else if (by) {
-		galera_wake_at(g, moved_ms + HWM_EVERY_MS);
 	} else if (alive) {
-		galera_wake_at(g, g->wall_ms + HWM_EVERY_MS);
+		galera_wake_at(g, (g->wall_ms / HWM_EVERY_MS + 1) * HWM_EVERY_MS);
 	}
 }
 

@@ -413,6 +413,36 @@ static void do_idle(struct world *w, struct words *l)
 		scenario_fail(w, "%" PRIu64 " entries were written", store_index(w->c->s) - index);
 }
 
+static int64_t moving_seqno(void *arg, const char *task_id)
+{
+	return ((struct world *)arg)->c->v.wall_ms; /* it commits all the time */
+}
+
+/* moves S writes N: for so many seconds each position moves and passes run only when they asked to be woken. As
+ * many are written, each at a multiple of 5 s, where every other cluster's are. */
+static void do_moves(struct world *w, struct words *l)
+{
+	struct clock_virtual *v = &w->c->v;
+	int64_t end = v->mono_ms + number(w, l, "seconds") * 1000, writes = 0;
+
+	w->c->env.task_seqno = moving_seqno;
+	settle(w);
+	while (w->c->env.wake_ms < end) {
+		uint64_t index = store_index(w->c->s);
+
+		clock_virtual_advance(v, w->c->env.wake_ms - v->mono_ms);
+		settle(w);
+		if (store_index(w->c->s) == index)
+			continue;
+		writes++;
+		if (v->wall_ms % 5000 != 0)
+			scenario_fail(w, "a position was written at %" PRId64 " ms", v->wall_ms);
+	}
+	w->c->env.task_seqno = NULL;
+	if (!take(l, "writes") || number(w, l, "number") != writes)
+		scenario_fail(w, "%" PRId64 " writes", writes);
+}
+
 /* ---- what must follow ---- */
 
 static void want_number(struct world *w, struct words *l, const char *what, int64_t is)
@@ -565,6 +595,8 @@ static void run_line(struct world *w, const char *line)
 		do_consent(w, &l);
 	else if (strcmp(verb, "idle") == 0)
 		do_idle(w, &l);
+	else if (strcmp(verb, "moves") == 0)
+		do_moves(w, &l);
 	else if (strcmp(verb, "wait") == 0) {
 		clock_virtual_advance(&w->c->v, number(w, &l, "seconds") * 1000);
 		settle(w);
