@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a node should know, and what of it is new: each row's version is compared with what was sent, and the
+/* What a node should know, and what of it is new: each row's content version is compared with what was sent, and the
  * difference handed out. A row that another one names but that is gone is left out. */
 #include "manager/session/assign.h"
 
@@ -14,8 +14,8 @@
 struct sent {
 	UT_hash_handle hh;
 	char *key;
-	uint64_t version;
-	uint64_t round; /* of the last diff that listed it */
+	uint64_t version; /* of the content */
+	uint64_t round;   /* of the last diff that listed it */
 };
 struct assign_set {
 	struct sent *by_key;
@@ -135,9 +135,11 @@ static bool want(struct diff *d, const char *prefix, const char *id, const void 
 {
 	cleanup_free char *key = xasprintf("%s/%s", prefix, id);
 	struct sent *it;
+	uint64_t version;
 
 	if (!row)
 		return false;
+	version = obj_content_version(row);
 	HASH_FIND_STR(d->set->by_key, key, it);
 	if (it && it->round == d->set->round)
 		return false;
@@ -145,9 +147,9 @@ static bool want(struct diff *d, const char *prefix, const char *id, const void 
 		if (!emit(d, key, row))
 			return false;
 		it = sent_add(d->set, key);
-		it->version = obj_meta(row)->version;
-	} else if (it->version != obj_meta(row)->version && emit(d, key, row)) {
-		it->version = obj_meta(row)->version;
+		it->version = version;
+	} else if (it->version != version && emit(d, key, row)) {
+		it->version = version;
 	}
 	bug_if(it->round > d->set->round);
 	it->round = d->set->round;

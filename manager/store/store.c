@@ -231,6 +231,7 @@ static int apply_create(struct store *s, struct change *c, uint64_t index, int64
 	if (check_unique(s, c->kind, c->new_row, e))
 		return e->code;
 	meta->version = meta->spec_version = index;
+	meta->content_version = 0;
 	meta->created_ms = meta->updated_ms = now_ms;
 	store_swap(s, c->kind, NULL, c->new_row);
 	return 0;
@@ -249,6 +250,7 @@ static int apply_update(struct store *s, struct change *c, uint64_t index, int64
 	if (check_unique(s, c->kind, c->new_row, e))
 		return e->code;
 	meta->version = index;
+	meta->content_version = 0;
 	meta->spec_version = meta->spec_version ? obj_meta(current)->spec_version : index;
 	meta->created_ms = obj_meta(current)->created_ms;
 	meta->updated_ms = now_ms;
@@ -286,6 +288,7 @@ static int apply_touch(struct store *s, struct change *c, uint64_t index, struct
 	obj_free(c->new_row);
 	c->new_row = obj_dup(current);
 	obj_meta(c->new_row)->version = index;
+	obj_meta(c->new_row)->content_version = obj_content_version(current);
 	c->old_row = store_swap(s, c->kind, NULL, c->new_row);
 	return 0;
 }

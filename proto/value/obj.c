@@ -155,6 +155,13 @@ Gs__Meta *obj_meta(const void *row)
 	return ((const struct any_row *)row)->meta;
 }
 
+uint64_t obj_content_version(const void *row)
+{
+	const Gs__Meta *meta = obj_meta(row);
+
+	return meta->content_version ? meta->content_version : meta->version;
+}
+
 void *obj_new_row(enum obj_kind kind, const char *id)
 {
 	struct any_row *row;

@@ -56,6 +56,8 @@ const ProtobufCMessageDescriptor *obj_descriptor(enum obj_kind kind);
 enum obj_kind obj_kind_of(const void *message); /* by descriptor; OBJ_NONE if it is no row */
 const char *obj_kind_name(enum obj_kind kind);  /* "node", "service" */
 Gs__Meta *obj_meta(const void *row);            /* never NULL for a row made by obj_new_row or the store */
+/* The raft index of the last change of what the row says: a TOUCH moves meta.version, not this. */
+uint64_t obj_content_version(const void *row);
 void *obj_new_row(enum obj_kind kind, const char *id); /* obj_new plus meta with this id */
 /* The row inside a StoreObject (borrowed), and a StoreObject around a row (row borrowed: on the stack only). */
 void *obj_unwrap(const Gs__StoreObject *o);

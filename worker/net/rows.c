@@ -63,7 +63,7 @@ void net_network_set(struct net *n, const Gs__Network *row)
 	snprintf(o.id, sizeof(o.id), "%s", row->meta->id);
 	o.vni = row->vni;
 	o.mtu = row->mtu;
-	o.generation = row->meta->version;
+	o.generation = obj_content_version(row);
 	net_ip_fill(&o.subnet, &row->subnet->ip, row->subnet->prefix);
 	net = network_get(n, row->meta->id);
 	net->internal = row->spec && row->spec->internal;

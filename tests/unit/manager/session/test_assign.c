@@ -112,6 +112,42 @@ static void test_secrets_and_peers(void **state)
 	c_free(c);
 }
 
+/* Cost review 9: a service that uses a network touches the network's row; its workers need not hear of that. */
+static void test_touch_is_no_news(void **state)
+{
+	struct cluster *c = c_new(1);
+	struct assign_set *set = assign_set_new();
+	uint64_t version, content;
+	Gs__Network *net;
+	struct tx *tx;
+
+	(void)state;
+	c_add_network(c, "net", NULL);
+	c_put(c, c_service("web", 1, "net"));
+	c_settle(c);
+	assert_true(diff(c, "node01", set).changed > 0);
+	version = store_network(c->s, "net")->meta->version;
+	content = obj_content_version(store_network(c->s, "net"));
+	for (int i = 0; i < 2; i++) {
+		tx = tx_new(c->s);
+		tx_use(tx, store_network(c->s, "net"));
+		tx_create(tx, c_service(i ? "db" : "api", 0, "net"));
+		assert_int_equal(c_commit(c, tx), 0);
+		assert_true(store_network(c->s, "net")->meta->version > version);
+		assert_int_equal(obj_content_version(store_network(c->s, "net")), content);
+		assert_int_equal(diff(c, "node01", set).total, 0);
+	}
+	tx = tx_new(c->s);
+	net = tx_edit(tx, OBJ_NETWORK, "net");
+	net->mtu--;
+	assert_int_equal(c_commit(c, tx), 0);
+	assert_string_equal(diff(c, "node01", set).keys, "+net/net ");
+	assert_int_equal(obj_content_version(store_network(c->s, "net")),
+			 store_network(c->s, "net")->meta->version);
+	assign_set_free(set);
+	c_free(c);
+}
+
 /* ---- in portions ---- */
 
 #define KEYS_MAX 200
@@ -217,6 +253,7 @@ int main(void)
 		cmocka_unit_test(test_portions_make_the_whole),
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_secrets_and_peers),
+		cmocka_unit_test(test_touch_is_no_news),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
