@@ -78,6 +78,16 @@ struct tx_entry {
 	bool spec_changed;
 	int place; /* -1: tx_ahead, 1: tx_behind */
 };
+/* Entries of rows that the tx made, in its order: of a kind, or of a kind under one key of an index. */
+struct created {
+	struct tx_entry **entries;
+	size_t n, cap;
+};
+struct created_under {
+	UT_hash_handle hh;
+	char *key;
+	struct created list;
+};
 struct tx_touch {
 	enum obj_kind kind;
 	void *stub; /* id, and the version that is relied on */
@@ -86,6 +96,8 @@ struct tx {
 	struct store *store;
 	struct tx_entry **entries, *by_key;
 	size_t n, cap;
+	struct created created[OBJ_KINDS];
+	struct created_under *created_under[INDEX_COUNT];
 	uint64_t touched;
 	bool allow_split;
 	struct tx_touch *touches;

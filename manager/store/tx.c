@@ -17,11 +17,70 @@ struct tx *tx_new(struct store *s)
 	return tx;
 }
 
+/* ---- what it makes, so that a list walks only those that may be in it ---- */
+
+static void created_add(struct created *c, struct tx_entry *en)
+{
+	if (c->n == c->cap) {
+		c->cap = c->cap ? c->cap * 2 : 8;
+		c->entries = xrealloc(c->entries, c->cap * sizeof(*c->entries));
+	}
+	c->entries[c->n++] = en;
+}
+
+static void created_note(struct tx *tx, struct tx_entry *en)
+{
+	created_add(&tx->created[en->kind], en);
+	for (int which = 0; which < INDEX_COUNT; which++) {
+		const char *key = index_key(which, en->kind, en->row);
+		struct created_under *c;
+
+		if (!key || which == INDEX_TASKS_BY_NODE) /* no list of a tx goes by it */
+			continue;
+		HASH_FIND_STR(tx->created_under[which], key, c);
+		if (!c) {
+			c = xcalloc(1, sizeof(*c));
+			c->key = xstrdup(key);
+			HASH_ADD_KEYPTR(hh, tx->created_under[which], c->key, strlen(c->key), c);
+		}
+		created_add(&c->list, en);
+	}
+}
+
+/* which < 0: all of the kind. NULL: none. */
+static const struct created *created_find(const struct tx *tx, enum obj_kind kind, int which, const char *key)
+{
+	struct created_under *c;
+
+	if (which < 0)
+		return &tx->created[kind];
+	bug_if(which == INDEX_TASKS_BY_NODE);
+	HASH_FIND_STR(tx->created_under[which], key, c);
+	return c ? &c->list : NULL;
+}
+
+static void created_fini(struct tx *tx)
+{
+	for (int kind = 0; kind < OBJ_KINDS; kind++)
+		free(tx->created[kind].entries);
+	for (int which = 0; which < INDEX_COUNT; which++) {
+		struct created_under *c, *next;
+
+		HASH_ITER (hh, tx->created_under[which], c, next) {
+			HASH_DEL(tx->created_under[which], c);
+			free(c->key);
+			free(c->list.entries);
+			free(c);
+		}
+	}
+}
+
 void tx_free(struct tx *tx)
 {
 	if (!tx)
 		return;
 	HASH_CLEAR(hh, tx->by_key);
+	created_fini(tx);
 	for (size_t i = 0; i < tx->n; i++) {
 		obj_free(tx->entries[i]->row);
 		free(tx->entries[i]->key);
@@ -74,6 +133,8 @@ static struct tx_entry *entry_add(struct tx *tx, Gs__ActionKind action, enum obj
 	}
 	tx->entries[tx->n++] = en;
 	HASH_ADD_KEYPTR(hh, tx->by_key, en->key, strlen(en->key), en);
+	if (action == ACTION_CREATE)
+		created_note(tx, en);
 	return en;
 }
 
@@ -84,6 +145,20 @@ static void entry_forget(struct tx *tx, struct tx_entry *en)
 	HASH_DEL(tx->by_key, en);
 	obj_free(en->row);
 	en->row = NULL;
+}
+
+/* A row that the tx made stays under its keys: which service's it is never changes. */
+static void entry_replace(struct tx_entry *en, void *take_row)
+{
+	for (int which = 0; en->action == ACTION_CREATE && which < INDEX_COUNT; which++) {
+		const char *before = index_key(which, en->kind, en->row);
+		const char *after = index_key(which, en->kind, take_row);
+
+		if (which != INDEX_TASKS_BY_NODE)
+			bug_if(!before != !after || (before && strcmp(before, after) != 0));
+	}
+	obj_free(en->row);
+	en->row = take_row;
 }
 
 static enum obj_kind kind_of_row(const void *row)
@@ -114,8 +189,7 @@ void tx_create(struct tx *tx, void *take_row)
 	meta->version = obj_meta(en->row)->version;
 	meta->spec_version = obj_meta(en->row)->spec_version;
 	en->spec_changed = true;
-	obj_free(en->row);
-	en->row = take_row;
+	entry_replace(en, take_row);
 }
 
 static void update(struct tx *tx, void *take_row, bool spec_changed)
@@ -130,8 +204,7 @@ static void update(struct tx *tx, void *take_row, bool spec_changed)
 		obj_free(take_row);
 		return;
 	} else if (en->row != take_row) {
-		obj_free(en->row);
-		en->row = take_row;
+		entry_replace(en, take_row);
 	}
 	en->spec_changed |= spec_changed;
 }
@@ -241,8 +314,9 @@ static int by_id(const void *a, const void *b)
 static size_t overlay(const struct tx *tx, enum obj_kind kind, int which, const char *key,
 		      const struct table *base, const void ***ret)
 {
-	size_t n = 0, n_base, cap = (base ? base->n : 0) + tx->n;
-	const void **list = xcalloc(cap, sizeof(*list));
+	const struct created *made = created_find(tx, kind, which, key);
+	size_t n = 0, n_base, cap = (base ? base->n : 0) + (made ? made->n : 0);
+	const void **list = xcalloc(cap ? cap : 1, sizeof(*list));
 
 	for (size_t i = 0; base && i < base->n; i++) {
 		const void *row = tx->by_key ? tx_get(tx, kind, row_id(base->rows[i])) : base->rows[i];
@@ -251,16 +325,9 @@ static size_t overlay(const struct tx *tx, enum obj_kind kind, int which, const 
 			list[n++] = row;
 	}
 	n_base = n;
-	for (size_t i = 0; i < tx->n; i++) {
-		const struct tx_entry *en = tx->entries[i];
-		const char *own;
-
-		if (!en->row || en->kind != kind || en->action != ACTION_CREATE)
-			continue;
-		own = which < 0 ? NULL : index_key(which, kind, en->row);
-		if (which < 0 || (own && strcmp(own, key) == 0))
-			list[n++] = en->row;
-	}
+	for (size_t i = 0; made && i < made->n; i++)
+		if (made->entries[i]->row) /* not forgotten */
+			list[n++] = made->entries[i]->row;
 	if (n > n_base)
 		qsort(list, n, sizeof(*list), by_id);
 	bug_if(n > cap);
