@@ -36,6 +36,8 @@ struct blob_fetch_spec {
 	void (*done)(const struct err *e, void *arg); /* e NULL: it is there and its hash is right */
 	void *arg;
 };
+/* Removes what fetches and packs of a worker that was killed left in blob_dir. Only before the first of ours. */
+void blobs_tidy(const char *blob_dir);
 /* Copies the spec. Never NULL; frees itself after done. */
 struct blob_fetch *blob_fetch_start(uv_loop_t *loop, const struct blob_fetch_spec *spec);
 void blob_fetch_cancel(struct blob_fetch *f); /* no done; f is not touched any more */

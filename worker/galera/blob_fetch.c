@@ -11,6 +11,7 @@
  * peer is down, silent or nearly so, or has no such blob (the next one is asked, from where the last one stopped);
  * it sends more than it said or more than may be; the bytes are wrong (all of them are fetched again from the next
  * peer). When every peer in turn has added nothing, the last error is told. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -453,6 +454,18 @@ struct blob_fetch *blob_fetch_start(uv_loop_t *loop, const struct blob_fetch_spe
 	loop_timer_init(&f->stall, loop, on_stall, f);
 	job_start(f, look_work);
 	return f;
+}
+
+void blobs_tidy(const char *blob_dir)
+{
+	DIR *d = opendir(blob_dir);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d)))
+		if (strncmp(entry->d_name, ".fetch-", 7) == 0 || strncmp(entry->d_name, ".pack-", 6) == 0)
+			unlinkat(dirfd(d), entry->d_name, 0);
+	if (d)
+		closedir(d);
 }
 
 void blob_fetch_cancel(struct blob_fetch *f)

@@ -25,6 +25,11 @@ void user_own(const char *id, struct user *ret);
  * none of that state. *ret_path heap. Safe on several threads and workers at once. */
 int etc_host_layer(const char *etc, const char *dir, char **ret_path, struct err *e);
 
+/* ---- etc_tidy.c ---- */
+/* Removes the layers in dir that no container below tasks_dir ("<run>/tasks") names. Only before any task is
+ * prepared: a layer that was just handed out is named by nobody yet. */
+void etc_layers_tidy(const char *dir, const char *tasks_dir);
+
 /* ---- rootfs.c ---- */
 struct rootfs_spec {
 	const char *image;     /* "host" or "dir:/path" */

@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/tls/tls.h"
+#include "worker/galera/blob.h"
+#include "worker/image/image.h"
 #include "worker/net/network.h"
 #include "worker/node/address.h"
 #include "worker/node/manager_process.h"
@@ -39,6 +41,15 @@ static void on_task_progressed(void *arg)
 		agent_report_later(w->agent);
 }
 
+/* Of a worker that was killed, and of tasks that are gone: nothing else ever takes it away. */
+static void leftovers_remove(const struct worker *w)
+{
+	cleanup_free char *etc = xasprintf("%s/etc", w->run_dir), *tasks = xasprintf("%s/tasks", w->run_dir);
+
+	etc_layers_tidy(etc, tasks);
+	blobs_tidy(w->blob_dir);
+}
+
 int worker_member_start(struct worker *w, struct err *e)
 {
 	struct tasks_above above;
@@ -60,6 +71,7 @@ int worker_member_start(struct worker *w, struct err *e)
 				     .changed = on_task_changed,
 				     .progressed = on_task_progressed,
 				     .arg = w};
+	leftovers_remove(w);
 	w->tasks = tasks_new(w, &above);
 	if (tasks_load(w->tasks, e) < 0)
 		return e->code;

@@ -192,6 +192,30 @@ static void blob_comes_from_the_second_peer(void **state)
 	assert_int_equal(f->err.code, 0);
 }
 
+/* Cost review 10: a worker that was killed left what it fetched or packed for ever. */
+static void leftovers_of_the_killed_go(void **state)
+{
+	static const char *const names[] = {".fetch-0x5581", ".pack-a1b2c3", "0123abcd"};
+	struct fix *f = *state;
+	cleanup_free char *blob = xasprintf("%s/%s", f->to, names[2]);
+	unsigned left = 0;
+
+	assert_int_equal(fs_mkdir(f->to, 0700, NULL), 0);
+	for (size_t i = 0; i < array_size(names); i++) {
+		cleanup_free char *path = xasprintf("%s/%s", f->to, names[i]);
+
+		assert_int_equal(fs_write(path, "x", 1, 0600, NULL), 0);
+	}
+	blobs_tidy(f->to);
+	for (size_t i = 0; i < array_size(names); i++) {
+		cleanup_free char *path = xasprintf("%s/%s", f->to, names[i]);
+
+		left += fs_exists(path);
+	}
+	assert_int_equal(left, 1);
+	assert_true(fs_exists(blob));
+}
+
 static void other_bytes_are_refused(void **state)
 {
 	struct fix *f = *state;
@@ -619,6 +643,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(blob_comes_from_the_second_peer),
 		T(other_bytes_are_refused),
+		T(leftovers_of_the_killed_go),
 		T(no_path_is_made_of_a_hash_that_is_none),
 		T(p4_a_failed_peer_is_continued_by_the_next),
 		T(p4_a_silent_peer_is_left),

@@ -121,6 +121,35 @@ static void i_copies_are_shared_until_something_changes(void **state)
 	assert_int_equal(a.st_size, 4);
 }
 
+/* Cost review 10: each change of the host's files left a layer for ever, on tmpfs. */
+static void layers_of_no_task_go(void **state)
+{
+	cleanup_free char *unused = NULL, *used = NULL, *last = NULL, *again = NULL, *config = NULL;
+	cleanup_free char *layers = path("layers"), *tasks = path("tasks"), *from = path("etc");
+	cleanup_free char *unreadable = path("tasks/t3/1/config.json"),
+			  *theirs = path("tasks/t2/rootfs/config.json");
+
+	put("etc/passwd", "a\n", 0644);
+	unused = layer_of("etc");
+	put("etc/passwd", "bb\n", 0644);
+	used = layer_of("etc");
+	put("etc/passwd", "ccc\n", 0644);
+	last = layer_of("etc");
+	config = xasprintf("{\"options\":[\"ro\",\"lowerdir=/x/layer/etc:%s\"]}", used);
+	put("tasks/t1/2/config.json", config, 0600);
+	put("tasks/t2/hosts", "", 0644);
+	assert_int_equal(fs_mkdir(unreadable, 0755, NULL) | fs_mkdir(theirs, 0755, NULL), 0);
+	etc_layers_tidy(layers, tasks);
+	assert_true(fs_exists(unused) && fs_exists(used) && fs_exists(last)); /* who knows what it names */
+	assert_int_equal(rmdir(unreadable), 0);
+	etc_layers_tidy(layers, tasks);
+	assert_true(has(used, "passwd"));
+	assert_false(fs_exists(unused) || fs_exists(last));
+	/* and the next one is not told of what went */
+	assert_int_equal(etc_host_layer(from, layers, &again, NULL), 0);
+	assert_true(has(again, "passwd"));
+}
+
 static void i_images_with_our_state(void **state)
 {
 	cleanup_free char *state_dir = path("var/lib/gswarm"), *run = path("run/gswarm"), *above = NULL;
@@ -350,6 +379,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(i_only_what_is_named_is_shown),
 		T(i_copies_are_shared_until_something_changes),
+		T(layers_of_no_task_go),
 		T(i_images_with_our_state),
 		T(s11_judged_folder_is_known_again),
 		T(w11_hosts_are_replaced_in_one_step),
