@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Dump (all tables as text, for people and for support; keys, tokens and secrets left out) and events.
+/* Dump: all tables as text, for people and for support; keys, tokens and secrets left out.
  *
- * The happy path is: walk the protobuf-c descriptors. What can fail is only the size: the text ends with a
- * line that says so when it would not fit a frame. */
+ * The happy path is: walk the protobuf-c descriptors, row by row, until a page is full; what comes after it is
+ * asked for with `next`, "<kind>/<id of the last row>". Nothing can fail; rows that change between two pages are
+ * told as they are then. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,6 @@
 #include "manager/api/internal.h"
 
 #define DUMP_PAGE (2u << 20)
-#define EVENTS_MAX 500u
 
 static bool is_confidential(const char *message, const char *field)
 {
@@ -196,33 +196,7 @@ static void on_dump(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
 	buf_fini(&b);
 }
 
-static int newest_first(const void *a, const void *b)
-{
-	const Gs__Event *x = *(Gs__Event *const *)a, *y = *(Gs__Event *const *)b;
-
-	return x->meta->version < y->meta->version ? 1 : x->meta->version > y->meta->version ? -1 : 0;
-}
-
-static void on_list_events(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
-{
-	struct context *ctx = api_context(arg);
-	Gs__ListEventsResponse resp = GS__LIST_EVENTS_RESPONSE__INIT;
-	cleanup_free Gs__Event **rows = NULL;
-	size_t n = store_count(ctx->store, OBJ_EVENT);
-
-	if (answer_unless_serving(ctx, call))
-		return;
-	rows = xcalloc(n + 1, sizeof(*rows));
-	for (size_t i = 0; i < n; i++)
-		rows[i] = (Gs__Event *)store_at(ctx->store, OBJ_EVENT, i);
-	qsort(rows, n, sizeof(*rows), newest_first);
-	resp.events = rows;
-	resp.n_events = n < EVENTS_MAX ? n : EVENTS_MAX;
-	rpc_reply(call, &resp.base);
-}
-
 void dump_methods(rpc_handler table[CONTROL_METHODS])
 {
 	table[CONTROL_DUMP] = on_dump;
-	table[CONTROL_LIST_EVENTS] = on_list_events;
 }

@@ -27,11 +27,13 @@ void watches_close(struct watches *w);            /* its timer; idempotent */
 void watches_free(struct watches *w);             /* after the loop has run; ends no stream */
 
 /* Each noun puts its handlers (argument: the api; proto/schema/control.proto says what each does) into the table. */
+void node_methods(rpc_handler table[CONTROL_METHODS]);    /* node.c */
 void network_methods(rpc_handler table[CONTROL_METHODS]); /* network.c */
 void service_methods(rpc_handler table[CONTROL_METHODS]); /* service.c */
 void watch_methods(rpc_handler table[CONTROL_METHODS]);   /* watch.c */
 void galera_methods(rpc_handler table[CONTROL_METHODS]);  /* galera.c */
 void dump_methods(rpc_handler table[CONTROL_METHODS]);    /* dump.c */
+void events_methods(rpc_handler table[CONTROL_METHODS]);  /* events.c */
 
 /* Answer with as much of resp (rows borrowed; it is as before when this returns) as fits into one page after the
  * place `after`; next is resp's field of that name. One row is always smaller than a page. */
