@@ -24,20 +24,13 @@ Gs__Task *galera_edit_task(struct galera *g, struct galera_member *m)
 
 void galera_event(struct galera *g, const char *kind, const char *fmt, ...)
 {
-	char id[ID_LEN + 1];
+	cleanup_free char *text = NULL;
 	va_list ap;
 
-	bug_if(!g->env->new_id);
-	g->env->new_id(g->env->arg, id);
-	Gs__Event *ev = obj_new_row(OBJ_EVENT, id);
-	cleanup_free char *text = NULL;
 	va_start(ap, fmt);
 	text = xvasprintf(fmt, ap);
 	va_end(ap);
-	str_replace(&ev->kind, kind);
-	str_replace(&ev->object_id, g->c->meta->id);
-	str_replace(&ev->text, text);
-	tx_create(g->tx, ev);
+	event_add(g->tx, g->env, kind, g->c->meta->id, "%s", text);
 }
 
 struct galera_member *galera_slot_member(const struct galera *g, const char *slot_id)

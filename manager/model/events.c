@@ -14,7 +14,7 @@ void event_add(struct tx *tx, struct reconcile_env *env, const char *kind, const
 	va_list ap;
 	cleanup_free char *text = NULL;
 
-	bug_if(!*kind || !*object_id);
+	bug_if(!*kind || !*object_id || !env->new_id);
 	env->new_id(env->arg, id);
 	ev = obj_new_row(OBJ_EVENT, id);
 	va_start(ap, fmt);

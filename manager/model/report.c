@@ -148,21 +148,3 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 	obj_free(now);
 	return 0;
 }
-
-void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeInstance *v)
-{
-	cleanup_free char *id = xasprintf("%s.%s", v->volume_id, node_id);
-	const Gs__VolumeInstance *old = tx_get(tx, OBJ_VOLUME_INSTANCE, id);
-	Gs__VolumeInstance *row;
-
-	if (!old || old->state == VOL_RETIRED || v->generation < old->generation || v->state > VOL_STALE ||
-	    gs__volume_instance__get_packed_size(v) > STATUS_MAX)
-		return;
-	bug_if(strcmp(old->volume_id, v->volume_id) != 0 ||
-	       strcmp(old->node_id, node_id) != 0); /* the id has both */
-	row = obj_dup(old);
-	row->generation = v->generation;
-	row->state = v->state;
-	obj_set(&row->position, v->position);
-	tx_update(tx, row);
-}

@@ -12,6 +12,3 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 		 struct reconcile_env *env, struct err *e);
 /* E_LIMIT for a report that is too large to be kept, whoever makes it; asked before it is copied. */
 int report_bounds(const Gs__TaskReport *report, struct err *e);
-/* The same for a volume's data on the node. The managers made the row when they placed the slot there; what a
- * node says of other volumes, of an older generation or of retired data is left out. */
-void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeInstance *v);

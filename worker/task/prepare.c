@@ -440,7 +440,7 @@ void task_hosts_write(struct task *t)
 
 	if (names == t->names)
 		return;
-	/* A line or two on tmpfs; a failure leaves the old names. */
+	/* A line an endpoint, on tmpfs; a failure leaves the old names. */
 	lines = t->w->net ? net_hosts(t->w->net, t->row) : NULL;
 	t->names = rootfs_hosts_write(t->run_dir, row_hostname(t->row), lines, NULL) == 0 ? names : 0;
 }

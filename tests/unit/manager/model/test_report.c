@@ -111,38 +111,6 @@ static void test_facts(void **state)
 	c_free(c);
 }
 
-static void report_instance(struct cluster *c, const char *node, const char *volume, uint64_t generation,
-			    Gs__VolumeState state)
-{
-	Gs__VolumeInstance v = GS__VOLUME_INSTANCE__INIT;
-	struct tx *tx = tx_new(c->s);
-
-	v.volume_id = (char *)(uintptr_t)volume;
-	v.generation = generation;
-	v.state = state;
-	report_volume(tx, node, &v);
-	assert_int_equal(c_commit(c, tx), 0);
-}
-
-static void test_volumes(void **state)
-{
-	char task[64], volume[64], id[96];
-	struct cluster *c = one_task(task);
-	const Gs__VolumeInstance *row;
-
-	(void)state;
-	snprintf(volume, sizeof(volume), "%s", c_slot(c, "db", 1)->volumes[0]->volume_id);
-	report_instance(c, "node02", volume, 9, VOL_CURRENT); /* never was there */
-	assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), 1);
-	snprintf(id, sizeof(id), "%s.node01", volume);
-	report_instance(c, "node01", volume, 5, VOL_STALE);
-	report_instance(c, "node01", volume, 4, VOL_CURRENT);
-	row = store_get(c->s, OBJ_VOLUME_INSTANCE, id);
-	assert_int_equal(row->generation, 5);
-	assert_int_equal(row->state, VOL_STALE);
-	c_free(c);
-}
-
 static void test_huge_status(void **state)
 {
 	char id[64];
@@ -170,8 +138,9 @@ static void test_huge_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forward_only), cmocka_unit_test(test_foreign_and_impossible),
-		cmocka_unit_test(test_facts),        cmocka_unit_test(test_volumes),
+		cmocka_unit_test(test_forward_only),
+		cmocka_unit_test(test_foreign_and_impossible),
+		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_huge_status),
 	};
 
