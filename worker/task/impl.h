@@ -208,6 +208,8 @@ bool task_stop_before_it_ran(struct task *t);
 bool task_stop_unclear(
 	struct task *t); /* the runtime will say in a moment whether it runs, or how it ended */
 bool task_stop_running(struct task *t);
+/* It runs and is to run: a note of an earlier stop goes. */
+void task_stop_forget(struct task *t);
 /* The moves of the three steps of a stop. */
 void task_move_draining(struct task *t); /* until the driver has drained or the grace is over */
 void task_move_stopping(struct task *t); /* until the process ends or the grace is over */

@@ -72,6 +72,13 @@ int64_t intent_load_stopping(const char *run_dir, uint32_t attempt)
 	return kill_mono_ms;
 }
 
+void intent_drop_stopping(const char *run_dir)
+{
+	cleanup_free char *path = xasprintf("%s/stopping", run_dir);
+
+	fs_unlink(path, NULL);
+}
+
 /* 0 and NULL when there is no such file or folder. *ret owned. */
 static int note_read(const char *dir, const char *name, char **ret, size_t *ret_len, struct err *e)
 {

@@ -21,6 +21,7 @@ int intent_save_final(const char *task_dir, const Gs__TaskStatus *status, struct
 int intent_save_stopping(const char *run_dir, uint32_t attempt, int64_t kill_mono_ms, struct err *e);
 /* 0: this attempt was not sent the signal, or nobody can say so: it is sent again. */
 int64_t intent_load_stopping(const char *run_dir, uint32_t attempt);
+void intent_drop_stopping(const char *run_dir);
 
 struct intent {
 	Gs__Task *task;

@@ -396,6 +396,7 @@ static void move_running(struct task *t)
 		task_attempt_over(t);
 		return;
 	}
+	task_stop_forget(t);
 	if (task_net_due(t) || !t->driver)
 		return;
 	p = permit_due(t);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/task/impl.h"
+#include "worker/task/intent.h"
 
 #define GRACE_DEFAULT_MS 10000
 #define HANDLER_MS 1000
@@ -71,6 +72,17 @@ static void wait_on(struct task *t)
 	log_info("task %s: told to stop by an earlier worker, %lld ms of its grace are left id=%s",
 		 t->row->name, (long long)left, t->id);
 	task_timer_set(t, (uint64_t)left);
+}
+
+/* What an earlier worker was told has no meaning any more when the managers want it to run: kept, it would have a stop
+ * of weeks later kill it at once. */
+void task_stop_forget(struct task *t)
+{
+	if (t->at.kill_mono_ms == 0 || !t->confirmed)
+		return;
+	bug_if(!task_is(t, STEP_RUNNING) || task_stop_wanted(t));
+	t->at.kill_mono_ms = 0;
+	intent_drop_stopping(t->run_dir); /* tmpfs */
 }
 
 static void send_stop(struct task *t)

@@ -170,8 +170,10 @@ void tasks_assign(struct tasks *ts, const Gs__Task *row)
 	}
 	t->marked = true;
 	t->assigned = t->confirmed = true;
-	if (row->meta->version == t->row->meta->version)
+	if (row->meta->version == t->row->meta->version) {
+		task_move(t); /* that it is confirmed may be news */
 		return;
+	}
 	if (bad.code != 0) { /* it runs by the row that was good */
 		t->row->desired = row->desired;
 		t->row->meta->version = row->meta->version;

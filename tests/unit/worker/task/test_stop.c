@@ -190,6 +190,37 @@ static void grace_is_not_begun_anew(void **s)
 	end(g, row);
 }
 
+/* The third session's safety review, 12: the leave that had begun a stop was given up; the note of it had the next
+ * stop, however much later, kill the process at once. */
+static void note_of_a_stop_that_is_off_is_dropped(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *go = xasprintf("%s/tasks/%s/run/go", g->w.run_dir, id_a);
+	cleanup_free char *run = xasprintf("%s/tasks/%s", g->w.run_dir, id_a);
+	cleanup_free char *note = xasprintf("%s/stopping", run);
+	Gs__Task *row;
+	Gs__TaskStatus *status;
+
+	if (!rig_can_run())
+		skip();
+	row = shell_task(id_a, COUNTS);
+	run_up(g, row);
+	assert_int_equal(intent_save_stopping(run, tasks_find(g->w.tasks, id_a)->at.number,
+					      clock_mono_ms(&clock_real), NULL),
+			 0);
+	worker_again(g);
+	rig_wait_step(g, id_a, STEP_RUNNING);
+	assert_true(fs_exists(note)); /* nobody has told yet that it is to run */
+	tasks_assign(g->w.tasks, row);
+	rig_run_until(g, rig_is_gone, note);
+	assert_int_equal(fs_write(go, "", 0, 0644, NULL), 0);
+	stop(g, row);
+	status = rig_wait_state(g, id_a, TASK_SHUTDOWN);
+	assert_string_equal(status->message, "exit 1");
+	obj_free(status);
+	end(g, row);
+}
+
 /* It ended while no worker was there. */
 static void end_without_a_worker_is_told_as_it_was(void **s)
 {
@@ -357,6 +388,7 @@ int main(void)
 		TEST(stop_goes_on_under_the_next_worker),
 		TEST(stop_of_one_that_was_taken_away_goes_on),
 		TEST(grace_is_not_begun_anew),
+		TEST(note_of_a_stop_that_is_off_is_dropped),
 		TEST(end_without_a_worker_is_told_as_it_was),
 		TEST(stop_does_not_wait_for_the_slot),
 		TEST(leave_ends_what_could_not_be_read),
