@@ -157,19 +157,30 @@ static bool is_kept(const char *name)
 	       strcmp(name, "lost+found") == 0;
 }
 
-bool datadir_is_empty(const struct datadir *d)
+int datadir_is_empty(const struct datadir *d, bool *ret, struct err *e)
 {
 	DIR *dir = opendir(d->path);
-	bool empty = true;
 	struct dirent *de;
+	int saved;
 
 	bug_if(!d->path);
+	*ret = true;
 	if (!dir)
-		return errno == ENOENT;
-	while (empty && (de = readdir(dir)))
-		empty = is_kept(de->d_name);
+		return errno == ENOENT ? 0 : err_errno(e, errno, "datadir %s", d->path);
+	while (*ret && (errno = 0, de = readdir(dir)))
+		*ret = is_kept(de->d_name);
+	saved = *ret ? errno : 0;
 	closedir(dir);
-	return empty;
+	return saved != 0 ? err_errno(e, saved, "datadir %s", d->path) : 0;
+}
+
+int datadir_has(const struct datadir *d, const char *name, bool *ret, struct err *e)
+{
+	cleanup_free char *path = datadir_file(d, name);
+	struct stat st;
+
+	*ret = lstat(path, &st) == 0;
+	return *ret || errno == ENOENT ? 0 : err_errno(e, errno, "datadir: %s", path);
 }
 
 /* fn(path) for each entry inside that is not ours. */
@@ -182,7 +193,7 @@ static int each_entry(const struct datadir *d, int (*fn)(const char *path, void 
 
 	if (!dir)
 		return err_errno(e, errno, "datadir %s", d->path);
-	while (!r && (de = readdir(dir))) {
+	while (!r && (errno = 0, de = readdir(dir))) {
 		cleanup_free char *path = NULL;
 
 		if (is_kept(de->d_name))
@@ -190,6 +201,8 @@ static int each_entry(const struct datadir *d, int (*fn)(const char *path, void 
 		path = datadir_file(d, de->d_name);
 		r = fn(path, arg, e);
 	}
+	if (!r && errno != 0)
+		r = err_errno(e, errno, "datadir %s", d->path);
 	closedir(dir);
 	return r;
 }
@@ -285,12 +298,13 @@ static int move_entry(const char *path, void *arg, struct err *e)
 int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e)
 {
 	cleanup_free char *to = xasprintf("%s.quarantine-%llu", d->path, (unsigned long long)epoch);
-	int r;
+	bool empty;
+	int r = datadir_is_empty(d, &empty, e);
 
 	bug_if(!d->path);
 	/* One copy an epoch: a repeated attempt must not replace the data by what a failed transfer left. */
-	if (datadir_is_empty(d) || fs_exists(to))
-		return 0;
+	if (r || empty || fs_exists(to))
+		return r;
 	r = fs_mkdir(to, 0700, e);
 	return r ? r : each_entry(d, move_entry, to, e);
 }

@@ -42,7 +42,10 @@ int datadir_read(const struct datadir *d, const char *name, char **ret, size_t *
 /* -ENOENT, E_CORRUPT. */
 int datadir_grastate(const struct datadir *d, struct grastate *ret, struct err *e);
 
-bool datadir_is_empty(const struct datadir *d); /* nothing but lost+found and gswarm.json */
+/* Whether there is nothing but lost+found and gswarm.json; an error when that cannot be told now. */
+int datadir_is_empty(const struct datadir *d, bool *ret, struct err *e);
+/* A file of that name; an error as above. */
+int datadir_has(const struct datadir *d, const char *name, bool *ret, struct err *e);
 /* Remove everything inside but gswarm.json and lost+found. */
 int datadir_wipe(const struct datadir *d, struct err *e);
 /* The first SST marker that a torn transfer left behind, or NULL. */

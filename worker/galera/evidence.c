@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path: our mark, a grastate.dat with a seqno, class CLEAN. What can fail: the mark or grastate.dat
  * is torn (class TORN: this datadir may be a joiner but never a source), belongs to another cluster (FOREIGN:
- * left alone), or an interrupted genesis left half a datadir (wiped here: it has never held a user's byte). */
+ * left alone), a file cannot be read now (an error and no class), or an interrupted genesis left half a datadir (wiped here: it has never held a user's byte). */
 #include "worker/galera/evidence.h"
 
 #include <errno.h>
@@ -27,13 +27,6 @@ static void set_position(Gs__GaleraEvidence *ev, const struct galera_position *p
 	ev->position->seqno = p->seqno;
 }
 
-static bool has_file(const struct datadir *d, const char *name)
-{
-	cleanup_free char *path = datadir_file(d, name);
-
-	return fs_exists(path);
-}
-
 static void read_gvwstate(const struct datadir *d, Gs__GaleraEvidence *ev)
 {
 	cleanup_free char *text = NULL;
@@ -47,39 +40,52 @@ static void read_gvwstate(const struct datadir *d, Gs__GaleraEvidence *ev)
 	str_replace(&ev->last_view_id, id);
 }
 
-/* Whose data is it? True when the class is decided. */
-static bool judge_owner(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volume_mark *m,
-			int mark_result)
+/* Whose data is it? *decided: the class is. */
+static int judge_owner(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volume_mark *m,
+		       int mark_result, bool *decided, struct err *e)
 {
+	bool empty;
+	int r;
+
+	*decided = true;
 	if (mark_result == E_CORRUPT) {
 		classify(ev, GC_FOREIGN, "gswarm.json is unreadable: whose data this is cannot be told");
-		return true;
+		return 0;
 	}
-	if (mark_result == -ENOENT && !datadir_is_empty(&in->dir)) {
+	r = datadir_is_empty(&in->dir, &empty, e);
+	if (r)
+		return r;
+	if (mark_result == -ENOENT && !empty) {
 		classify(ev, GC_FOREIGN, "the volume holds data that this cluster did not write");
-		return true;
+		return 0;
 	}
 	if (!mark_result && strcmp(m->cluster, in->cluster)) {
 		str_replace(&ev->file_cluster_id, m->cluster);
 		classify(ev, GC_FOREIGN, "gswarm.json names another cluster");
-		return true;
+		return 0;
 	}
-	return false;
+	*decided = false;
+	return 0;
 }
 
 /* Members that never ran: nothing there, or a genesis that is whole or not. True when the class is decided. */
 static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volume_mark *m,
 			   bool *decided, struct err *e)
 {
+	bool empty;
+	int r;
+
 	*decided = true;
 	if (m->state == VOLUME_BUILDING) {
-		int r = datadir_wipe(&in->dir, e);
-
+		r = datadir_wipe(&in->dir, e);
 		if (r)
 			return r;
 		m->state = VOLUME_NONE;
 	}
-	if (datadir_is_empty(&in->dir)) {
+	r = datadir_is_empty(&in->dir, &empty, e);
+	if (r)
+		return r;
+	if (empty) {
 		classify(ev, GC_EMPTY, m->epoch ? "the data that ran here is gone" : "");
 		return 0;
 	}
@@ -87,29 +93,50 @@ static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, st
 	return 0;
 }
 
-/* By grastate.dat; E_CORRUPT and a class when it is torn. */
-static void judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const struct volume_mark *m,
-			enum evidence_next *next)
+/* What is in the file's place, or not there, says something of the data. That it cannot be read now (EMFILE, EIO) does
+ * not. */
+static bool tells_of_data(int code)
+{
+	return code == -ENOENT || code == E_CORRUPT || code == E_FORBIDDEN || code == -ELOOP ||
+	       code == -E2BIG;
+}
+
+static int has_tables(const struct datadir *d, bool *ret, struct err *e)
+{
+	int r = datadir_has(d, "ibdata1", ret, e);
+
+	return r || !*ret ? r : datadir_has(d, "mysql", ret, e);
+}
+
+/* By grastate.dat. */
+static int judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const struct volume_mark *m,
+		       enum evidence_next *next, struct err *ret_e)
 {
 	const char *marker = datadir_sst_marker(&in->dir);
 	struct grastate g;
 	struct err e = {0};
+	bool tables;
 	int r = datadir_grastate(&in->dir, &g, &e);
 
+	if (r && !tells_of_data(r))
+		return err_set(ret_e, r, "%s", e.msg);
 	if (r || marker) {
 		char reason[320];
 
 		snprintf(reason, sizeof(reason), marker ? "%s left behind" : "%s", marker ? marker : e.msg);
 		classify(ev, GC_TORN, reason);
-		return;
+		return 0;
 	}
+	r = has_tables(&in->dir, &tables, ret_e);
+	if (r)
+		return r;
 	ev->safe_to_bootstrap = g.safe_to_bootstrap;
 	set_position(ev, &g.position);
 	if (galera_uuid_is_zero(g.position.uuid))
 		classify(ev, GC_TORN, "grastate.dat has no cluster uuid");
 	else if (*in->cluster_uuid && strcmp(in->cluster_uuid, g.position.uuid))
 		classify(ev, GC_FOREIGN, "grastate.dat has another cluster's uuid");
-	else if (!has_file(&in->dir, "ibdata1") || !has_file(&in->dir, "mysql"))
+	else if (!tables)
 		classify(ev, GC_TORN, "system tables or ibdata1 are missing");
 	else if (m->state == VOLUME_GENESIS && g.position.seqno >= 0)
 		classify(ev, GC_GENESIS, "");
@@ -117,6 +144,7 @@ static void judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const
 		classify(ev, GC_CLEAN, "");
 	else
 		*next = EVIDENCE_RECOVER;
+	return 0;
 }
 
 int evidence_read(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volume_mark *ret_mark,
@@ -135,7 +163,10 @@ int evidence_read(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volu
 	if (mark_result && mark_result != -ENOENT && mark_result != E_CORRUPT)
 		return mark_result;
 	err_clear(e);
-	if (!judge_owner(in, ev, &m, mark_result)) {
+	r = judge_owner(in, ev, &m, mark_result, &decided, e);
+	if (r)
+		return r;
+	if (!decided) {
 		str_replace(&ev->file_cluster_id, m.cluster);
 		ev->epoch = m.epoch;
 		r = judge_unstarted(in, ev, &m, &decided, e);
@@ -143,11 +174,11 @@ int evidence_read(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volu
 			return r;
 		if (!decided) {
 			read_gvwstate(&in->dir, ev);
-			judge_state(in, ev, &m, next);
+			r = judge_state(in, ev, &m, next, e);
 		}
 	}
 	*ret_mark = m;
-	return 0;
+	return r;
 }
 
 void evidence_recovered(Gs__GaleraEvidence *ev, const char *output, size_t len)

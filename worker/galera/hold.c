@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Evidence: read the datadir on the pool; after a crash ask InnoDB for the position with `mariadbd
- * --wsrep-recover` in the task's own file system. What can fail: no volume, a live server on it, a tool that
- * does not start: then the attempt fails and is tried again; a tool that ran and found nothing makes the
+ * --wsrep-recover` in the task's own file system. What can fail: no volume, a live server on it, a file that
+ * cannot be read now, a tool that does not start or is kept from its work: then the attempt fails and is tried again; a tool that ran and found nothing makes the
  * class TORN. */
 #include <stdio.h>
 #include <string.h>
@@ -43,6 +43,19 @@ struct recover_arg {
 	struct datadir dir; /* the lock, until the tool has ended */
 };
 
+/* An exit code of its own that comes with a position is one of a tool that has done its work. */
+static bool was_hindered(const struct capture_result *r)
+{
+	struct recover_result found[2];
+
+	recover_parse(r->errout, r->errout_len, &found[0]);
+	recover_parse(r->out, r->out_len, &found[1]);
+	if (r->status <= 128 && (found[0].has_position || found[1].has_position))
+		return false;
+	return recover_was_hindered(r->status, r->errout, r->errout_len) ||
+	       recover_was_hindered(r->status, r->out, r->out_len);
+}
+
 static void on_recovered(const struct capture_result *r, void *arg)
 {
 	struct recover_arg *ra = arg;
@@ -61,6 +74,12 @@ static void on_recovered(const struct capture_result *r, void *arg)
 			r->err.code    ? r->err.msg
 			: r->timed_out ? "took more than an hour"
 				       : "was killed");
+		galera_fail(g, &e);
+	} else if (was_hindered(r)) {
+		err_set(&e, E_UNAVAILABLE,
+			"wsrep-recover ended with %d for want of memory, descriptors or space on the disk: "
+			"it is tried again",
+			r->status);
 		galera_fail(g, &e);
 	} else {
 		evidence_recovered(g->evidence, r->errout, r->errout_len);

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +232,29 @@ void recover_parse(const char *text, size_t len, struct recover_result *ret)
 			version_copy(ret->version, at, left);
 		}
 	}
+}
+
+/* By a signal that it does not send itself: a server that meets damaged data ends by SIGABRT or SIGSEGV. */
+static bool was_killed(int status)
+{
+	static const int own[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+
+	for (size_t i = 0; i < array_size(own); i++)
+		if (status == 128 + own[i])
+			return false;
+	return status > 128;
+}
+
+bool recover_was_hindered(int status, const char *text, size_t len)
+{
+	static const char *const words[] = {"No space left on device", "Disk quota exceeded",
+					    "Too many open files", "Cannot allocate memory", "Out of memory"};
+	size_t left;
+
+	for (size_t i = 0; i < array_size(words); i++)
+		if (find(text, len, words[i], &left))
+			return true;
+	return was_killed(status);
 }
 
 static const char *const state_names[] = {"none", "building", "genesis", "clean", "dirty"};

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,6 +101,14 @@ static void expect(struct fix *f, Gs__GaleraClass class, enum evidence_next next
 		assert_int_equal(f->ev->class_, class);
 }
 
+static bool is_empty(struct fix *f)
+{
+	bool empty;
+
+	assert_int_equal(datadir_is_empty(&f->in.dir, &empty, NULL), 0);
+	return empty;
+}
+
 static void nothing_is_empty(void **state)
 {
 	struct fix *f = *state;
@@ -175,7 +184,7 @@ static void an_interrupted_genesis_is_wiped(void **state)
 	put_mark(f, VOLUME_BUILDING, "cluster1", 0);
 	put(f, "ibdata1", "half");
 	expect(f, GC_EMPTY, EVIDENCE_DONE);
-	assert_true(datadir_is_empty(&f->in.dir));
+	assert_true(is_empty(f));
 }
 
 static void a_crash_asks_innodb(void **state)
@@ -221,7 +230,7 @@ static void quarantine_keeps_the_first_copy(void **state)
 
 	put(f, "ibdata1", "first");
 	assert_int_equal(datadir_quarantine(&f->in.dir, 3, NULL), 0);
-	assert_true(datadir_is_empty(&f->in.dir));
+	assert_true(is_empty(f));
 	put(f, "ibdata1", "second");
 	assert_int_equal(datadir_quarantine(&f->in.dir, 3, NULL), 0);
 	assert_int_equal(fs_read(kept, 100, &text, &len, NULL), 0);
@@ -412,6 +421,47 @@ static void w2_a_fifo_in_a_files_place_is_torn(void **state)
 	alarm(0);
 }
 
+/* The third session's safety review, 4: what could not be read for want of a descriptor was told as torn, and data
+ * without a mark as somebody else's. */
+static void s4_what_cannot_be_read_now_is_no_evidence(void **state)
+{
+	struct fix *f = *state;
+	struct rlimit before, none;
+	struct err e = {0};
+	bool judged = false;
+
+	put_mark(f, VOLUME_CLEAN, "cluster1", 3);
+	put_state(f, UUID, 17);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (int free_fds = 0; !judged && free_fds < 32; free_fds++) {
+		int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+		close(next);
+		none = before;
+		none.rlim_cur = (rlim_t)(next + free_fds);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+		err_clear(&e);
+		judged = evidence_read(&f->in, f->ev, &f->mark, &f->next, &e) == 0;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		datadir_unlock(&f->in.dir);
+		if (!judged)
+			assert_int_equal(e.code, -EMFILE);
+	}
+	assert_true(judged);
+	assert_int_equal(f->ev->class_, GC_CLEAN);
+}
+
+/* The same of the tool that asks InnoDB. */
+static void s4_tool_that_was_kept_from_its_work(void **state)
+{
+	static const char full[] = "InnoDB: Error number 28 means 'No space left on device'\n";
+
+	assert_true(recover_was_hindered(137, "", 0));
+	assert_true(recover_was_hindered(1, full, strlen(full)));
+	assert_false(recover_was_hindered(1, "InnoDB: Corruption", 18));
+	assert_false(recover_was_hindered(134, "", 0)); /* its own abort: the data is what it cannot bear */
+}
+
 static void w2_a_link_is_no_state(void **state)
 {
 	struct fix *f = *state;
@@ -566,6 +616,8 @@ int main(void)
 		T(s14_unpacks_without_rights),
 		T(s14_files_are_the_tasks),
 		T(w2_a_fifo_in_a_files_place_is_torn),
+		T(s4_what_cannot_be_read_now_is_no_evidence),
+		T(s4_tool_that_was_kept_from_its_work),
 		T(w2_a_link_is_no_state),
 		T(w2_a_planted_temporary_name_is_not_written_through),
 		T(s6_size_of_a_datadir),
