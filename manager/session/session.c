@@ -9,7 +9,7 @@
  *
  * The happy path is: a change in the store arms a timer of one millisecond; when it fires every session is sent
  * what assign_diff finds, in events of at most 256 KiB, each computed when it can leave. A turn of the loop has a
- * share (PUSH_BYTES, PUSH_LOOKS); what is left comes in the next turns, so that a thousand workers that come at
+ * share (PUSH_BYTES, PUSH_LOOKS, PUSH_NS); what is left comes in the next turns, so that a thousand workers that come at
  * once, as after an election, hold up nobody. What can fail is: a slow worker (its window is full): one event
  * waits here, nothing more is computed until it has left; a lost connection: the next session starts with a
  * complete set. A second session of a node ends the first. */
@@ -26,6 +26,7 @@
 #define EVENT_BYTES (256u << 10)
 #define COALESCE_MS 1
 #define PUSH_BYTES (2u << 20)
+#define PUSH_NS 10000000u
 #define PUSH_LOOKS 32 /* at what a node should know; some 0.3 ms each for a thousand endpoints */
 #define DESCRIBE_ATTEMPTS 16
 /* Of one node: a session costs its whole set, and a log entry when the description differs. */
@@ -322,22 +323,28 @@ static void on_push(void *arg)
 	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
 	size_t share = PUSH_BYTES, looks = PUSH_LOOKS, left, n;
 	cleanup_free struct session **list = NULL;
+	bool is_over = false;
+	uint64_t end_ns;
 
 	all->push_armed = false;
 	drop_seqnos(all);
 	drop_removed(all);
-	for (left = n = sessions_behind(all, &list); left && share && looks;) {
+	left = n = sessions_behind(all, &list);
+	end_ns = uv_hrtime() + PUSH_NS;
+	while (left && !is_over) {
 		left = 0;
-		for (size_t i = 0; i < n && share && looks; i++) {
+		for (size_t i = 0; i < n && !is_over; i++) {
 			if (!session_is_behind(list[i]))
 				continue;
 			looks -= list[i]->next == NEXT_ITEMS || list[i]->next == NEXT_CHANGES;
 			session_step(list[i], &share);
 			list[i]->served = ++all->turn;
 			left += session_is_behind(list[i]);
+			is_over = !share || !looks ||
+				  uv_hrtime() >= end_ns; /* behind a step: each turn has one */
 		}
 	}
-	if (!share || !looks)
+	if (is_over)
 		sessions_push_soon(all);
 }
 
