@@ -354,9 +354,7 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 				.argv = argv,
 				.env = t->row->spec->env,
 				.n_env = t->row->spec->n_env,
-				.hostname = *t->row->spec->hostname ? t->row->spec->hostname : t->row->name,
-				.seccomp_bpf = t->w->seccomp_bpf,
-				.apparmor = t->w->apparmor};
+				.hostname = *t->row->spec->hostname ? t->row->spec->hostname : t->row->name};
 
 	bug_if(!t->bundle || !argv[0] || task_in(t, STEPS_ENDED));
 	o->t = t;
@@ -380,6 +378,7 @@ void task_run_tool(struct task *t, const char *const *argv, const void *input, s
 	o->done = done;
 	o->arg = arg;
 	spec.cgroup_path = o->cgroup;
+	task_bounds(t, &spec);
 	oci_spec_format(&spec, &o->config, &o->err);
 	loop_work(t->w->loop, tool_write, tool_written, o);
 }

@@ -248,8 +248,10 @@ void task_tools_forget(struct task *t); /* they go on without it */
 /* ---- prepare.c: jobs. Each stores what it learned and calls task_move: a step with a job is over when the task is
  * not busy any more. ---- */
 void task_prepare_start(struct task *t); /* sets prepared and what it needs, or prepare_err */
-void task_launch_start(struct task *t);  /* writes the attempt's number and config.json; sets at.failed */
-void task_clean_start(struct task *t);   /* the note of its end, then its traces; sets clean_err */
+/* What each container of the task may use and do, its tools as well: limits, seccomp, AppArmor. */
+void task_bounds(const struct task *t, struct oci_spec *spec);
+void task_launch_start(struct task *t); /* writes the attempt's number and config.json; sets at.failed */
+void task_clean_start(struct task *t);  /* the note of its end, then its traces; sets clean_err */
 /* Leftovers of the ended attempt, off the path of the next one. Its exit file goes too, so this is called
  * once the next attempt's number is on disk. */
 void task_tidy_start(struct task *t);

@@ -288,6 +288,17 @@ static void launch_back(void *arg)
 		task_move(t);
 }
 
+void task_bounds(const struct task *t, struct oci_spec *spec)
+{
+	const Gs__TaskSpec *s = t->row->spec;
+
+	spec->nano_cpus = s->limits ? s->limits->nano_cpus : 0;
+	spec->memory_bytes = s->limits ? s->limits->memory_bytes : 0;
+	spec->pids = s->limit_pids;
+	spec->seccomp_bpf = t->w->seccomp_bpf;
+	spec->apparmor = t->w->apparmor;
+}
+
 static int config_format(struct task *t, char **ret, struct err *e)
 {
 	const Gs__TaskSpec *s = t->row->spec;
@@ -300,13 +311,9 @@ static int config_format(struct task *t, char **ret, struct err *e)
 		.hostname = row_hostname(t->row),
 		.netns_path = t->netns_path,
 		.cgroup_path = t->at.cgroup_path,
-		.nano_cpus = s->limits ? s->limits->nano_cpus : 0,
-		.memory_bytes = s->limits ? s->limits->memory_bytes : 0,
-		.pids = s->limit_pids,
-		.seccomp_bpf = t->w->seccomp_bpf,
-		.apparmor = t->w->apparmor,
 	};
 
+	task_bounds(t, &spec);
 	return oci_spec_format(&spec, ret, e);
 }
 

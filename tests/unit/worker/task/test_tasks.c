@@ -325,6 +325,47 @@ static void tool_is_done_when_nothing_of_it_runs(void **s)
 	obj_free(row);
 }
 
+/* Fresh review of security, 5: a tool ran without the task's limits. */
+static void S5_tool_has_its_tasks_limits(void **s)
+{
+	struct rig *g = *s;
+	const char *argv[] = {"sleep", "100", NULL};
+	cleanup_free char *path =
+		xasprintf("%s/tasks/" ID_A "/tool%d-1/config.json", g->w.run_dir, (int)getpid());
+	cleanup_free char *text = NULL;
+	struct tool_seen seen = {.g = g};
+	Gs__Task *row = rig_task(ID_A);
+	size_t n;
+
+	if (!rig_can_run()) {
+		obj_free(row);
+		skip();
+	}
+	row->spec->limits = obj_new(&gs__resources__descriptor);
+	row->spec->limits->memory_bytes = 64u << 20;
+	row->spec->limits->nano_cpus = 500000000;
+	row->spec->limit_pids = 7654;
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, ID_A, TASK_STARTING));
+	g->timed_out = false;
+	loop_timer_set(&g->guard, 20000);
+	task_run_tool(tasks_find(g->w.tasks, ID_A), argv, NULL, 0, 700, on_tool_done, &seen);
+	while (!seen.done && !g->timed_out) {
+		if (!text)
+			fs_read(path, 1 << 20, &text, &n, NULL);
+		uv_run(&g->loop, UV_RUN_ONCE);
+	}
+	tasks_unassign(g->w.tasks, ID_A);
+	while (tasks_find(g->w.tasks, ID_A) && !g->timed_out)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_false(g->timed_out);
+	assert_non_null(text);
+	assert_non_null(strstr(text, "67108864"));
+	assert_non_null(strstr(text, "\"quota\""));
+	assert_non_null(strstr(text, "7654"));
+	obj_free(row);
+}
+
 #define POOL 4 /* threads of libuv's pool */
 
 static void pool_work(uv_work_t *req)
@@ -733,6 +774,7 @@ int main(void)
 		TEST(unread_task_that_nobody_wants_ends),
 		TEST(attempt_that_none_can_be_is_damage),
 		TEST(tool_is_done_when_nothing_of_it_runs),
+		TEST(S5_tool_has_its_tasks_limits),
 		TEST(tool_of_a_task_that_ended_does_not_begin),
 		TEST(end_is_noted_before_its_traces_go),
 		TEST(job_that_managers_know_as_done_does_not_run_again),
