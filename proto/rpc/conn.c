@@ -529,7 +529,7 @@ void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const Protobuf
 		conn_fail(c, &e); /* callers have checked: a message of ours that is too large */
 		return;
 	}
-	if (conn_queue_bytes(c) > CONN_QUEUE_MAX) {
+	if (conn_queue_bytes(c) > (conn_is_trusted(c) ? CONN_QUEUE_MAX : CONN_QUEUE_MAX_STRANGER)) {
 		err_set(&e, E_LIMIT, "%s does not read: %zu bytes are queued", c->peer.addr,
 			conn_queue_bytes(c));
 		conn_fail(c, &e);

@@ -30,13 +30,14 @@ extern const struct sm_kind conn_kind;
 #define RPC_PROTOCOL_MAX 2u
 #define CONN_CALLS_MAX 256u
 #define CONN_CALLS_MAX_UNAUTHENTICATED 4u
-#define CONN_CALLS_STRANGER 10u       /* in all without a certificate: joining takes 4; then it is closed */
-#define CONN_CALLS_URGENT 16u         /* places beyond CONN_CALLS_MAX for urgent calls alone */
-#define CONN_QUEUE_MAX (16u << 20)    /* then the connection is closed */
-#define CONN_QUEUE_HIGH (4u << 20)    /* then rpc_event says E_LIMIT */
-#define CONN_QUEUE_LOW (1u << 20)     /* then on_drain */
-#define CONN_WINDOW (1u << 20)        /* credit of a new stream */
-#define CONN_WINDOW_STEP (256u << 10) /* credit is given back in steps of this size */
+#define CONN_CALLS_STRANGER 10u    /* in all without a certificate: joining takes 4; then it is closed */
+#define CONN_CALLS_URGENT 16u      /* places beyond CONN_CALLS_MAX for urgent calls alone */
+#define CONN_QUEUE_MAX (16u << 20) /* then the connection is closed */
+#define CONN_QUEUE_MAX_STRANGER (64u << 10) /* the same without a certificate */
+#define CONN_QUEUE_HIGH (4u << 20)          /* then rpc_event says E_LIMIT */
+#define CONN_QUEUE_LOW (1u << 20)           /* then on_drain */
+#define CONN_WINDOW (1u << 20)              /* credit of a new stream */
+#define CONN_WINDOW_STEP (256u << 10)       /* credit is given back in steps of this size */
 
 struct service_entry {
 	const rpc_handler *handlers;

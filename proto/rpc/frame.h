@@ -64,7 +64,7 @@ struct out_message;
 /* Zeroed is empty. */
 struct outq {
 	struct out_message *first; /* urgent ones first, else in the order they came */
-	size_t bytes;              /* payload not yet handed out, and what each message costs beside */
+	size_t bytes; /* payload not yet handed out, and the memory that each message takes beside */
 };
 /* Packs and queues; an urgent message (header->priority > 0) goes behind the other urgent ones and before
  * the rest, also between two pieces of one of the rest. E_LIMIT over MESSAGE_MAX. */

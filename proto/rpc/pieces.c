@@ -66,11 +66,14 @@ void parts_fini(struct parts *p)
 
 /* ---- going out ---- */
 
+#define HEAP_COST 16u /* of malloc, for a block: its own word and rounding */
+
 struct out_message {
 	struct out_message *prev, *next;
 	Gs__FrameHeader header; /* without strings: a plain copy */
 	struct buf body;
 	size_t sent; /* of the body */
+	size_t cost; /* of its memory, beside what of the body is not sent */
 };
 
 /* An urgent message goes behind the other urgent ones and before the rest. */
@@ -88,8 +91,8 @@ static void insert(struct outq *q, struct out_message *m)
 
 static void drop(struct outq *q, struct out_message *m)
 {
-	bug_if(q->bytes < FRAME_COST + m->body.len - m->sent);
-	q->bytes -= FRAME_COST + m->body.len - m->sent;
+	bug_if(q->bytes < m->cost + m->body.len - m->sent);
+	q->bytes -= m->cost + m->body.len - m->sent;
 	DL_DELETE(q->first, m);
 	buf_fini(&m->body);
 	free(m);
@@ -108,7 +111,8 @@ int outq_add(struct outq *q, const Gs__FrameHeader *header, const ProtobufCMessa
 	if (n)
 		m->body.len = protobuf_c_message_pack(payload, buf_reserve(&m->body, n));
 	bug_if(m->body.len != n);
-	q->bytes += FRAME_COST + n;
+	m->cost = sizeof(*m) + m->body.cap - n + 2 * HEAP_COST;
+	q->bytes += m->cost + n;
 	insert(q, m);
 	return 0;
 }

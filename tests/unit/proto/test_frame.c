@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -236,6 +237,26 @@ static void test_every_state_of_a_connection_can_be_reached(void **state)
 	assert_null(sm_kind_fault(&conn_kind, CONN_CONNECTING));
 }
 
+/* Fresh review of security, 2: a small answer took forty times the memory that it was counted with, and the queue's
+ * bound was none. */
+static void test_S2_queue_counts_what_it_takes(void **state)
+{
+	enum { N = 10000 };
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
+	struct outq q = {0};
+	struct err e = {0};
+	size_t before = mallinfo2().uordblks;
+
+	h.kind = FRAME_ERROR;
+	body.code = E_LIMIT;
+	body.message = (char *)"no";
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(outq_add(&q, &h, i % 2 ? &body.base : NULL, &e), 0);
+	assert_true(q.bytes >= mallinfo2().uordblks - before);
+	outq_fini(&q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_p3_urgent_slips_in_between_two_pieces),
 		cmocka_unit_test(test_pieces_that_do_not_belong_together),
 		cmocka_unit_test(test_unpack_is_bounded),
+		cmocka_unit_test(test_S2_queue_counts_what_it_takes),
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_every_state_of_a_connection_can_be_reached),
 	};

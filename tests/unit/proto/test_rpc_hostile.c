@@ -549,6 +549,35 @@ static void test_reader_that_stopped(void **state)
 	wait_for(f, f->cancelled == 1);
 }
 
+static void on_queue_closed(struct rpc_conn *c)
+{
+	*(bool *)c->owner = true;
+}
+
+/* Fresh review of security, 2: without a certificate 16 MiB waited for one who did not read. */
+static void test_S2_queue_of_a_stranger(void **state)
+{
+	static const struct conn_ops ops = {.on_closed = on_queue_closed};
+	struct fixture *f = *state;
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	Gs__ErrorBody body = GS__ERROR_BODY__INIT;
+	cleanup_free char *text = xcalloc(1, 4001);
+	bool closed = false;
+	struct rpc_conn *c = conn_new(&f->loop, false, true, &ops, &closed);
+	size_t most = 0;
+
+	memset(text, 'x', 4000);
+	h.kind = FRAME_ERROR;
+	body.message = text;
+	while (!conn_is_closing(c)) { /* nobody is there to write to */
+		most = conn_queue_bytes(c);
+		conn_send(c, &h, &body.base);
+	}
+	assert_in_range(most, 32u << 10, CONN_QUEUE_MAX_STRANGER);
+	assert_int_equal(c->err.code, E_LIMIT);
+	wait_for(f, closed);
+}
+
 static void test_too_many_calls(void **state)
 {
 	enum { N = 300 };
@@ -774,6 +803,7 @@ int main(void)
 		T(test_lost_reader_ends_a_stream),
 		T(test_reader_that_stopped),
 		T(test_too_many_calls),
+		T(test_S2_queue_of_a_stranger),
 		T(test_uid_is_checked),
 		cmocka_unit_test_setup_teardown(test_group_may, setup_group, teardown_group),
 		T(test_listen_failures),
