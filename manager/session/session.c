@@ -539,6 +539,15 @@ struct sessions *sessions_new(struct context *ctx)
 	return all;
 }
 
+/* One that never had a session here is in no list of ours, and its connections would stay. */
+static void on_row(void *arg, enum obj_kind kind, const void *old_row, const void *new_row)
+{
+	struct sessions *all = magic_of(struct sessions, SESSIONS_MAGIC, arg);
+
+	if (kind == OBJ_NODE && !new_row && !sessions_node(all, ((const Gs__Node *)old_row)->meta->id))
+		rpc_server_drop_node(all->ctx->server, ((const Gs__Node *)old_row)->meta->id);
+}
+
 void sessions_register(struct sessions *all)
 {
 	static const rpc_handler handlers[] = {[DISPATCHER_SESSION] = on_session,
@@ -546,6 +555,7 @@ void sessions_register(struct sessions *all)
 					       [DISPATCHER_REPORT] = on_report};
 
 	rpc_server_add(all->ctx->server, RPC_DISPATCHER, handlers, array_size(handlers), all);
+	store_watch_add(all->ctx->store, on_row, all);
 }
 
 void sessions_reset(struct sessions *all)

@@ -693,6 +693,33 @@ static void test_M3a_certificate_and_issue(void **state)
 	rig_free(r);
 }
 
+/* Fresh review of security, 10: without a session its connections stayed, and with them what needs no role. */
+static void test_S10_removed_node_without_session_is_cut_off(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	cleanup_free char *token = rig_token(r, false), *key = NULL;
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	struct tls_identity *identity;
+	Gs__IssueResponse *joined;
+	struct rpc_client *c;
+	struct err e = {0};
+
+	joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e);
+	identity = identity_of(r, joined, key);
+	rig_dial(r, identity, &c);
+	assert_int_equal(get_roots(r, c, 1, &e), 1);
+	ref.ref = joined->node_id;
+	ref.force = true;
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_NODE, &ref));
+	for (int i = 0; c && i < 300; i++)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_null(c);
+	assert_null(store_node(r->m.ctx.store, joined->node_id));
+	tls_identity_unref(identity);
+	obj_free(joined);
+	rig_free(r);
+}
+
 /* O3: an IPv6 data path in an IPv4 swarm was taken, from who joins and from who is in, and no host reached its
  * tasks. */
 static void test_O3_data_path_of_another_family(void **state)
@@ -981,6 +1008,7 @@ int main(void)
 		cmocka_unit_test(test_strangers_are_limited),
 		cmocka_unit_test(test_S3_flood_of_wrong_tokens),
 		cmocka_unit_test(test_M3a_certificate_and_issue),
+		cmocka_unit_test(test_S10_removed_node_without_session_is_cut_off),
 		cmocka_unit_test(test_O3_data_path_of_another_family),
 		cmocka_unit_test(test_M3d_connections_of_a_node_are_bounded),
 		cmocka_unit_test(test_M3a_repeated_issue_is_bounded),
