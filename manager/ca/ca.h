@@ -44,8 +44,8 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 void ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms);
 /* E_LIMIT: the node has as many valid certificates as it may have. */
 int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e);
-/* Before a certificate is added by one of that serial: when the node has as many as it may, its oldest other one goes.
- * It is one whose answer was lost; whoever refused here would never let the node renew again. */
+/* Before a certificate is added by one of that serial: when the node has as many as it may, its oldest other one
+ * goes. It is one whose answer was lost; whoever refused here would never let the node renew again. */
 void ca_replace_cert(const struct context *ctx, struct tx *tx, const char *node_id, const char *serial);
 /* What the store says of the certificate that the peer has proved: ROLE_BIT_NONE and one more; 0 with
  * E_UNAUTHENTICATED when it is another cluster's, unknown, revoked, or its node was removed. */

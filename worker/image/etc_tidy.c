@@ -68,7 +68,8 @@ static int layer_found(const char *path, const char *name, void *arg)
 static void mark_named(struct layers *l, const char *text)
 {
 	for (size_t i = 0; i < l->n; i++)
-		l->list[i].is_used |= strstr(text, l->list[i].name) != NULL;
+		if (strstr(text, l->list[i].name))
+			l->list[i].is_used = true;
 }
 
 /* Of an attempt or of a tool: all else in a task's folder may hold what the task wrote. */
