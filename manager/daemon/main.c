@@ -19,12 +19,14 @@
 
 static const char usage[] =
 	"Usage: gswarm-manager [--state-dir DIR] [--run-dir DIR] [--log-level error|warn|info|debug]\n"
+	"       [--has-cluster]\n"
 	"\n"
 	"The manager of a gswarm cluster. The node's worker starts it; people use gswarm.\n"
 	"\n"
 	"  --state-dir DIR   certificates and the replicated log (/var/lib/gswarm/manager)\n"
 	"  --run-dir DIR     folder of manager.sock (/run/gswarm)\n"
 	"  --log-level L     what is written to stderr (info)\n"
+	"  --has-cluster     there is a cluster here: without its log it is an error to start\n"
 	"  --help            print this and exit\n"
 	"  --version         print the version and exit\n";
 
@@ -44,10 +46,13 @@ static int fail_usage(const char *why, const char *what)
 /* -1: go on; otherwise the exit status. */
 static int parse(int argc, char **argv, struct daemon *d)
 {
-	static const struct option options[] = {
-		{"state-dir", required_argument, NULL, 's'}, {"run-dir", required_argument, NULL, 'r'},
-		{"log-level", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},         {0}};
+	static const struct option options[] = {{"state-dir", required_argument, NULL, 's'},
+						{"run-dir", required_argument, NULL, 'r'},
+						{"log-level", required_argument, NULL, 'l'},
+						{"help", no_argument, NULL, 'h'},
+						{"version", no_argument, NULL, 'V'},
+						{"has-cluster", no_argument, NULL, 'c'},
+						{0}};
 	int c;
 
 	d->manager.ctx.state_dir = xstrdup("/var/lib/gswarm/manager");
@@ -60,6 +65,8 @@ static int parse(int argc, char **argv, struct daemon *d)
 			str_replace(&d->manager.run_dir, optarg);
 		else if (c == 'l' && log_level_parse(optarg, &d->level) < 0)
 			return fail_usage("--log-level must be error, warn, info or debug, not", optarg);
+		else if (c == 'c')
+			d->manager.has_cluster = true;
 		else if (c == 'h')
 			return fputs(usage, stdout) < 0;
 		else if (c == 'V')

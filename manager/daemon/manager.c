@@ -424,6 +424,12 @@ int manager_start(struct manager *m, struct err *e)
 		rc = manager_load_identity(m, e);
 	if (rc == 0)
 		rc = make_server(m, e); /* also proves that no other manager works in these folders */
+	if (rc == 0 && sm_is(&m->life, MANAGER_EMPTY) && m->has_cluster)
+		rc = err_set(
+			e, E_NOT_FOUND,
+			"%s: the log of this node's cluster is not there: is its disk mounted? (nothing was "
+			"moved; restore the folder, or 'gswarm leave --force' to give the cluster up)",
+			raft);
 	if (rc == 0 && sm_is(&m->life, MANAGER_EMPTY))
 		rc = manager_set_aside(m, "there is no log here but other files of a manager", e);
 	if (rc == 0 && sm_is(&m->life, MANAGER_LOADING))

@@ -39,6 +39,7 @@ struct manager {
 	bool is_leader;
 	struct tls_identity *identity;
 	bool listens;
+	bool has_cluster; /* the worker knows of one: no log is a folder that is not there (yet) */
 
 	struct ca *ca;
 	struct sessions *dispatcher;

@@ -294,6 +294,7 @@ static void spawn(struct manager_proc *m, const struct preparation *p, int take_
 			      p->run,
 			      "--log-level",
 			      m->w->log_level,
+			      m->w->state.has_manager ? "--has-cluster" : NULL,
 			      NULL};
 	const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "MALLOC_ARENA_MAX=1", NULL};
 	struct spawn_spec spec = {.argv = argv, .env = env, .done = on_spawned, .arg = m};

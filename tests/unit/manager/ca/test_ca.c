@@ -133,6 +133,38 @@ static void test_m4_files_without_log_are_moved(void **state)
 	rig_free(r);
 }
 
+/* The third session's safety review, 7: the disk of the raft folder was mounted late, and the manager's identity was
+ * moved away as if there had never been a cluster. */
+static void test_s7_cluster_without_its_log_is_left_alone(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	int status;
+	pid_t pid;
+
+	rig_stop(r);
+	rig_rename(r, "raft", "elsewhere");
+	pid = fork();
+	if (pid == 0) {
+		struct err e = {0};
+
+		memset(&r->loop, 0, sizeof(r->loop));
+		uv_loop_init(&r->loop);
+		rig_prepare(r);
+		r->m.has_cluster = true;
+		manager_start(&r->m, &e);
+		_exit(e.code == E_NOT_FOUND && strstr(e.msg, "is its disk mounted?") ? 7 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 7);
+	rig_rename(r, "elsewhere", "raft");
+	rig_start(r);
+	assert_int_not_equal(sm_state(&r->m.life), MANAGER_EMPTY);
+	assert_false(exists_in(r, "aside-*"));
+	assert_true(exists_in(r, "manager.key"));
+	rig_free(r);
+}
+
 /* The process ends by itself, hence in a child. */
 static void start_and_die(struct rig *r)
 {
@@ -992,6 +1024,7 @@ int main(void)
 		cmocka_unit_test(test_m4_log_without_id_is_kept),
 		cmocka_unit_test(test_m4_files_without_log_are_moved),
 		cmocka_unit_test(test_m4_half_an_init_is_moved),
+		cmocka_unit_test(test_s7_cluster_without_its_log_is_left_alone),
 		cmocka_unit_test(test_m9_snapshot_interval),
 		cmocka_unit_test(test_init_bad_input),
 		cmocka_unit_test(test_join),
