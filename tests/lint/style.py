@@ -17,8 +17,6 @@ FOLDERS = ["base", "proto", "overlay", "worker", "manager", "cli"]
 # Where a wrong step costs data, a broken invariant must stop the program: twenty asserts per 1,000 lines; five elsewhere.
 HEARTS = ["manager/raft", "manager/store", "manager/galera", "worker/task", "worker/galera"]
 FLOOR, HEART_FLOOR = 5.0, 20.0
-# Not at their floor yet: what they have may not fall, and each run says what they owe. A room that got there goes.
-OWED = {}
 BARE_PROTOTYPES = 0.05  # of all in the tree
 MOST_FILES, MOST_LINES, WIDEST = 25, 800, 118
 
@@ -106,7 +104,7 @@ def prototypes(name, text):
 def main(args):
     counts_only = "-c" in args
     folders = [a.rstrip("/") for a in args if a != "-c"] or FOLDERS
-    bad, owed, rooms, bare, all_prototypes = [], [], {}, [], 0
+    bad, rooms, bare, all_prototypes = [], {}, [], 0
     for folder in folders:
         for name in tracked(folder, ".c", ".h"):
             text = read(name)
@@ -127,18 +125,14 @@ def main(args):
         floor = HEART_FLOOR if name in HEARTS else FLOOR
         print(f"{name:<20} {room['files']:>3} .c {room['lines']:>6} lines {density:>5.1f} asserts/kLOC (floor {floor:.0f})"
               f" {room['bare']:>3} of {room['prototypes']:>3} prototypes bare")
-        if name in OWED and OWED[name] <= density < floor:
-            owed.append(f"{name}: {density:.1f} asserts per 1,000 lines, {floor:.0f} are owed")
-        elif name in OWED and density >= floor:
-            bad.append(f"{name}: is at its floor, and goes from OWED in tests/lint/style.py")
-        elif density < floor:
+        if density < floor:
             bad.append(f"{name}: {density:.1f} asserts per 1,000 lines, {floor:.0f} at least")
         if room["files"] > MOST_FILES:
             bad.append(f"{name}: {room['files']} .c files, {MOST_FILES} at most: which rooms are in it?")
     if all_prototypes and len(bare) > BARE_PROTOTYPES * all_prototypes:
         bad += bare
-    if not counts_only and bad + owed:
-        print("\n".join(bad + owed))
+    if not counts_only and bad:
+        print("\n".join(bad))
     print(f"style: {len(bad)} findings, {len(bare)} of {all_prototypes} prototypes without a contract")
     return 1 if bad else 0
 
