@@ -9,8 +9,8 @@
  *
  * The happy path is: a change in the store arms a timer of one millisecond; when it fires every session is sent
  * what assign_diff finds, in events of at most 256 KiB, each computed when it can leave. A turn of the loop has a
- * share (PUSH_BYTES, PUSH_LOOKS, PUSH_NS); what is left comes in the next turns, so that a thousand workers that come at
- * once, as after an election, hold up nobody. What can fail is: a slow worker (its window is full): one event
+ * share (PUSH_BYTES, PUSH_LOOKS, PUSH_NS); what is left comes in the next turns, so that a thousand workers that
+ * come at once, as after an election, hold up nobody. What can fail is: a slow worker (its window is full): one event
  * waits here, nothing more is computed until it has left; a lost connection: the next session starts with a
  * complete set. A second session of a node ends the first. */
 #include <stdio.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path: our mark, a grastate.dat with a seqno, class CLEAN. What can fail: the mark or grastate.dat
  * is torn (class TORN: this datadir may be a joiner but never a source), belongs to another cluster (FOREIGN:
- * left alone), a file cannot be read now (an error and no class), or an interrupted genesis left half a datadir (wiped here: it has never held a user's byte). */
+ * left alone), a file cannot be read now (an error and no class), or an interrupted genesis left half a datadir
+ * (wiped here: it has never held a user's byte). */
 #include "worker/galera/evidence.h"
 
 #include <errno.h>
@@ -93,8 +94,8 @@ static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, st
 	return 0;
 }
 
-/* What is in the file's place, or not there, says something of the data. That it cannot be read now (EMFILE, EIO) does
- * not. */
+/* What is in the file's place, or not there, says something of the data. That it cannot be read now (EMFILE,
+ * EIO) does not. */
 static bool tells_of_data(int code)
 {
 	return code == -ENOENT || code == E_CORRUPT || code == E_FORBIDDEN || code == -ELOOP ||

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Evidence: read the datadir on the pool; after a crash ask InnoDB for the position with `mariadbd
  * --wsrep-recover` in the task's own file system. What can fail: no volume, a live server on it, a file that
- * cannot be read now, a tool that does not start or is kept from its work: then the attempt fails and is tried again; a tool that ran and found nothing makes the
- * class TORN. */
+ * cannot be read now, a tool that does not start or is kept from its work: then the attempt fails and is tried
+ * again; a tool that ran and found nothing makes the class TORN. */
 #include <stdio.h>
 #include <string.h>
 

@@ -44,8 +44,8 @@ struct recover_result {
 };
 /* stderr of `mariadbd --wsrep-recover`. Never fails; what was not printed is absent. */
 void recover_parse(const char *text, size_t len, struct recover_result *ret);
-/* By its exit status and words: something of this host kept the tool from its work (it was killed, the disk is full, no
- * descriptor or memory was left), so it says nothing of the data. */
+/* By its exit status and words: something of this host kept the tool from its work (it was killed, the disk is
+ * full, no descriptor or memory was left), so it says nothing of the data. */
 bool recover_was_hindered(int status, const char *text, size_t len);
 
 /* Of what a server or mariadb-install-db has printed: the last line that says why it failed, cut to n; "Aborting",

@@ -74,8 +74,8 @@ static void wait_on(struct task *t)
 	task_timer_set(t, (uint64_t)left);
 }
 
-/* What an earlier worker was told has no meaning any more when the managers want it to run: kept, it would have a stop
- * of weeks later kill it at once. */
+/* What an earlier worker was told has no meaning any more when the managers want it to run: kept, it would have
+ * a stop of weeks later kill it at once. */
 void task_stop_forget(struct task *t)
 {
 	if (t->at.kill_mono_ms == 0 || !t->confirmed)
