@@ -343,7 +343,7 @@ char *volume_mark_format(const struct volume_mark *m)
 /* 0: says nothing, 1: some line, 2: an error that only says that there was one, 3: an error */
 static int weight_of(const char *line, size_t len)
 {
-	if (len == 0)
+	if (!line || len == 0)
 		return 0;
 	if (!memmem(line, len, "ERROR", 5))
 		return 1;
@@ -355,7 +355,7 @@ void server_last_words(const char *text, char *ret, size_t n)
 	const char *best = "";
 	int most = 0;
 
-	bug_if(!n);
+	bug_if(!text || !n);
 	for (const char *line = text; *line;) {
 		size_t len = strcspn(line, "\n");
 		int weight = weight_of(line, len);
