@@ -63,10 +63,12 @@ static void on_guard(uv_timer_t *t)
 
 bool loop_turn(struct fixture *f, uint64_t until)
 {
-	uv_timer_t guard; /* so that a turn ends, and the loop is never without work */
+	/* So that a turn ends, and the loop is never without work: it repeats, because one that ran before the loop looked
+	 * for events (a busy machine) leaves that look without an end. */
+	uv_timer_t guard;
 
 	uv_timer_init(&f->loop, &guard);
-	uv_timer_start(&guard, on_guard, 20, 0);
+	uv_timer_start(&guard, on_guard, 20, 20);
 	uv_run(&f->loop, UV_RUN_ONCE);
 	uv_close((uv_handle_t *)&guard, NULL);
 	uv_run(&f->loop, UV_RUN_NOWAIT);
