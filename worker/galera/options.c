@@ -277,7 +277,7 @@ int options_format(const struct options_input *in, struct buf *out, struct err *
 	const ProtobufCBinaryData *addr = own_ip(in->task);
 	char ip[64];
 
-	bug_if(!in->task || !in->permit);
+	bug_if(!in->permit);
 	if (!p)
 		return err_set(e, E_INVALID, "unknown Galera profile %s (lan-fast, lan, safe, wan)",
 			       in->task->galera->profile);
