@@ -131,10 +131,21 @@ static void abort_joiner(struct sim *s, struct wtask *t, const char *why)
 	worker_proc_exited(s, t, why);
 }
 
+/* What is due in a process that is stopped waits until it runs on: SIGSTOP loses no timer and no answer. */
+static bool waits(struct sim *s, struct wtask *t, void (*fn)(struct sim *, void *, uint64_t), uint64_t tag)
+{
+	if (t->p.transfer != tag || t->p.state == PROC_NONE || !t->p.stopped)
+		return false;
+	at(s, 100, fn, t, tag);
+	return true;
+}
+
 static void transfer_done(struct sim *s, void *arg, uint64_t tag)
 {
 	struct wtask *t = arg;
 
+	if (waits(s, t, transfer_done, tag))
+		return;
 	if (t->p.transfer != tag || !active(s, t) || t->p.state != PROC_TRANSFER)
 		return;
 	if (!t->p.prim || !t->p.donor_task || !linked(s, t, t->p.donor_task)) {
@@ -160,6 +171,8 @@ static void try_transfer(struct sim *s, void *arg, uint64_t tag)
 	struct wtask *t = arg, *donor = NULL;
 	struct view *v = t->p.view;
 
+	if (waits(s, t, try_transfer, tag))
+		return;
 	if (t->p.transfer != tag || !active(s, t) || t->p.state == PROC_SYNCED || !t->p.prim || !v)
 		return;
 	for (size_t i = 0; i < v->n && !donor; i++) {
