@@ -3,7 +3,8 @@
  * leaves one, in memory.
  *
  * The happy path reads the configuration of each container that may run and keeps the layers that it names. What
- * can fail: a configuration that cannot be read may name any of them, so all stay until the next start. */
+ * can fail: a configuration that cannot be read may name any of them, so all stay until the next start; so they do
+ * while somebody else has the lock. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -100,8 +101,8 @@ void etc_layers_tidy(const char *dir, const char *tasks_dir)
 	struct layers l = {0};
 	int rc;
 
-	if (lock < 0 || flock(lock, LOCK_EX) < 0)
-		return; /* no layer was ever made */
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+		return; /* no layer was ever made, or one is being made: the loop waits for nobody */
 	rc = each_entry(dir, layer_found, &l);
 	if (!rc)
 		rc = each_entry(tasks_dir, task_found, &l);

@@ -5,10 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,6 +144,11 @@ static void layers_of_no_task_go(void **state)
 	etc_layers_tidy(layers, tasks);
 	assert_true(fs_exists(unused) && fs_exists(used) && fs_exists(last)); /* who knows what it names */
 	assert_int_equal(rmdir(unreadable), 0);
+	int busy = open(layers, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(busy, LOCK_EX), 0);
+	etc_layers_tidy(layers, tasks); /* waits for nobody: it is called on the loop */
+	assert_true(fs_exists(unused));
+	close(busy);
 	etc_layers_tidy(layers, tasks);
 	assert_true(has(used, "passwd"));
 	assert_false(fs_exists(unused) || fs_exists(last));
