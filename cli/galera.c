@@ -101,6 +101,8 @@ static char *error_text(const Gs__Task *t)
 
 	if (!s)
 		return xstrdup("");
+	if (s->state == TASK_RUNNING)
+		return xstrdup(""); /* how the attempt before ended */
 	if (s->state != TASK_HELD || !v || v->class_ != GC_FOREIGN)
 		return xstrdup(s->err);
 	return xasprintf(

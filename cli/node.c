@@ -33,7 +33,8 @@ static const struct opt rm_options[] = {
 	OPT_END,
 };
 static const struct opt update_options[] = {
-	{0, "availability", OPT_STR, NULL, "Whether the node takes tasks", "active|pause|drain"},
+	{0, "availability", OPT_STR, NULL,
+	 "Whether the node takes tasks; drain also moves those without a volume", "active|pause|drain"},
 	{0, "label-add", OPT_LIST, "key=value", "Add or change a label", NULL},
 	{0, "label-rm", OPT_LIST, "key", "Remove a label", NULL},
 	{0, "role", OPT_STR, NULL, "What the node is (cannot be changed yet)", "worker|manager"},
@@ -256,6 +257,26 @@ static int change_labels(struct cmd *c, Gs__NodeSpec *s, struct err *e)
 	return 0;
 }
 
+/* A drain is no end of what has its data there: who takes the host down must know. */
+static int tell_what_stays(struct cmd *c, const Gs__Node *n, struct err *e)
+{
+	Gs__ListTasksRequest req = GS__LIST_TASKS_REQUEST__INIT;
+	cleanup_message Gs__ServiceDetail *d = NULL;
+	cleanup_free char *names = NULL;
+
+	req.node_ref = n->meta->id;
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_TASKS, &req, &d, e) < 0)
+		return e->code;
+	names = tasks_that_stay(d);
+	if (names)
+		fprintf(stderr,
+			"gswarm: node %s: drain moves what has no volume; with their data on it, these run "
+			"on: %s "
+			"('gswarm leave' on it stops them too)\n",
+			name_of(n), names);
+	return 0;
+}
+
 static int update_run(struct cmd *c, struct err *e)
 {
 	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
@@ -280,7 +301,8 @@ static int update_run(struct cmd *c, struct err *e)
 	if (client_call(c, DAEMON_MANAGER, CONTROL_UPDATE_NODE, &req, NULL, e) < 0)
 		return e->code;
 	puts(c->args[0]);
-	return 0;
+	return spec->availability == AVAIL_DRAIN && opt_is_set(c, "availability") ? tell_what_stays(c, n, e)
+										  : 0;
 }
 
 static const struct verb verbs[] = {

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "cli/filter.h"
 #include "cli/output/json.h"
@@ -28,6 +29,12 @@ const struct opt ps_options[] = {
 static const struct filter_key filters[] = {
 	{"id", NULL}, {"name", NULL}, {"node", NULL}, {"desired-state", "running|shutdown|remove"}, {0}};
 
+/* An attempt's end; what comes after it is another task. */
+static bool is_over(const Gs__Task *t)
+{
+	return t->status && task_state_is_final(t->status->state);
+}
+
 const char *node_name_of(const Gs__ServiceDetail *d, const char *node_id)
 {
 	for (size_t i = 0; i < d->n_nodes; i++)
@@ -46,8 +53,31 @@ Gs__NodeState node_state_of(Gs__Node *const *nodes, size_t n, const char *node_i
 	return NODE_READY;
 }
 
+char *tasks_that_stay(const Gs__ServiceDetail *d)
+{
+	struct buf b = {0};
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		const Gs__Task *t = d->tasks[i];
+
+		if (t->n_volumes && !is_over(t) && t->desired == TASK_RUNNING)
+			buf_printf(&b, "%s%s", n++ ? ", " : "", t->name);
+	}
+	return n ? buf_text(&b) : NULL;
+}
+
+/* Nothing is to run any more of a task that has ended, and Docker says so of a job that is complete too; our
+ * managers leave the row at what was wished. */
+static Gs__TaskState desired_of(const Gs__Task *t)
+{
+	return t->desired == TASK_RUNNING && is_over(t) ? TASK_SHUTDOWN : t->desired;
+}
+
 static const char *task_error(const Gs__Task *t)
 {
+	if (t->status && t->status->state == TASK_RUNNING)
+		return ""; /* what is noted there is how the attempt before ended */
 	if (t->status && *t->status->err)
 		return t->status->err;
 	return t->pending_reason;
@@ -78,7 +108,7 @@ static bool task_matches(const char *key, const char *value, const void *row)
 	if (strcmp(key, "node") == 0)
 		return filter_prefix(r->t->node_id, value) ||
 		       strcmp(node_name_of(r->d, r->t->node_id), value) == 0;
-	return strcasecmp(task_state_name(r->t->desired), value) == 0;
+	return strcasecmp(task_state_name(desired_of(r->t)), value) == 0;
 }
 
 int tasks_filters_check(const struct cmd *c, struct err *e)
@@ -114,7 +144,7 @@ static void task_cells(struct cmd *c, struct table *t, const Gs__ServiceDetail *
 			       name,
 			       task->spec ? task->spec->image : "",
 			       opt_is_set(c, "no-resolve") ? task->node_id : node_name_of(d, task->node_id),
-			       task_state_name(task->desired),
+			       task_state_name(desired_of(task)),
 			       state,
 			       with_galera ? galera : error,
 			       error};
@@ -129,6 +159,14 @@ static struct table *task_table(bool with_galera)
 						  "CURRENT STATE", "GALERA", "ERROR", NULL});
 	return table_new((const char *[]){"ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE",
 					  "ERROR", NULL});
+}
+
+static void task_json(const Gs__ServiceDetail *d, const Gs__Task *task)
+{
+	Gs__Task shown = *task;
+
+	shown.desired = desired_of(task);
+	json_print_line(&shown, (const char *[]){"node", node_name_of(d, task->node_id), NULL});
 }
 
 void tasks_print(struct cmd *c, const Gs__ServiceDetail *d, bool with_galera)
@@ -150,7 +188,7 @@ void tasks_print(struct cmd *c, const Gs__ServiceDetail *d, bool with_galera)
 		if (quiet)
 			printf("%.*s\n", opt_is_set(c, "no-trunc") ? ID_LEN : ID_SHORT_LEN, task->meta->id);
 		else if (json)
-			json_print_line(task, (const char *[]){"node", node_name_of(d, task->node_id), NULL});
+			task_json(d, task);
 		else
 			task_cells(c, t, d, task, is_old, with_galera);
 	}
