@@ -152,6 +152,21 @@ int join_run(struct cmd *c, struct err *e)
 	return 0;
 }
 
+/* "db.1" once, below it where its data is. */
+static void print_kept(const Gs__NodeLeaveResponse *r)
+{
+	if (!r->n_kept)
+		return;
+	printf("These have stopped; their data stays on this host:\n");
+	for (size_t i = 0; i < r->n_kept; i++)
+		printf("    %s   %s\n", r->kept[i]->task, r->kept[i]->path);
+	if (*r->node_id)
+		printf("The swarm keeps their places for this node until 'gswarm node rm %s' on a manager "
+		       "says that "
+		       "it is gone.\n",
+		       r->node_id);
+}
+
 int leave_run(struct cmd *c, struct err *e)
 {
 	Gs__NodeLeaveRequest req = GS__NODE_LEAVE_REQUEST__INIT;
@@ -164,6 +179,7 @@ int leave_run(struct cmd *c, struct err *e)
 		printf("What an earlier swarm had left on this host was moved to %s\n", r->set_aside);
 	else
 		printf("Node left the swarm.\n");
+	print_kept(r);
 	return 0;
 }
 

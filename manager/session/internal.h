@@ -18,7 +18,7 @@ struct node_mem {
 	int64_t last_seen_ms;
 	struct session *session; /* the open one, or NULL */
 	/* What its certificate may cost us. */
-	struct bucket sessions, reports, report_bytes, warnings;
+	struct bucket sessions, reports, report_bytes, warnings, leaves;
 	unsigned n_waiting, n_unsaid; /* reports not answered yet; refusals that were not logged */
 	UT_hash_handle hh;
 };
@@ -56,6 +56,8 @@ bool sessions_check_open(struct sessions *all, struct rpc_call *call, const char
 
 /* Dispatcher.Report; arg is the struct sessions. */
 void on_report(struct rpc_call *call, const ProtobufCMessage *msg, void *arg);
+/* Dispatcher.Leave; arg is the struct sessions. */
+void on_leave(struct rpc_call *call, const ProtobufCMessage *msg, void *arg);
 /* Commit what waits, unless a commit is under way. */
 void sessions_flush_reports(void *sessions);
 /* Answer what waits with E_NOT_LEADER: there will be no commit. */

@@ -552,7 +552,8 @@ void sessions_register(struct sessions *all)
 {
 	static const rpc_handler handlers[] = {[DISPATCHER_SESSION] = on_session,
 					       [DISPATCHER_HEARTBEAT] = on_heartbeat,
-					       [DISPATCHER_REPORT] = on_report};
+					       [DISPATCHER_REPORT] = on_report,
+					       [DISPATCHER_LEAVE] = on_leave};
 
 	rpc_server_add(all->ctx->server, RPC_DISPATCHER, handlers, array_size(handlers), all);
 	store_watch_add(all->ctx->store, on_row, all);

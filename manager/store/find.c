@@ -5,10 +5,13 @@
  * a prefix fits several rows; the error says which of the two. */
 #include <string.h>
 
+#include "base/buf.h"
+#include "base/bug.h"
 #include "base/id.h"
 #include "manager/store/internal.h"
 
 #define PREFIX_MIN 4
+#define IDS_SHOWN 4
 
 static const char *or_empty(const char *text)
 {
@@ -59,6 +62,50 @@ static const void *better(enum obj_kind kind, const void *a, const void *b)
 	return run_a ? a : b;
 }
 
+static bool has_name(enum obj_kind kind, const void *row, const char *name)
+{
+	return strcmp(row_name(kind, row), name) == 0;
+}
+
+static bool has_prefix(enum obj_kind kind, const void *row, const char *prefix)
+{
+	return strncmp(row_id(row), prefix, strlen(prefix)) == 0;
+}
+
+/* A node that came back under another id is Ready, and what it was is Down. */
+static const char *row_state(enum obj_kind kind, const void *row)
+{
+	const Gs__Node *node = row;
+
+	return kind == OBJ_NODE && node->status ? node_state_name(node->status->state) : "";
+}
+
+/* With as many of the ids to choose from as a line has room for. */
+static int ambiguous(const struct store *s, enum obj_kind kind, const char *ref,
+		     bool (*hit)(enum obj_kind kind, const void *row, const char *ref), struct err *e)
+{
+	struct buf ids = {0};
+	const void *row;
+	size_t n = 0;
+	int rc;
+
+	for (size_t i = 0; (row = store_at(s, kind, i)); i++) {
+		const char *state = row_state(kind, row);
+
+		if (!hit(kind, row, ref))
+			continue;
+		if (n < IDS_SHOWN)
+			buf_printf(&ids, "%s%s%s%s%s", n ? ", " : "", row_id(row), *state ? " (" : "", state,
+				   *state ? ")" : "");
+		n++;
+	}
+	bug_if(n < 2);
+	rc = err_set(e, E_INVALID, "%s %.64s is ambiguous, use one of the IDs: %s%s", obj_kind_name(kind),
+		     ref, buf_text(&ids), n > IDS_SHOWN ? " ..." : "");
+	buf_fini(&ids);
+	return rc;
+}
+
 static int find_name(const struct store *s, enum obj_kind kind, const char *name, const void **ret,
 		     struct err *e)
 {
@@ -77,9 +124,7 @@ static int find_name(const struct store *s, enum obj_kind kind, const char *name
 		hits = best ? 1 : hits + 1;
 		*ret = best ? best : *ret;
 	}
-	if (hits > 1)
-		return err_set(e, E_INVALID, "%s name %s is ambiguous: use an ID", obj_kind_name(kind), name);
-	return 0;
+	return hits > 1 ? ambiguous(s, kind, name, has_name, e) : 0;
 }
 
 static int find_prefix(const struct store *s, enum obj_kind kind, const char *prefix, const void **ret,
@@ -92,10 +137,10 @@ static int find_prefix(const struct store *s, enum obj_kind kind, const char *pr
 	if (len < PREFIX_MIN)
 		return 0;
 	for (size_t i = 0; (row = store_at(s, kind, i)); i++) {
-		if (strncmp(row_id(row), prefix, len) != 0)
+		if (!has_prefix(kind, row, prefix))
 			continue;
 		if (*ret)
-			return err_set(e, E_INVALID, "ID prefix %s is ambiguous", prefix);
+			return ambiguous(s, kind, prefix, has_prefix, e);
 		*ret = row;
 	}
 	return 0;

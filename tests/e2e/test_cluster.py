@@ -117,14 +117,21 @@ def test_leave_and_rm(fresh, refused):
     fresh.wait_nodes(2)
     refused(a, "node", "rm", b.name, says="-f|--force|down")
     refused(a, "node", "rm", "nobody", says="nobody")
-    assert "left" in b.gswarm("leave").stdout
+    a.gswarm("service", "create", "--name", "vol", "--constraint", f"node.hostname=={b.name}", "--mount", "type=volume,target=/srv",
+             "--update-monitor", "0s", "host", "sleep", "100000")
+    done = a.gswarm("node", "update", "--availability", "drain", b.name)
+    assert "vol.1" in done.stderr and "drain moves what has no volume" in done.stderr, done.stderr  # user review, 6
+    left = b.gswarm("leave").stdout
+    old = re.search(r"node rm (\w+)", left)
+    assert "left" in left and re.search(r"vol\.1 +/\S+/volumes/\w+\n", left) and old, left  # user review, 7
     assert "inactive" in b.gswarm("system", "info").stdout
-    if b.name in fresh.node_states():
-        wait_for("the node that left is Down", lambda: fresh.node_states().get(b.name) == "NODE_DOWN", 15)
-        a.gswarm("node", "rm", b.name)
-    assert list(fresh.node_states()) == [a.name]
+    assert f"node {b.name} left the swarm; it ran vol.1 (its volume stays there)" in a.gswarm("events", "--since", "0", "--until", "0s").stdout
+    a.gswarm("service", "rm", "--force", "-d", "vol")
     # and back again, as somebody new
     fresh.join(b, fresh.token("worker"))
+    wait_for("the node that left is Down", lambda: [n["status"]["state"] for n in fresh.nodes()].count("NODE_DOWN") == 1, 15)
+    refused(a, "node", "rm", b.name, says=["ambiguous", f"{old.group(1)} \\(Down\\)", "\\(Ready\\)"])
+    a.gswarm("node", "rm", old.group(1))
     fresh.wait_nodes(2)
     a.gswarm("node", "rm", "--force", b.name)
     assert list(fresh.node_states()) == [a.name]

@@ -26,6 +26,7 @@
 #include "worker/node/membership_files.h"
 #include "worker/node/node.h"
 #include "worker/node/saver.h"
+#include "worker/session/agent.h"
 #include "worker/task/table.h"
 
 #define GRACE_MS 10000
@@ -35,6 +36,7 @@ struct leave {
 	struct node *n;
 	struct rpc_call *call; /* NULL: resumed after a crash, nobody waits */
 	char *worker_dir, *run_dir, *manager_dir, *node_id;
+	Gs__NodeLeaveResponse *resp;
 	struct err err;
 };
 
@@ -48,6 +50,7 @@ static struct leave *leave_new(struct node *n, struct rpc_call *call, const char
 	l->run_dir = xstrdup(n->w->run_dir);
 	l->node_id = xstrdup(node_id);
 	l->manager_dir = with_manager ? xasprintf("%s/manager", n->w->state_dir) : NULL;
+	l->resp = obj_new(&gs__node_leave_response__descriptor);
 	n->busy = true;
 	return l;
 }
@@ -58,16 +61,8 @@ static void leave_free(struct leave *l)
 	free(l->run_dir);
 	free(l->manager_dir);
 	free(l->node_id);
+	obj_free(l->resp);
 	free(l);
-}
-
-static void leave_reply(struct rpc_call *call, const char *set_aside)
-{
-	Gs__NodeLeaveResponse r = GS__NODE_LEAVE_RESPONSE__INIT;
-
-	if (set_aside)
-		r.set_aside = (char *)set_aside;
-	rpc_reply(call, &r.base);
 }
 
 static void leave_work(void *arg)
@@ -92,7 +87,7 @@ static void leave_back(void *arg)
 	if (l->call && l->err.code != 0)
 		rpc_fail(l->call, &l->err);
 	else if (l->call)
-		leave_reply(l->call, NULL);
+		rpc_reply(l->call, &l->resp->base);
 	leave_free(l);
 }
 
@@ -134,6 +129,25 @@ static void on_tasks_stopped(void *arg)
 	net_remove_all(l->n->w->net, on_network_removed, l);
 }
 
+static void on_told(void *arg)
+{
+	struct leave *l = arg;
+
+	tasks_stop_all(l->n->w->tasks, GRACE_MS, on_tasks_stopped, l);
+}
+
+/* What a person must know of before it is gone. */
+static void leave_begin(struct leave *l)
+{
+	struct worker *w = l->n->w;
+
+	tasks_volumes(w->tasks, l->resp);
+	if (!l->manager_dir) /* else the swarm ends with it */
+		str_replace(&l->resp->node_id, l->node_id);
+	if (l->manager_dir || !agent_leave(w->agent, on_told, l))
+		on_told(l);
+}
+
 void node_leave_resume(struct node *n)
 {
 	cleanup_free char *path = xasprintf("%s/leave", n->w->dir), *text = NULL;
@@ -159,6 +173,7 @@ struct lost {
 
 static void on_set_aside(const char *where, const struct err *e, void *arg)
 {
+	Gs__NodeLeaveResponse r = GS__NODE_LEAVE_RESPONSE__INIT;
 	struct lost *l = arg;
 
 	l->n->busy = false;
@@ -168,7 +183,9 @@ static void on_set_aside(const char *where, const struct err *e, void *arg)
 	} else {
 		log_warn("leave: what an earlier swarm had left was moved to %s", where ? where : "nowhere");
 		l->n->trouble = (struct err){0};
-		leave_reply(l->call, where);
+		if (where)
+			r.set_aside = (char *)where;
+		rpc_reply(l->call, &r.base);
 	}
 	free(l);
 }
@@ -214,6 +231,5 @@ void on_leave(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 	else if (!w->state.is_member)
 		leave_lost(n, call, force);
 	else
-		tasks_stop_all(w->tasks, GRACE_MS, on_tasks_stopped,
-			       leave_new(n, call, w->state.node_id, w->state.has_manager));
+		leave_begin(leave_new(n, call, w->state.node_id, w->state.has_manager));
 }

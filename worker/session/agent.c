@@ -34,6 +34,7 @@
 #define REPORT_WAIT_MS 10
 #define REPORT_SLOW_MS 1000
 #define CALL_DEADLINE_MS 5000
+#define LEAVE_DEADLINE_MS 2000 /* somebody waits for the end of the leave */
 #define RENEW_CHECK_MAX_MS (3600 * 1000)
 #define RENEW_RETRY_MS (60 * 1000)
 #define RENEW_FIRST_MS 200
@@ -74,6 +75,8 @@ struct agent {
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
 	bool renewing;
+	void (*left)(void *arg); /* of a leave that is being told */
+	void *left_arg;
 	unsigned handles, calls; /* open timers and clients; calls whose done has not fired */
 };
 
@@ -240,6 +243,45 @@ static void on_heartbeat_timer(void *arg)
 	a->calls++;
 	req.session_id = a->now.session_id;
 	rpc_call_start(a->now.client, &spec);
+}
+
+/* ---- leave ---- */
+
+static void on_leave_told(const ProtobufCMessage *resp, const struct err *e, void *arg)
+{
+	struct agent *a = agent_of(arg);
+	void (*left)(void *arg) = a->left;
+
+	call_over(a);
+	if (is_ended(a))
+		return;
+	a->left = NULL;
+	if (!resp)
+		log_warn("leave: the managers could not be told: %s", e ? e->msg : "no answer");
+	left(a->left_arg);
+}
+
+bool agent_leave(struct agent *a, void (*done)(void *arg), void *arg)
+{
+	Gs__LeaveRequest req = GS__LEAVE_REQUEST__INIT;
+	struct rpc_call_spec spec = {
+		.service = RPC_DISPATCHER,
+		.method = DISPATCHER_LEAVE,
+		.req = &req.base,
+		.deadline_ms = LEAVE_DEADLINE_MS,
+		.done = on_leave_told,
+		.arg = a,
+	};
+
+	bug_if(!done || a->left);
+	if (!sm_is(&a->sm, AGENT_OPEN))
+		return false;
+	a->left = done;
+	a->left_arg = arg;
+	a->calls++;
+	req.session_id = a->now.session_id;
+	rpc_call_start(a->now.client, &spec);
+	return true;
 }
 
 /* ---- certificate ---- */

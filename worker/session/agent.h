@@ -31,6 +31,9 @@ void agent_report_later(struct agent *a);
 bool agent_is_open(const struct agent *a);
 const char *agent_manager(const struct agent *a); /* "ip:port" of the session, or "" */
 const char *agent_error(const struct agent *a);   /* why there is none, or "" */
+/* Tell the managers that this node leaves, by its person's wish; done fires when they know it, or cannot be told any
+ * more. false: there is no session, nothing is told and done does not fire. */
+bool agent_leave(struct agent *a, void (*done)(void *arg), void *arg);
 /* The identity changed or the list of managers did: dial again. */
 void agent_reconnect(struct agent *a);
 /* How long to wait before this certificate is renewed: until half of its life is over, looked at again now and then,

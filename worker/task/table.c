@@ -368,6 +368,19 @@ bool tasks_report_pending(const struct tasks *ts)
 
 /* ---- the rest ---- */
 
+void tasks_volumes(const struct tasks *ts, Gs__NodeLeaveResponse *r)
+{
+	for (const struct task *t = ts->list; t; t = t->next)
+		for (size_t i = 0; t->row->desired == TASK_RUNNING && i < t->row->n_volumes; i++) {
+			Gs__KeptVolume *kept = obj_new(&gs__kept_volume__descriptor);
+
+			str_replace(&kept->task, t->row->name);
+			str_replace(&kept->path, NULL);
+			kept->path = xasprintf("%s/volumes/%s", t->w->dir, t->row->volumes[i]->volume_id);
+			obj_add(&r->n_kept, &r->kept, kept);
+		}
+}
+
 void tasks_stop_all(struct tasks *ts, uint32_t grace, void (*done)(void *arg), void *arg)
 {
 	ts->leaving = true;

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "proto/schema/dispatch.pb-c.h"
+#include "proto/schema/node.pb-c.h"
 #include "proto/value/obj.h"
 #include "worker/context/worker.h"
 
@@ -61,6 +62,8 @@ void tasks_report_refused(struct tasks *ts, const Gs__TaskRefusal *r);
 bool tasks_report_pending(const struct tasks *ts); /* something is not acknowledged yet */
 
 /* ---- leave ---- */
+/* The data of all tasks that should run here, for the answer to a leave: task and path. */
+void tasks_volumes(const struct tasks *ts, Gs__NodeLeaveResponse *r);
 /* Stop every task (KILL after at most grace_ms), then done. */
 void tasks_stop_all(struct tasks *ts, uint32_t grace_ms, void (*done)(void *arg), void *arg);
 

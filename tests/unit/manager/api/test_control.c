@@ -427,12 +427,24 @@ static void test_m12_vni_rests(void **state)
 	rig_free(r);
 }
 
+static const Gs__Event *audit_of(const struct rig *r, const char *kind)
+{
+	const Gs__Event *ev, *found = NULL;
+
+	for (size_t i = 0; (ev = store_at(r->m.ctx.store, OBJ_EVENT, i)); i++)
+		if (strcmp(ev->kind, kind) == 0)
+			found = ev;
+	return found;
+}
+
 static void test_session_streams_assignments(void **state)
 {
 	struct rig *r = rig_with_cluster();
 	struct worker *w = worker_new(r);
 	Gs__ReportRequest report = GS__REPORT_REQUEST__INIT;
 	Gs__HeartbeatRequest beat = GS__HEARTBEAT_REQUEST__INIT;
+	Gs__LeaveRequest leave = GS__LEAVE_REQUEST__INIT;
+	const Gs__Event *ev;
 	Gs__TaskReport tr = GS__TASK_REPORT__INIT, *trs[1] = {&tr};
 	Gs__TaskStatus status = GS__TASK_STATUS__INIT;
 	Gs__AssignmentItem *item;
@@ -467,6 +479,15 @@ static void test_session_streams_assignments(void **state)
 	obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_REPORT, &report, &e));
 	assert_int_equal(e.code, 0);
 	assert_int_equal(store_task(r->m.ctx.store, tr.task_id)->status->state, TASK_RUNNING);
+	/* User review, 7: a node that its person takes out is in the events, with what ran there. */
+	leave.session_id = beat.session_id;
+	for (int i = 0; i < 4; i++)
+		obj_free(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_LEAVE, &leave, &e));
+	assert_int_equal(e.code, E_LIMIT); /* an event each: no node can fill the list */
+	ev = audit_of(r, "audit.node.leave");
+	assert_non_null(ev);
+	assert_string_equal(ev->object_id, r->node_id);
+	assert_non_null(strstr(ev->text, "node docker1.local left the swarm; it ran web."));
 	report.session_id = "wrong";
 	assert_null(rig_call_on(r, w->c, RPC_DISPATCHER, DISPATCHER_REPORT, &report, &e));
 	assert_int_equal(e.code, E_NOT_FOUND);
@@ -600,16 +621,6 @@ static void test_get_cluster_hides_keys(void **state)
 	assert_true(store_cluster(r->m.ctx.store)->ca_key_pem.len > 0);
 	obj_free(c);
 	rig_free(r);
-}
-
-static const Gs__Event *audit_of(const struct rig *r, const char *kind)
-{
-	const Gs__Event *ev, *found = NULL;
-
-	for (size_t i = 0; (ev = store_at(r->m.ctx.store, OBJ_EVENT, i)); i++)
-		if (strcmp(ev->kind, kind) == 0)
-			found = ev;
-	return found;
 }
 
 static void audited(const struct rig *r, const char *kind, const char *object_id, const char *what)

@@ -70,6 +70,17 @@ static void *service_row(const char *id, const char *name)
 	return svc;
 }
 
+static void *node_row(const char *id, const char *hostname, Gs__NodeState state)
+{
+	Gs__Node *n = obj_new_row(OBJ_NODE, id);
+
+	n->description = obj_new(&gs__node_description__descriptor);
+	str_replace(&n->description->hostname, hostname);
+	n->status = obj_new(&gs__node_status__descriptor);
+	n->status->state = state;
+	return n;
+}
+
 static void *task_row(const char *id, const char *service, const char *node)
 {
 	Gs__Task *t = obj_new_row(OBJ_TASK, id);
@@ -305,13 +316,26 @@ static void test_find(void **state)
 	assert_non_null(store_find(f->s, OBJ_SERVICE, "abcdefgh1", &e));
 	assert_non_null(store_find(f->s, OBJ_SERVICE, "abcdefgh2", &e));
 	assert_null(store_find(f->s, OBJ_SERVICE, "abcd", &e));
-	assert_string_equal(e.msg, "ID prefix abcd is ambiguous");
+	assert_string_equal(e.msg, "service abcd is ambiguous, use one of the IDs: abcdefgh1, abcdefgh2");
 	assert_null(store_find(f->s, OBJ_SERVICE, "abc", &e));
 	assert_string_equal(e.msg, "no service abc: of an id give 4 characters at least"); /* U11 */
 	assert_null(store_find(f->s, OBJ_SERVICE, "xyz", &e));
 	assert_string_equal(e.msg, "no service xyz");
 	assert_int_equal(e.code, E_NOT_FOUND);
 	assert_null(store_find(f->s, OBJ_SERVICE, "", &e));
+	/* User review, 7: a node that left and came back, with its old name and another id */
+	put(f, node_row("nodeone", "docker2", NODE_DOWN));
+	put(f, node_row("nodetwo", "docker2", NODE_READY));
+	assert_null(store_find(f->s, OBJ_NODE, "docker2", &e));
+	assert_string_equal(e.msg,
+			    "node docker2 is ambiguous, use one of the IDs: nodeone (Down), nodetwo (Ready)");
+	for (int i = 3; i < 7; i++) {
+		cleanup_free char *id = xasprintf("node%d", i);
+
+		put(f, node_row(id, "docker2", NODE_READY));
+	}
+	assert_null(store_find(f->s, OBJ_NODE, "docker2", &e));
+	assert_non_null(strstr(e.msg, "node5 (Ready), node6 (Ready) ..."));
 	/* a slot's history has one name: the task that should run is meant */
 	put(f, task_row("t1", "s1", ""));
 	put(f, task_row("t2", "s1", ""));
