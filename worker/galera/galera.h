@@ -50,6 +50,8 @@ struct galera {
 	Gs__GaleraView *view;    /* last one reported */
 	Gs__GaleraView *primary; /* newest Primary one of this process */
 	bool log_read;           /* the server's log was asked for it since it was last Primary */
+	unsigned log_jobs;       /* that read it now */
+	int64_t log_next_ms;     /* not again before */
 	bool log_known;          /* this worker started the process: log_since is where its lines begin */
 	struct conmon_mark log_since;
 	int64_t seqno_sent, seqno_sent_ms, synced_since_ms;

@@ -20,6 +20,10 @@
 #define ADMIN_TIMEOUT_MS 5000
 #define LOG_TAIL (16u << 10)
 #define PROGRESS_REST 50 /* times as long as the last look took: 2 % of a core at most */
+/* The same of the log when a server says again and again that it has lost its Primary view; but a slow disk does not
+ * keep the log from the manager for long. */
+#define LOG_REST_MIN_MS 1000
+#define LOG_REST_MAX_MS 10000
 
 /* ---- view ---- */
 
@@ -57,15 +61,18 @@ struct log_job {
 	struct conmon_mark since;
 	struct log_primary seen;
 	int result;
+	int64_t took_ms;
 	void (*done)(struct galera *g, const struct log_primary *seen);
 };
 
 static void log_work(void *arg)
 {
 	struct log_job *j = arg;
+	int64_t begin_ms = clock_mono_ms(&clock_real);
 
 	bug_if(!bug_in_job());
 	j->result = log_primary_read(j->path, j->is_known ? &j->since : NULL, &j->seen, &(struct err){0});
+	j->took_ms = clock_mono_ms(&clock_real) - begin_ms;
 }
 
 /* The polls are half a second apart: the log may know a newer one. */
@@ -83,12 +90,22 @@ static void primary_merge(struct galera *g, const struct log_primary *seen)
 	g->primary = v;
 }
 
+static int64_t log_rest_ms(int64_t took_ms)
+{
+	int64_t rest = took_ms * PROGRESS_REST;
+
+	return rest < LOG_REST_MIN_MS ? LOG_REST_MIN_MS : rest > LOG_REST_MAX_MS ? LOG_REST_MAX_MS : rest;
+}
+
 static void log_done(void *arg)
 {
 	struct log_job *j = arg;
 	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
 
 	bug_if_off_loop();
+	bug_if(!g->log_jobs);
+	g->log_jobs--;
+	g->log_next_ms = clock_mono_ms(&clock_real) + log_rest_ms(j->took_ms);
 	if (galera_is_current(g, j->turn) && sm_is(&g->step, GA_RUNNING)) {
 		if (j->result)
 			log_warn("task %s: its log cannot be read", task_row(g->task)->name);
@@ -112,7 +129,17 @@ static void log_read(struct galera *g, void (*done)(struct galera *g, const stru
 	j->is_known = g->log_known;
 	j->since = g->log_since;
 	j->done = done;
+	g->log_jobs++;
 	loop_work(g->loop, log_work, log_done, j);
+}
+
+/* Once for each loss of the Primary view; the next poll asks again when this one may not. */
+static void log_ask(struct galera *g)
+{
+	if (g->log_read || g->log_jobs || clock_mono_ms(&clock_real) < g->log_next_ms)
+		return;
+	g->log_read = true;
+	log_read(g, NULL);
 }
 
 static void note_primary(struct galera *g, Gs__GaleraView *v)
@@ -125,9 +152,7 @@ static void note_primary(struct galera *g, Gs__GaleraView *v)
 		g->log_read = false;
 		return;
 	}
-	if (!g->log_read)
-		log_read(g, NULL);
-	g->log_read = true;
+	log_ask(g);
 	view_set_primary(v, g->primary);
 }
 
@@ -445,6 +470,7 @@ void watch_start(struct galera *g)
 	g->primary = NULL;
 	g->synced_since_ms = 0;
 	g->seqno_sent = -1;
+	g->log_next_ms = 0;
 	loop_timer_every(&g->tick, TICK_MS, TICK_MS);
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -16,6 +17,7 @@
 #include "base/mem.h"
 #include "worker/galera/datadir.h"
 #include "worker/galera/galera.h"
+#include "worker/galera/server_log.h"
 
 #include "tests/unit/worker/task_rig.h"
 
@@ -232,6 +234,96 @@ static void table_of_moves_is_sound(void **s)
 	}
 }
 
+/* ---- the log of a server that flips ---- */
+
+/* No server is asked: the test says what a poll saw. */
+static struct probe_config watched;
+static atomic_uint logs_read;
+
+struct probe *__wrap_probe_new(uv_loop_t *loop, const struct probe_config *config);
+void __wrap_probe_free(struct probe *p);
+int __real_log_primary_read(const char *path, const struct conmon_mark *since, struct log_primary *ret,
+			    struct err *e);
+int __wrap_log_primary_read(const char *path, const struct conmon_mark *since, struct log_primary *ret,
+			    struct err *e);
+
+struct probe *__wrap_probe_new(uv_loop_t *loop, const struct probe_config *config)
+{
+	watched = *config;
+	return (struct probe *)&watched;
+}
+
+void __wrap_probe_free(struct probe *p)
+{
+}
+
+int __wrap_log_primary_read(const char *path, const struct conmon_mark *since, struct log_primary *ret,
+			    struct err *e)
+{
+	atomic_fetch_add(&logs_read, 1);
+	return __real_log_primary_read(path, since, ret, e);
+}
+
+static void secret_of(struct rig *g, Gs__Task *row, const char *name)
+{
+	Gs__SecretRef *ref = obj_new(&gs__secret_ref__descriptor);
+	Gs__Secret *s = obj_new_row(OBJ_SECRET, CLUSTER);
+
+	str_replace(&ref->secret_id, CLUSTER);
+	str_replace(&ref->name, name);
+	obj_add(&row->n_secrets, &row->secrets, ref);
+	obj_bytes_set(&s->data, "secret", 6);
+	tasks_secret_set(g->w.tasks, s);
+	obj_free(s);
+}
+
+static void polled(const char *status)
+{
+	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
+
+	v->sql_open = true;
+	v->conf_id = 3;
+	str_replace(&v->status, status);
+	watched.on_poll(v, false, watched.arg);
+	obj_free(v);
+}
+
+/* Fresh review of security, 7: a task's own server that says Primary, non-Primary, Primary and so on had 4 MiB of its log
+ * read each time, several readings beside each other. */
+static void s7_a_server_that_flips_has_its_log_read_with_a_rest(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, id_a);
+	uint64_t begin_ms, end_ms;
+	struct galera *d;
+	Gs__Task *row;
+
+	if (!can_hold())
+		skip();
+	row = member(id_a);
+	secret_of(g, row, "gs_health");
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, id_a, TASK_HELD));
+	d = galera_driver_ops.attach(tasks_find(g->w.tasks, id_a));
+	galera_driver_ops.running(d, true);
+	assert_non_null(d->probe);
+	atomic_store(&logs_read, 0);
+	begin_ms = uv_hrtime() / 1000000;
+	for (end_ms = begin_ms; end_ms < begin_ms + 2500; end_ms = uv_hrtime() / 1000000) {
+		polled("Primary");
+		polled("non-Primary");
+		uv_run(&g->loop, UV_RUN_ONCE);
+	}
+	while (d->log_jobs)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	/* One at once, then one a second: the second one tells that there is a next. */
+	assert_in_range(atomic_load(&logs_read), 2, 1 + (end_ms - begin_ms) / 1000);
+	galera_driver_ops.detach(d);
+	tasks_unassign(g->w.tasks, id_a);
+	rig_run_until(g, rig_is_gone, at);
+	obj_free(row);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_galera, close_galera)
 
 int main(void)
@@ -240,6 +332,7 @@ int main(void)
 		cmocka_unit_test(table_of_moves_is_sound),
 		TEST(unpacking_keeps_the_lock_when_its_task_is_stopped),
 		TEST(late_mark_leaves_the_next_tasks_alone),
+		TEST(s7_a_server_that_flips_has_its_log_read_with_a_rest),
 	};
 
 	snprintf(id_a, sizeof(id_a), "a%024d", (int)getpid());
