@@ -3,7 +3,8 @@
  *
  * The happy path is: libuv reads, TLS decrypts through a memory BIO, whole frames go to hello.c, call.c and
  * req.c; frames going out wait in tx in plain text (so that an urgent one can overtake), are encrypted
- * when the socket has room and written with one write in flight at a time. What can fail is the peer: no
+ * when the socket has room and written with one write in flight at a time. A turn of the loop hears so many frames of
+ * one connection and no more: the rest waits in rx, and nothing is read meanwhile. What can fail is the peer: no
  * TLS, a foreign certificate, garbage, silence, a full queue. Each ends in conn_fail, which closes the
  * handles; the rest happens in their last close callback. */
 #include "proto/rpc/conn.h"
@@ -89,6 +90,7 @@ void conn_fail(struct rpc_conn *c, const struct err *e)
 	sm_go(&c->sm, CONN_CLOSING);
 	uv_close(&c->io.handle, on_handle_closed);
 	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
+	uv_close((uv_handle_t *)&c->rest, on_handle_closed);
 }
 
 static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
@@ -172,8 +174,9 @@ struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const s
 	else
 		uv_tcp_init(loop, &c->io.tcp);
 	uv_timer_init(loop, &c->timer);
-	c->io.handle.data = c->timer.data = c;
-	c->open_handles = 2;
+	uv_idle_init(loop, &c->rest);
+	c->io.handle.data = c->timer.data = c->rest.data = c;
+	c->open_handles = 3;
 	return c;
 }
 
@@ -185,6 +188,72 @@ bool conn_is_trusted(const struct rpc_conn *c)
 size_t conn_message_limit(const struct rpc_conn *c)
 {
 	return sm_is(&c->sm, CONN_OPEN) && conn_is_trusted(c) ? MESSAGE_MAX : MESSAGE_MAX_UNAUTHENTICATED;
+}
+
+/* ---- whose turn it is ---- */
+
+static void conn_parse(struct rpc_conn *c);
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret);
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b);
+
+static void turn_begin(struct rpc_conn *c)
+{
+	c->turn_now = uv_now(c->loop);
+	c->turn_began = uv_hrtime();
+	c->turn_frames = 0;
+}
+
+static bool turn_is_over(const struct rpc_conn *c)
+{
+	return c->turn_frames >= CONN_TURN_FRAMES ||
+	       (c->turn_frames && uv_hrtime() - c->turn_began >= CONN_TURN_MS * 1000000ull);
+}
+
+/* Who does not read what it asked for does not ask for more. Only one of the two ends may do so, or both could wait for
+ * each other. */
+static bool queue_is_full(const struct rpc_conn *c)
+{
+	return c->is_server && conn_queue_bytes(c) > CONN_QUEUE_PAUSE;
+}
+
+static void conn_go_on(struct rpc_conn *c)
+{
+	struct err e = {0};
+	int rc;
+
+	turn_begin(c);
+	conn_parse(c);
+	if (c->is_resting || c->is_paused || conn_is_closing(c))
+		return;
+	rc = uv_read_start(&c->io.stream, on_alloc, on_read);
+	if (rc < 0) {
+		err_set(&e, E_CLOSED, "read: %s", uv_strerror(rc));
+		conn_fail(c, &e);
+	}
+}
+
+static void on_rest(uv_idle_t *idle)
+{
+	LOOP_SCOPE();
+	struct rpc_conn *c = magic_of(struct rpc_conn, CONN_MAGIC, idle->data);
+
+	bug_if(!c->is_resting || c->is_paused);
+	uv_idle_stop(idle);
+	c->is_resting = false;
+	conn_go_on(c);
+}
+
+/* False: the next frame has to wait, and so have the bytes behind it. */
+static bool conn_may_go_on(struct rpc_conn *c)
+{
+	if (queue_is_full(c))
+		c->is_paused = true; /* on_written goes on */
+	else if (turn_is_over(c))
+		c->is_resting = uv_idle_start(&c->rest, on_rest) == 0;
+	else
+		return true;
+	uv_read_stop(&c->io.stream);
+	return false;
 }
 
 /* ---- frames in ---- */
@@ -238,11 +307,12 @@ static void conn_parse(struct rpc_conn *c)
 	struct err e = {0};
 	ssize_t n = 0;
 
-	while (!conn_is_closing(c) && !sm_is(&c->sm, CONN_FINISHING)) {
+	while (!conn_is_closing(c) && !sm_is(&c->sm, CONN_FINISHING) && conn_may_go_on(c)) {
 		n = frame_decode(c->rx.data + used, c->rx.len - used, &f, &e);
 		if (n <= 0)
 			break;
 		used += (size_t)n;
+		c->turn_frames++;
 		conn_frame(c, &f);
 	}
 	if (n < 0)
@@ -395,6 +465,8 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 	struct rpc_conn *c = magic_of(struct rpc_conn, CONN_MAGIC, s->data);
 
 	c->has_spoken |= n > 0;
+	if (uv_now(c->loop) != c->turn_now) /* libuv reads up to 32 times in a turn */
+		turn_begin(c);
 	if (n > 0)
 		conn_bytes(c, (const uint8_t *)b->base, (size_t)n);
 	else if (n < 0)
@@ -462,6 +534,10 @@ static void on_written(uv_write_t *req, int status)
 	conn_flush(c);
 	if (!conn_is_closing(c) && conn_queue_bytes(c) <= CONN_QUEUE_LOW)
 		call_drained(c);
+	if (c->is_paused && conn_queue_bytes(c) <= CONN_QUEUE_HIGH) {
+		c->is_paused = false;
+		conn_go_on(c);
+	}
 }
 
 /* What the socket did not take at once. */

@@ -35,9 +35,15 @@ extern const struct sm_kind conn_kind;
 #define CONN_QUEUE_MAX (16u << 20) /* then the connection is closed */
 #define CONN_QUEUE_MAX_STRANGER (64u << 10) /* the same without a certificate */
 #define CONN_QUEUE_HIGH (4u << 20)          /* then rpc_event says E_LIMIT */
-#define CONN_QUEUE_LOW (1u << 20)           /* then on_drain */
-#define CONN_WINDOW (1u << 20)              /* credit of a new stream */
-#define CONN_WINDOW_STEP (256u << 10)       /* credit is given back in steps of this size */
+/* Then a server reads no more of that connection until it is CONN_QUEUE_HIGH again. Events stop before, so that only the
+ * answers to somebody who does not read get here: a slow reader's heartbeats are heard. */
+#define CONN_QUEUE_PAUSE (8u << 20)
+#define CONN_QUEUE_LOW (1u << 20) /* then on_drain */
+/* Of one connection in one turn of the loop; the rest of what has come waits for the next, behind the others. */
+#define CONN_TURN_FRAMES 64u
+#define CONN_TURN_MS 5u
+#define CONN_WINDOW (1u << 20)        /* credit of a new stream */
+#define CONN_WINDOW_STEP (256u << 10) /* credit is given back in steps of this size */
 
 struct service_entry {
 	const rpc_handler *handlers;
@@ -79,7 +85,12 @@ struct rpc_conn {
 	unsigned open_handles;
 	struct sm sm; /* enum conn_state */
 	bool is_server, was_open, is_writing;
-	bool has_spoken; /* bytes have come */
+	bool has_spoken;            /* bytes have come */
+	uv_idle_t rest;             /* rx has frames for the next turn */
+	bool is_resting, is_paused; /* nothing is read: for this turn; until the queue is shorter */
+	uint64_t turn_now;          /* ms of uv_now: which turn; */
+	uint64_t turn_began;        /* ns of uv_hrtime: its first frame; */
+	unsigned turn_frames;       /* how many there were */
 	struct err err;
 
 	SSL *ssl; /* NULL on a unix socket */
@@ -108,7 +119,7 @@ struct rpc_conn {
 	/* The server's. */
 	struct rpc_conn *prev, *next;
 	struct source *source; /* a stranger's, while it counts as one (admit.h) */
-	uint64_t since;        /* when it was accepted */
+	uint64_t since;        /* when it was accepted, or has said Hello */
 };
 
 static inline bool conn_is_closing(const struct rpc_conn *c)

@@ -5,7 +5,8 @@
  * What can fail: the port is taken, a live server sits on the unix socket; later only strangers, who are
  * closed after 3 s without Hello and after 60 s without a certificate. How many of them there may be and how
  * fast they may come is admit.c's to say; when all places are taken, one of the address that has most of them
- * goes, else one that has said nothing for a second, else the next one waits in the kernel's queue. One line
+ * goes, else one that has said nothing for a second, else one that said Hello five seconds ago, which is more than a
+ * join takes; else the next one waits in the kernel's queue. One line
  * is logged for a connection that failed before it was open, and no more than 10 lines in 10 s. */
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #define HELLO_MS 3000
 #define STRANGER_MS 60000
 #define SILENT_MS 1000  /* one who dials speaks first: who has not is the first to go */
+#define VISIT_MS 5000   /* a stranger's after Hello, when others wait */
 #define FULL_LOOK_MS 50 /* all places taken: look again, if nobody leaves before */
 #define BACKLOG 4096    /* the kernel cuts it to net.core.somaxconn */
 #define LOG_LINES 10
@@ -140,6 +142,7 @@ static void on_open(struct rpc_conn *c)
 {
 	struct rpc_server *s = c->owner;
 
+	c->since = uv_now(s->loop);
 	if (is_stranger(c))
 		conn_set_limit(c, STRANGER_MS, "no certificate, and here for too long");
 	else
@@ -226,15 +229,24 @@ static void drop_oldest(struct rpc_server *s, const struct source *source, const
 		}
 }
 
-static bool drop_oldest_silent(struct rpc_server *s)
+static bool is_silent(const struct rpc_conn *c)
 {
-	uint64_t now = uv_now(s->loop);
+	return !c->has_spoken && uv_now(c->loop) - c->since >= SILENT_MS;
+}
+
+static bool has_had_its_time(const struct rpc_conn *c)
+{
+	return c->was_open && uv_now(c->loop) - c->since >= VISIT_MS;
+}
+
+static bool drop_oldest_that(struct rpc_server *s, bool (*is)(const struct rpc_conn *c), const char *why)
+{
 	struct rpc_conn *c;
 	struct err e = {0};
 
-	err_set(&e, E_LIMIT, "silent while others waited");
+	err_set(&e, E_LIMIT, "%s", why);
 	DL_FOREACH (s->conns, c)
-		if (c->source && !conn_is_closing(c) && !c->has_spoken && now - c->since >= SILENT_MS) {
+		if (c->source && !conn_is_closing(c) && is(c)) {
 			conn_fail(c, &e);
 			return true;
 		}
@@ -251,7 +263,8 @@ static bool make_place(struct rpc_server *s)
 	crowd = admit_crowd(&s->admission);
 	if (crowd)
 		drop_oldest(s, crowd, "others have no place, and this address has many");
-	return crowd || drop_oldest_silent(s);
+	return crowd || drop_oldest_that(s, is_silent, "silent while others waited") ||
+	       drop_oldest_that(s, has_had_its_time, "no certificate, and others waited");
 }
 
 static struct rpc_conn *server_conn_new(struct rpc_server *s, bool is_unix)

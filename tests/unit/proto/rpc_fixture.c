@@ -3,15 +3,19 @@
 #include "tests/unit/proto/rpc_fixture.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/rpc/frame.h"
 #include "proto/schema/ca.pb-c.h"
 #include "proto/schema/control.pb-c.h"
 #include "proto/schema/dispatch.pb-c.h"
@@ -90,6 +94,7 @@ static void on_ping(struct rpc_call *call, const ProtobufCMessage *req, void *ar
 	struct fixture *f = arg;
 	Gs__PingResponse resp = GS__PING_RESPONSE__INIT;
 
+	f->pings++;
 	strcpy(f->caller, rpc_call_peer(call)->node_id);
 	f->protocol = rpc_call_peer(call)->protocol;
 	resp.node_id = ((const Gs__PingRequest *)req)->from_node;
@@ -318,15 +323,20 @@ void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity
 	client_start(f, c, &config);
 }
 
-void client_from(struct fixture *f, struct client *c, const char *source)
+void client_from_as(struct fixture *f, struct client *c, const char *source, struct tls_identity *id)
 {
 	struct rpc_client_config config = {.ip = "127.0.0.1",
 					   .port = f->port,
-					   .identity = f->worker,
+					   .identity = id,
 					   .bind_ip = source,
 					   .connect_timeout_ms = 60000};
 
 	client_start(f, c, &config);
+}
+
+void client_from(struct fixture *f, struct client *c, const char *source)
+{
+	client_from_as(f, c, source, f->worker);
 }
 
 void client_unix(struct fixture *f, struct client *c)
@@ -392,4 +402,65 @@ struct rpc_req *start_urgent(struct client *c, struct answer *a, unsigned servic
 			     const ProtobufCMessage *req)
 {
 	return start_any(c, a, service, method, req, 0, 1);
+}
+
+/* ---- raw bytes, and other small things ---- */
+
+void ping_is_answered(struct client *c)
+{
+	Gs__PingRequest m = GS__PING_REQUEST__INIT;
+	struct answer a;
+
+	m.from_node = "x";
+	start(c, &a, RPC_PEER, PEER_PING, &m.base, 2000);
+	wait_for(c->f, a.done);
+	assert_int_equal(a.err.code, 0);
+}
+
+int raw_unix(struct fixture *f)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(un.sun_path, f->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+void raw_write(int fd, const void *data, size_t n)
+{
+	assert_int_equal(send(fd, data, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+/* The server has closed: end of file or a reset, after whatever it said. */
+bool is_closed(int fd)
+{
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		;
+	return n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+void frame_append(struct buf *b, Gs__FrameKind kind, uint64_t call, unsigned service, unsigned method,
+		  const ProtobufCMessage *m)
+{
+	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
+	struct err e = {0};
+
+	h.kind = kind;
+	h.call = call;
+	h.service = service;
+	h.method = method;
+	assert_int_equal(frame_encode(b, &h, m, &e), 0);
+}
+
+void hello_append(struct buf *b, unsigned version)
+{
+	Gs__Hello hello = GS__HELLO__INIT;
+
+	hello.protocol_min = hello.protocol_max = version;
+	frame_append(b, FRAME_HELLO, 0, 0, 0, &hello.base);
 }

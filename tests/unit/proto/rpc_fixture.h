@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "proto/rpc/client.h"
 #include "proto/rpc/server.h"
 
@@ -35,7 +36,7 @@ struct fixture {
 	bool server_closed;
 	/* what the handlers saw */
 	struct rpc_call *held; /* a call that a handler keeps open */
-	unsigned cancelled, drained, sent, sessions;
+	unsigned cancelled, drained, sent, sessions, pings;
 	char caller[ID_LEN + 1];
 	uint32_t protocol; /* that they speak with the caller */
 };
@@ -57,6 +58,8 @@ void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity
 /* As the worker, from that address, and patient. */
 void client_from(struct fixture *f, struct client *c, const char *source);
 void client_unix(struct fixture *f, struct client *c);
+/* With that certificate or none, from that address, and patient. */
+void client_from_as(struct fixture *f, struct client *c, const char *source, struct tls_identity *id);
 void client_close(struct client *c); /* and waits */
 
 struct answer {
@@ -81,3 +84,14 @@ bool loop_turn(struct fixture *f, uint64_t until);
 				fail_msg("waited 5 s for %s", #cond);                                        \
 	} while (0)
 void run_for(struct fixture *f, unsigned ms);
+
+void ping_is_answered(struct client *c); /* as the only call */
+
+/* ---- raw bytes: sockets that never wait ---- */
+int raw_unix(struct fixture *f);
+void raw_write(int fd, const void *data, size_t n);
+/* The server has closed: end of file or a reset, after whatever it said. */
+bool is_closed(int fd);
+void frame_append(struct buf *b, Gs__FrameKind kind, uint64_t call, unsigned service, unsigned method,
+		  const ProtobufCMessage *m);
+void hello_append(struct buf *b, unsigned version);

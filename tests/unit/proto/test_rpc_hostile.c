@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -25,23 +24,12 @@
 #include "proto/schema/peer.pb-c.h"
 #include "proto/rpc/sync.h"
 
-static void ping_ok(struct client *c)
-{
-	Gs__PingRequest m = GS__PING_REQUEST__INIT;
-	struct answer a;
-
-	m.from_node = "x";
-	start(c, &a, RPC_PEER, PEER_PING, &m.base, 2000);
-	wait_for(c->f, a.done);
-	assert_int_equal(a.err.code, 0);
-}
-
 static void served_as_ever(struct fixture *f)
 {
 	struct client c;
 
 	client_tcp(f, &c, f->worker, SERVER_NODE);
-	ping_ok(&c);
+	ping_is_answered(&c);
 	client_close(&c);
 }
 
@@ -200,33 +188,6 @@ static int raw_tcp(struct fixture *f)
 	return fd;
 }
 
-static int raw_unix(struct fixture *f)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(un.sun_path, f->path);
-	assert_int_equal(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	return fd;
-}
-
-static void raw_write(int fd, const void *data, size_t n)
-{
-	assert_int_equal(send(fd, data, n, MSG_NOSIGNAL), (ssize_t)n);
-}
-
-/* The server has closed: end of file or a reset, after whatever it said. */
-static bool is_closed(int fd)
-{
-	char buf[4096];
-	ssize_t n;
-
-	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
-		;
-	return n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
-}
-
 static void expect_closed(struct fixture *f, int fd)
 {
 	wait_for(f, is_closed(fd));
@@ -307,27 +268,6 @@ static void test_garbage_after_client_hello(void **state)
 	expect_closed(f, fd);
 }
 
-static void frame_append(struct buf *b, Gs__FrameKind kind, uint64_t call, unsigned service, unsigned method,
-			 const ProtobufCMessage *m)
-{
-	Gs__FrameHeader h = GS__FRAME_HEADER__INIT;
-	struct err e = {0};
-
-	h.kind = kind;
-	h.call = call;
-	h.service = service;
-	h.method = method;
-	assert_int_equal(frame_encode(b, &h, m, &e), 0);
-}
-
-static void hello_append(struct buf *b, unsigned version)
-{
-	Gs__Hello hello = GS__HELLO__INIT;
-
-	hello.protocol_min = hello.protocol_max = version;
-	frame_append(b, FRAME_HELLO, 0, 0, 0, &hello.base);
-}
-
 static void send_and_expect_closed(struct fixture *f, struct buf *take)
 {
 	int fd = raw_unix(f);
@@ -378,135 +318,6 @@ static void test_silence_is_closed(void **state)
 	assert_in_range((uv_hrtime() - begin) / 1000000, 2500, 4500);
 	close(tcp);
 	expect_closed(f, local);
-}
-
-/* ---- floods ---- */
-
-/* On a slow machine a thousand handshakes of both sides in one loop may take longer than three seconds. */
-static int setup_patient(void **state)
-{
-	fixture_hello_ms = 60000;
-	int rc = fixture_setup(state);
-
-	fixture_hello_ms = 0;
-	return rc;
-}
-
-static void descriptors(unsigned n)
-{
-	struct rlimit r;
-
-	getrlimit(RLIMIT_NOFILE, &r);
-	if (r.rlim_cur < n)
-		r.rlim_cur = n;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
-}
-
-/* 127.<net>.x.y: a source of its own, as the server sees it. */
-static void source_text(unsigned net, unsigned i, char ret[16])
-{
-	snprintf(ret, 16, "127.%u.%u.%u", net, i / 250, i % 250 + 1);
-}
-
-/* Connects without waiting for the server: it may be in no hurry to accept. */
-static int raw_from(struct fixture *f, const char *source)
-{
-	struct sockaddr_in to = {
-		.sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(source)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
-	assert_true(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 || errno == EINPROGRESS);
-	return fd;
-}
-
-static unsigned count_closed(const int *fds, unsigned n)
-{
-	unsigned closed = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		closed += is_closed(fds[i]);
-	return closed;
-}
-
-static void close_all(const int *fds, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		close(fds[i]);
-}
-
-static void served_from(struct fixture *f, const char *source)
-{
-	struct client c;
-
-	client_from(f, &c, source);
-	ping_ok(&c);
-	client_close(&c);
-}
-
-/* FINDINGS P1, D1: one address gets its share and no more, and who was there before it keeps his place. A libuv
- * from 1.45 on accepts one connection a round of the loop, so the test must not count rounds. */
-static void test_p1_flood_from_one_address(void **state)
-{
-	enum { N = 540 };
-	struct fixture *f = *state;
-	int fds[N], first = raw_from(f, "127.0.7.1");
-
-	descriptors(4096);
-	run_for(f, 30);
-	for (int i = 0; i < N; i++)
-		fds[i] = raw_from(f, "127.0.0.1");
-	wait_for(f, count_closed(fds, N) == N - 32);
-	served_from(f, "127.0.7.2");
-	assert_false(is_closed(first));
-	close(first);
-	close_all(fds, N);
-}
-
-/* FINDINGS P1: from many addresses; all places are taken by those who never speak. */
-static void test_p1_flood_of_the_silent(void **state)
-{
-	enum { N = 700 };
-	struct fixture *f = *state;
-	int fds[N];
-	char source[16];
-
-	descriptors(4096);
-	for (unsigned i = 0; i < N; i++) {
-		source_text(7, i, source);
-		fds[i] = raw_from(f, source);
-	}
-	served_from(f, "127.0.9.9");
-	close_all(fds, N);
-}
-
-/* FINDINGS P1: after a failover all workers come at once; none drives another out. */
-static void test_p1_failover_of_many_workers(void **state)
-{
-	enum { N = 1000 };
-	struct fixture *f = *state;
-	struct client *c = xcalloc(N, sizeof(*c));
-	unsigned open = 0;
-	char source[16];
-
-	descriptors(4096);
-	for (unsigned i = 0; i < N; i++) {
-		source_text(8, i, source);
-		client_from(f, &c[i], source);
-	}
-	for (uint64_t until = uv_hrtime() + 60000000000u; open < N && loop_turn(f, until);) {
-		open = 0;
-		for (unsigned i = 0; i < N; i++) {
-			assert_false(c[i].closed);
-			open += c[i].is_open;
-		}
-	}
-	assert_int_equal(open, N);
-	assert_int_equal(f->conns, N);
-	for (unsigned i = 0; i < N; i++)
-		client_close(&c[i]);
-	free(c);
 }
 
 /* ---- a local caller that does not read ---- */
@@ -796,10 +607,6 @@ int main(void)
 		T(test_garbage_after_client_hello),
 		T(test_frames_out_of_place),
 		T(test_silence_is_closed),
-		T(test_p1_flood_from_one_address),
-		cmocka_unit_test_setup_teardown(test_p1_flood_of_the_silent, setup_patient, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_p1_failover_of_many_workers, setup_patient,
-						fixture_teardown),
 		T(test_lost_reader_ends_a_stream),
 		T(test_reader_that_stopped),
 		T(test_too_many_calls),
