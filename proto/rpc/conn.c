@@ -13,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
@@ -104,8 +105,9 @@ static void conn_fail_uv(struct rpc_conn *c, int status, const char *what)
 	conn_fail(c, &e);
 }
 
-#define LATE_MS 500       /* a timer that comes so late tells of us, not of the other end */
-#define LATE_GRACE_MS 100 /* a turn of the loop or two; on a slow network the caller tries again anyway */
+#define LATE_MS 500     /* a timer that comes so late tells of us, not of the other end */
+#define LATE_TURN_MS 40 /* on a slow network the caller tries again anyway; */
+#define LATE_TURNS 3    /* each with a look at the sockets, however long it takes: ask, hear, answer */
 
 static void on_timer(uv_timer_t *t)
 {
@@ -116,12 +118,12 @@ static void on_timer(uv_timer_t *t)
 
 	/* Timers run before sockets are read. Who was stopped, or busy for long, finds every deadline gone by and the
 	 * answers unread: those come first, and what they lack is judged then. */
-	if (!c->is_late && now >= c->timer_at + LATE_MS) {
-		c->is_late = true;
-		uv_timer_start(&c->timer, on_timer, LATE_GRACE_MS, 0);
+	if (!c->late_turns && now >= c->timer_at + LATE_MS)
+		c->late_turns = LATE_TURNS + 1;
+	if (c->late_turns && --c->late_turns) {
+		uv_timer_start(&c->timer, on_timer, LATE_TURN_MS, 0);
 		return;
 	}
-	c->is_late = false;
 	if (c->limit_at && now >= c->limit_at) {
 		err_set(&e, E_DEADLINE, "%s", c->limit_text);
 		conn_fail(c, &e);
@@ -137,7 +139,7 @@ void conn_timer_update(struct rpc_conn *c)
 	uint64_t times[] = {c->limit_at, call_next_deadline(c), req_next_deadline(c)};
 	uint64_t at = 0, now = uv_now(c->loop);
 
-	if (conn_is_closing(c) || c->is_late)
+	if (conn_is_closing(c) || c->late_turns)
 		return;
 	for (size_t i = 0; i < array_size(times); i++)
 		if (times[i] && (!at || times[i] < at))
@@ -472,6 +474,15 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 	else if (n < 0)
 		conn_fail_uv(c, (int)n, "read");
 	free(b->base);
+}
+
+bool conn_has_spoken(struct rpc_conn *c)
+{
+	int fd, n = 0;
+
+	if (!c->has_spoken && uv_fileno(&c->io.handle, &fd) == 0 && ioctl(fd, FIONREAD, &n) == 0)
+		c->has_spoken = n > 0;
+	return c->has_spoken;
 }
 
 /* ---- writing ---- */

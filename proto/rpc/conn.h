@@ -78,14 +78,15 @@ struct rpc_conn {
 	} io;
 	uv_timer_t timer;  /* the earliest of limit_at and the calls' deadlines */
 	uint64_t timer_at; /* when it is due */
-	bool is_late;      /* it came much later, and what lies in the socket is read first */
+	unsigned
+		late_turns; /* it came much later: so often is read what lies in the socket before it is judged */
 	uv_connect_t connect;
 	uv_write_t write;
 	uv_shutdown_t shutdown;
 	unsigned open_handles;
 	struct sm sm; /* enum conn_state */
 	bool is_server, was_open, is_writing;
-	bool has_spoken;            /* bytes have come */
+	bool has_spoken;            /* bytes have been read; see conn_has_spoken */
 	uv_idle_t rest;             /* rx has frames for the next turn */
 	bool is_resting, is_paused; /* nothing is read: for this turn; until the queue is shorter */
 	uint64_t turn_now;          /* ms of uv_now: which turn; */
@@ -142,6 +143,8 @@ void conn_refuse(struct rpc_conn *c, const struct err *e);
 /* Packs and queues; payload stays the caller's and may be NULL. A message that cannot be sent, or over
  * CONN_QUEUE_MAX bytes waiting, ends the connection. Nothing happens on one that is ending. */
 void conn_send(struct rpc_conn *c, const Gs__FrameHeader *header, const ProtobufCMessage *payload);
+/* Bytes have come, also when the loop was too busy to read them: whoever judges silence must ask so. */
+bool conn_has_spoken(struct rpc_conn *c);
 /* Accepted by conn_send and not yet by the kernel. */
 size_t conn_queue_bytes(const struct rpc_conn *c);
 /* The largest message that the other side may send now. */

@@ -229,17 +229,17 @@ static void drop_oldest(struct rpc_server *s, const struct source *source, const
 		}
 }
 
-static bool is_silent(const struct rpc_conn *c)
+static bool is_silent(struct rpc_conn *c)
 {
-	return !c->has_spoken && uv_now(c->loop) - c->since >= SILENT_MS;
+	return uv_now(c->loop) - c->since >= SILENT_MS && !conn_has_spoken(c);
 }
 
-static bool has_had_its_time(const struct rpc_conn *c)
+static bool has_had_its_time(struct rpc_conn *c)
 {
 	return c->was_open && uv_now(c->loop) - c->since >= VISIT_MS;
 }
 
-static bool drop_oldest_that(struct rpc_server *s, bool (*is)(const struct rpc_conn *c), const char *why)
+static bool drop_oldest_that(struct rpc_server *s, bool (*is)(struct rpc_conn *c), const char *why)
 {
 	struct rpc_conn *c;
 	struct err e = {0};

@@ -153,6 +153,7 @@ static void on_session(struct rpc_call *call, const ProtobufCMessage *req, void 
 
 	f->held = call;
 	f->sessions++;
+	f->deadline_ms = rpc_call_deadline_ms(call);
 	rpc_call_on_cancel(call, on_held_cancel, f);
 }
 
@@ -220,7 +221,7 @@ static uint16_t free_port(void)
 }
 
 const char *fixture_group;
-uint64_t fixture_hello_ms;
+uint64_t fixture_hello_ms = PATIENCE_MS;
 
 int fixture_setup(void **state)
 {
@@ -240,6 +241,7 @@ int fixture_setup(void **state)
 	f->stranger = pki_identity(&f->foreign, CLIENT_NODE);
 	f->role = ROLE_BIT_WORKER;
 	f->local_role = ROLE_BIT_LOCAL;
+	f->connect_ms = PATIENCE_MS;
 	rpc_server_new(&f->loop, &config, &f->server);
 	rpc_server_add(f->server, RPC_PEER, peer_handlers, array_size(peer_handlers), f);
 	rpc_server_add(f->server, RPC_DISPATCHER, dispatch_handlers, array_size(dispatch_handlers), f);
@@ -303,6 +305,7 @@ static void client_start(struct fixture *f, struct client *c, struct rpc_client_
 	*c = (struct client){.f = f};
 	config->on_state = on_state;
 	config->arg = c;
+	config->connect_timeout_ms = f->connect_ms;
 	c->rpc = rpc_client_new(&f->loop, config);
 	assert_false(c->is_open || c->closed);
 }
@@ -325,11 +328,8 @@ void client_tcp_cluster(struct fixture *f, struct client *c, struct tls_identity
 
 void client_from_as(struct fixture *f, struct client *c, const char *source, struct tls_identity *id)
 {
-	struct rpc_client_config config = {.ip = "127.0.0.1",
-					   .port = f->port,
-					   .identity = id,
-					   .bind_ip = source,
-					   .connect_timeout_ms = 60000};
+	struct rpc_client_config config = {
+		.ip = "127.0.0.1", .port = f->port, .identity = id, .bind_ip = source};
 
 	client_start(f, c, &config);
 }
@@ -412,7 +412,7 @@ void ping_is_answered(struct client *c)
 	struct answer a;
 
 	m.from_node = "x";
-	start(c, &a, RPC_PEER, PEER_PING, &m.base, 2000);
+	start(c, &a, RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	wait_for(c->f, a.done);
 	assert_int_equal(a.err.code, 0);
 }

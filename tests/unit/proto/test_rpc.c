@@ -25,7 +25,7 @@ static void ping_ok(struct client *c, const char *text)
 	Gs__PingRequest m = ping(text);
 	struct answer a;
 
-	start(c, &a, RPC_PEER, PEER_PING, &m.base, 2000);
+	start(c, &a, RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	wait_for(c->f, a.done);
 	assert_int_equal(a.err.code, 0);
 	assert_string_equal(a.text, text);
@@ -61,7 +61,7 @@ static void test_calls_are_pipelined(void **state)
 		Gs__PingRequest m = ping(text);
 
 		snprintf(text, sizeof(text), "%d", i);
-		start(&c, &a[i], RPC_PEER, PEER_PING, &m.base, 5000);
+		start(&c, &a[i], RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	}
 	wait_for(f, (done = a[N - 1].done) == 1);
 	for (int i = 0; i < N; i++) {
@@ -85,7 +85,7 @@ static void test_large_request(void **state)
 	memset(text, 'x', 3000000);
 	text[3000000] = 0;
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 4000);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, 0);
 	assert_true(a.has_resp);
@@ -103,7 +103,7 @@ static void test_too_large_a_request_is_refused_here(void **state)
 	memset(text, 'x', MESSAGE_MAX);
 	text[MESSAGE_MAX] = 0;
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 4000);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_LIMIT);
 	ping_ok(&c, "still here");
@@ -173,7 +173,7 @@ static void test_p5_version_is_kept(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 1000);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(rpc_client_peer(c.rpc)->protocol, RPC_PROTOCOL_MAX);
 	assert_int_equal(f->protocol, RPC_PROTOCOL_MAX);
@@ -188,7 +188,7 @@ static void test_calls_over_unix(void **state)
 	Gs__GetClusterRequest m = GS__GET_CLUSTER_REQUEST__INIT;
 
 	client_unix(f, &c);
-	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000);
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_NOT_MANAGER); /* the handler's own error comes through */
 	assert_string_equal(a.err.msg, "not here");
@@ -204,8 +204,8 @@ static void test_unknown_methods(void **state)
 	struct answer a, b;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_PEER, PEER_PUSH_VIEW, &view.base, 1000); /* known, but not served */
-	start(&c, &b, RPC_PEER, 17, &m.base, 1000);
+	start(&c, &a, RPC_PEER, PEER_PUSH_VIEW, &view.base, PATIENCE_MS); /* known, but not served */
+	start(&c, &b, RPC_PEER, 17, &m.base, PATIENCE_MS);
 	wait_for(f, a.done && b.done);
 	assert_int_equal(a.err.code, -ENOSYS);
 	assert_int_equal(b.err.code, E_INVALID);
@@ -260,10 +260,11 @@ static void test_deadline_ends_both_sides(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
+	ping_ok(&c, "it is open"); /* else the deadline may be over before there is anything to send it on */
 	start(&c, &a, RPC_DISPATCHER, DISPATCHER_SESSION, &m.base, 60);
-	wait_for(f, f->held);
-	assert_in_range(rpc_call_deadline_ms(f->held), 1, 60);
 	wait_for(f, a.done && f->cancelled);
+	assert_int_equal(f->sessions, 1);
+	assert_in_range(f->deadline_ms, 1, 60);
 	assert_int_equal(a.err.code, E_DEADLINE);
 	assert_int_equal(a.done, 1);
 	assert_int_equal(f->cancelled, 1);
@@ -288,6 +289,25 @@ static void test_m2_pause_of_the_caller_is_no_deadline(void **state)
 	client_close(&c);
 }
 
+/* The same when the turns in which it hears it are slow, too: they are counted, not timed. */
+static void test_m2_slow_turns_are_no_deadline(void **state)
+{
+	struct fixture *f = *state;
+	Gs__PingRequest m = ping("across the pauses");
+	struct client c;
+	struct answer a;
+
+	client_tcp(f, &c, f->worker, SERVER_NODE);
+	ping_ok(&c, "it is open");
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 300);
+	usleep(1200 * 1000); /* as above */
+	uv_run(&f->loop, UV_RUN_ONCE);
+	usleep(200 * 1000);
+	wait_for(f, a.done);
+	assert_int_equal(a.err.code, 0);
+	client_close(&c);
+}
+
 static void test_late_reply_is_dropped(void **state)
 {
 	struct fixture *f = *state;
@@ -297,10 +317,13 @@ static void test_late_reply_is_dropped(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
+	/* A call whose deadline is over before the connection is open is never sent, and nothing is held. */
+	ping_ok(&c, "it is open");
 	start(&c, &a, RPC_DISPATCHER, DISPATCHER_HEARTBEAT, &m.base, 50);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_DEADLINE);
 	ping_ok(&c, "x");
+	assert_non_null(f->held);
 	rpc_reply(f->held, &resp.base);
 	ping_ok(&c, "y");
 	assert_int_equal(a.done, 1);
@@ -409,20 +432,20 @@ static void test_roles(void **state)
 	struct answer a;
 
 	client_tcp(f, &c, f->worker, NULL);
-	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &cluster.base, 1000);
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &cluster.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_FORBIDDEN);
 	assert_string_equal(a.err.msg, "Control.GetCluster is not for a worker");
 	f->role = ROLE_BIT_MANAGER; /* looked up on every call */
-	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &cluster.base, 1000);
+	start(&c, &a, RPC_CONTROL, CONTROL_GET_CLUSTER, &cluster.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_NOT_MANAGER);
 	f->role = 0; /* removed from the swarm */
-	start(&c, &a, RPC_PEER, PEER_PING, &m.base, 1000);
+	start(&c, &a, RPC_PEER, PEER_PING, &m.base, PATIENCE_MS);
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, E_FORBIDDEN);
 	assert_non_null(strstr(a.err.msg, "was removed"));
-	start(&c, &a, RPC_CA, CA_GET_ROOT, &empty.base, 1000); /* for everybody */
+	start(&c, &a, RPC_CA, CA_GET_ROOT, &empty.base, PATIENCE_MS); /* for everybody */
 	wait_for(f, a.done);
 	assert_int_equal(a.err.code, 0);
 	client_close(&c);
@@ -462,8 +485,8 @@ static void sync_work(uv_work_t *w)
 	j->connect = rpc_sync_connect(j->path, &s, &e);
 	if (j->connect < 0)
 		return;
-	j->cluster = rpc_sync_call(s, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, 1000, &resp, &e);
-	j->ping = rpc_sync_call(s, RPC_PEER, PEER_PING, &p.base, 1000, &resp, &e);
+	j->cluster = rpc_sync_call(s, RPC_CONTROL, CONTROL_GET_CLUSTER, &m.base, PATIENCE_MS, &resp, &e);
+	j->ping = rpc_sync_call(s, RPC_PEER, PEER_PING, &p.base, PATIENCE_MS, &resp, &e);
 	if (resp) {
 		snprintf(j->text, sizeof(j->text), "%s", ((Gs__PingResponse *)resp)->node_id);
 		protobuf_c_message_free_unpacked(resp, NULL);
@@ -520,6 +543,7 @@ int main(void)
 		T(test_two_streams_and_calls_share_a_connection),
 		T(test_deadline_ends_both_sides),
 		T(test_m2_pause_of_the_caller_is_no_deadline),
+		T(test_m2_slow_turns_are_no_deadline),
 		T(test_late_reply_is_dropped),
 		T(test_reply_after_the_connection_is_gone),
 		T(test_on_cancel_asked_for_too_late),
