@@ -404,6 +404,7 @@ static void test_renew_is_bounded(void **state)
 	assert_int_equal(tls_csr_new(r->key_pem, "", &csr, NULL), 0);
 	req.csr_pem = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &identity, NULL), 0);
+	rig_stop_clock(r);
 	rig_dial(r, identity, &c);
 	for (; n < 50 && (resp = rig_call_on(r, c, RPC_CA, CA_RENEW, &req, &e)); n++)
 		obj_free(resp);
@@ -468,7 +469,7 @@ static void test_S3_one_renewal_at_a_time(void **state)
 		struct rpc_call_spec spec = {.service = RPC_CA,
 					     .method = CA_RENEW,
 					     .req = &n.req.base,
-					     .deadline_ms = 10000,
+					     .deadline_ms = RIG_PATIENCE_MS,
 					     .done = rig_on_done,
 					     .arg = &w[i]};
 
@@ -493,11 +494,17 @@ static void test_only_a_manager_passes_for_one(void **state)
 	struct rpc_server_config none = {0};
 	struct tls_identity *worker;
 	struct rpc_server *impostor;
-	struct rpc_client_config config = {.ip = "127.0.0.1", .port = r->port, .expect_manager = true};
+	struct rpc_client_config config = {.ip = "127.0.0.1",
+					   .port = r->port,
+					   .expect_manager = true,
+					   .connect_timeout_ms = RIG_PATIENCE_MS};
 	struct waited w = {0};
 	Gs__Empty empty = GS__EMPTY__INIT;
-	struct rpc_call_spec spec = {
-		.service = RPC_CA, .req = &empty.base, .deadline_ms = 5000, .done = rig_on_done, .arg = &w};
+	struct rpc_call_spec spec = {.service = RPC_CA,
+				     .req = &empty.base,
+				     .deadline_ms = RIG_PATIENCE_MS,
+				     .done = rig_on_done,
+				     .arg = &w};
 	struct rpc_client *c;
 
 	assert_int_equal(tls_identity_new(r->ca_pem, r->cert_pem, r->key_pem, &worker, NULL), 0);
@@ -564,6 +571,7 @@ static void test_strangers_are_limited(void **state)
 	struct err e = {0};
 
 	token[strlen(token) - 1] = token[strlen(token) - 1] == 'a' ? 'b' : 'a';
+	rig_stop_clock(r);
 	for (int i = 0; i < 20; i++)
 		assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
 	assert_int_equal(e.code, E_TOKEN);
@@ -631,6 +639,7 @@ static unsigned roots_from(struct rig *r, struct tls_identity *identity, const c
 					   .port = r->port,
 					   .bind_ip = source,
 					   .identity = identity,
+					   .connect_timeout_ms = RIG_PATIENCE_MS,
 					   .on_state = rig_on_state,
 					   .arg = &c};
 	struct err e = {0};
@@ -654,6 +663,7 @@ static void test_S8_strangers_do_not_keep_others_out(void **state)
 	unsigned heard = 0;
 
 	wrong[strlen(wrong) - 1] = wrong[strlen(wrong) - 1] == 'a' ? 'b' : 'a';
+	rig_stop_clock(r);
 	for (int i = 0; i < 80; i++)
 		assert_null(rig_join(r, wrong, REQUEST_A, "docker2.local", &key, &e));
 	assert_int_equal(e.code, E_TOKEN);
@@ -708,6 +718,7 @@ static void test_M3a_certificate_and_issue(void **state)
 	rig_dial(r, identity, &c);
 	assert_null(rig_call_on(r, c, RPC_CA, CA_ISSUE, &issue, &e));
 	assert_int_equal(e.code, E_FORBIDDEN);
+	rig_stop_clock(r);
 	assert_in_range(get_roots(r, c, 500, &e), 1, 100);
 	assert_int_equal(e.code, E_LIMIT);
 	ref.ref = joined->node_id;
