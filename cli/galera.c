@@ -43,17 +43,26 @@ static char *position_text(const Gs__GaleraPosition *p)
 	return p->seqno < 0 ? xasprintf("%s:?", p->uuid) : xasprintf("%s:%lld", p->uuid, (long long)p->seqno);
 }
 
-static const char *slot_title(const Gs__ServiceDetail *d, const char *slot_id)
+/* A slot without a task has the name that its tasks had. heap */
+static char *slot_title(const Gs__ServiceDetail *d, const char *slot_id)
 {
 	const Gs__Task *t = *slot_id ? current_task(d, slot_id) : NULL;
 
-	return t ? t->name : *slot_id ? slot_id : "-";
+	if (t || !*slot_id)
+		return xstrdup(t ? t->name : "-");
+	for (size_t i = 0; i < d->n_slots; i++)
+		if (strcmp(d->slots[i]->meta->id, slot_id) == 0)
+			return *d->slots[i]->node_key
+				       ? xasprintf("%s.%s", d->service->spec->name, d->slots[i]->node_key)
+				       : xasprintf("%s.%u", d->service->spec->name, d->slots[i]->number);
+	return xstrdup("a member that was removed");
 }
 
 static void print_head(const Gs__ServiceDetail *d)
 {
 	const Gs__GaleraCluster *g = d->galera;
-	cleanup_free char *hwm = position_text(g->hwm);
+	cleanup_free char *hwm = position_text(g->hwm), *writer = slot_title(d, g->writer_slot),
+			  *highest = slot_title(d, g->hwm_slot);
 	char span[48];
 
 	bug_if(!d->galera);
@@ -64,8 +73,7 @@ static void print_head(const Gs__ServiceDetail *d)
 	       g->phase_since_ms ? " for " : "", g->phase_since_ms ? span : "");
 	printf("Epoch:       %llu\nUUID:        %s\n", (unsigned long long)g->epoch,
 	       *g->cluster_uuid ? g->cluster_uuid : "-");
-	printf("Writer:      %s\nHighest:     %s (%s)\n", slot_title(d, g->writer_slot), hwm,
-	       slot_title(d, g->hwm_slot));
+	printf("Writer:      %s\nHighest:     %s (%s)\n", writer, hwm, highest);
 	if (g->last_primary)
 		printf("Last view:   %zu members, conf %llu, at %lld\n", g->last_primary->n_slots,
 		       (unsigned long long)g->last_primary->conf_id, (long long)g->last_primary->seqno);
@@ -114,8 +122,9 @@ static char *error_text(const Gs__Task *t)
 static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot *s)
 {
 	const Gs__Task *task = current_task(d, s->meta->id);
-	cleanup_free char *name = xasprintf("%s%s", task ? task->name : "-",
-					    strcmp(d->galera->writer_slot, s->meta->id) == 0 ? " *" : "");
+	cleanup_free char *title = slot_title(d, s->meta->id);
+	cleanup_free char *name =
+		xasprintf("%s%s", title, strcmp(d->galera->writer_slot, s->meta->id) == 0 ? " *" : "");
 	cleanup_free char *galera = task ? text_galera(task) : xstrdup("");
 	cleanup_free char *seqno = seqno_text(task), *view = view_text(task), *error = error_text(task);
 	const Gs__TaskStatus *st = task ? task->status : NULL;

@@ -92,6 +92,13 @@ static bool is_hopeless(const Gs__ServiceDetail *d, const Gs__Task *t)
 	return s == TASK_FAILED && d->service->spec->task->restart == RESTART_NONE;
 }
 
+/* What becomes of a start that did not work. */
+static const char *what_next(const Gs__ServiceDetail *d)
+{
+	return d->service->spec->task->restart == RESTART_NONE ? "it is not tried again"
+							       : "it is tried again and again";
+}
+
 static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct progress *p)
 {
 	const Gs__Task *t = progress_task(d, s);
@@ -123,8 +130,10 @@ static void judge_slot(const Gs__ServiceDetail *d, const Gs__Slot *s, struct pro
 	l->is_failed = t && is_hopeless(d, t);
 	p->done += l->is_done;
 	if (l->is_failed && !p->failure)
-		p->failure = xasprintf("%s%s%s: %s", l->name, *l->node ? " on " : "", l->node,
-				       *t->status->err ? t->status->err : text_state_word(t->status->state));
+		p->failure = xasprintf("%s%s%s: %s (the service stays, %s: 'gswarm service rm %s' ends that)",
+				       l->name, *l->node ? " on " : "", l->node,
+				       *t->status->err ? t->status->err : text_state_word(t->status->state),
+				       what_next(d), d->service->spec->name);
 }
 
 static size_t ready_nodes(const Gs__ServiceDetail *d)

@@ -44,7 +44,9 @@ const struct opt join_options[] = {
 	OPT_END,
 };
 const struct opt leave_options[] = {
-	{'f', "force", OPT_FLAG, NULL, "Leave although this is a manager or no manager answers", NULL},
+	{'f', "force", OPT_FLAG, NULL,
+	 "Leave although the swarm ends with this manager; or move what a lost membership has left aside",
+	 NULL},
 	OPT_END,
 };
 const struct opt token_options[] = {

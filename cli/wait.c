@@ -180,7 +180,7 @@ static void tell_monitor(struct wait *w)
 	if (w->told_monitor || w->o.is_quiet || w->is_live || !w->trails.steady_ms || !monitor_ms(w))
 		return;
 	w->told_monitor = true;
-	printf("%7.2f s  all run; watched for %.3g s whether that lasts\n", elapsed(w),
+	printf("%7.2f s  all run; now watching for %.3g s whether that lasts\n", elapsed(w),
 	       (double)monitor_ms(w) / 1000);
 	fflush(stdout);
 }

@@ -206,10 +206,11 @@ static void regroup(struct galera *g)
 static bool try_survivors(struct galera *g, struct galera_member *live, const struct tally *t)
 {
 	struct galera_member *source = best_source(g);
-	size_t alive = 0, graceful = 0;
+	size_t alive = 0, graceful = 0, running = 0;
 
 	for (size_t i = 0; i < g->n; i++) {
 		alive += is_survivor(g, &g->m[i]);
+		running += g->m[i].life == GL_NONPRIM && &g->m[i] != live;
 		graceful += g->m[i].in_v && g->m[i].life < GL_STARTING && left_gracefully(&g->m[i]);
 	}
 	bug_if(t->v < alive);
@@ -223,7 +224,9 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 		return all_known;
 	}
 	pc_bootstrap(g, live, false,
-		     all_known ? "all others are gone" : "the others are too few to be Primary");
+		     !all_known ? "the others are too few to be Primary"
+		     : running  ? "no other member holds more"
+				: "all others are gone");
 	return true;
 }
 

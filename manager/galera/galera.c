@@ -44,7 +44,7 @@ struct galera_member *galera_slot_member(const struct galera *g, const char *slo
 
 const char *galera_member_name(const struct galera_member *m)
 {
-	return m->task && m->task->name[0] ? m->task->name : m->slot->meta->id;
+	return m->name;
 }
 
 bool galera_is_writer(const struct galera *g, const struct galera_member *m)
@@ -205,6 +205,18 @@ static void read_spec(struct galera *g, const Gs__Service *svc)
 	g->grace_ms = profile_grace_ms(spec->profile);
 }
 
+/* As its tasks are called: what people read is never an id of ours. */
+static void member_name(struct galera_member *m, const Gs__Service *svc)
+{
+	const Gs__Slot *s = m->slot;
+	const char *service = svc && svc->spec ? svc->spec->name : "a removed service";
+
+	if (*s->node_key)
+		snprintf(m->name, sizeof(m->name), "%.64s.%s", service, s->node_key);
+	else
+		snprintf(m->name, sizeof(m->name), "%.64s.%u", service, s->number);
+}
+
 static void gather_service(struct galera *g, const char *service_id)
 {
 	const Gs__Service *svc = tx_get(g->tx, OBJ_SERVICE, service_id);
@@ -219,6 +231,7 @@ static void gather_service(struct galera *g, const char *service_id)
 	for (size_t i = 0; i < n_slots; i++) {
 		g->m[g->n++] =
 			(struct galera_member){.slot = slots[i], .leaving = going || slots[i]->removing};
+		member_name(&g->m[g->n - 1], svc);
 		for (size_t k = 0; k < n_tasks; k++) {
 			if (strcmp(tasks[k]->slot_id, slots[i]->meta->id) == 0 && may_still_run(tasks[k]))
 				member_add_task(g, &g->m[g->n - 1], tasks[k]);

@@ -40,6 +40,7 @@ struct galera_member {
 	const Gs__Slot *slot;
 	const Gs__Task *task; /* the slot's newest task that is not final, or NULL */
 	const Gs__Node *node; /* of that task */
+	char name[96];        /* "db.1", also while no task is there */
 	enum galera_life life;
 	enum galera_verdict verdict;
 	bool ready;     /* its node is Ready */

@@ -26,7 +26,8 @@
 #define SPEC_MAX_BYTES (256u << 10)
 #define POOL_MASK 24u
 
-int check_name(const char *what, const char *name, struct err *e)
+/* marks: what may stand behind its first letter or digit, and how a person is told of it. */
+static int check_word(const char *what, const char *name, const char *marks, const char *told, struct err *e)
 {
 	size_t n = strlen(name);
 
@@ -37,26 +38,28 @@ int check_name(const char *what, const char *name, struct err *e)
 		return err_set(e, E_INVALID, "%s name '%.20s...' is longer than %d characters", what, name,
 			       NAME_MAX_LEN);
 	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)name[i]) && (i == 0 || !strchr("_.-", name[i])))
+		if (!isalnum((unsigned char)name[i]) && (i == 0 || !strchr(marks, name[i])))
 			return err_set(e, E_INVALID,
 				       "%s name '%s' must begin with a letter or digit and hold only "
-				       "letters, digits, "
-				       "'_', '.' and '-'",
-				       what, name);
+				       "letters, digits, %s",
+				       what, name, told);
 	return 0;
+}
+
+int check_name(const char *what, const char *name, struct err *e)
+{
+	return check_word(what, name, "_.-", "'_', '.' and '-'", e);
 }
 
 /* "db.1" is the name of a member of db, in /etc/hosts and in 'service logs'. */
 static int check_service_name(const char *name, struct err *e)
 {
-	if (check_name("service", name, e))
-		return e->code;
-	return strchr(name, '.')
-		       ? err_set(e, E_INVALID,
-				 "service name '%s' holds a dot, which stands between a service and its "
-				 "task's number: use '-' or '_'",
-				 name)
-		       : 0;
+	if (strchr(name, '.'))
+		return err_set(e, E_INVALID,
+			       "service name '%.70s' holds a dot, which stands between a service and its "
+			       "task's number: use '-' or '_'",
+			       name);
+	return check_word("service", name, "_-", "'_' and '-'", e);
 }
 
 int check_hostname(const char *name, struct err *e)

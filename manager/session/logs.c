@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "manager/context/answer.h"
+#include "manager/model/rows.h"
 
 #define READERS_MAX 64u
 #define DEMANDS_MAX 256u
@@ -183,6 +184,21 @@ static bool has_demand(const struct reader *r, const char *task_id)
 	return false;
 }
 
+/* Why its worker is not asked, and what to do. */
+static void tell_unasked(const struct demand *d, const Gs__Node *node)
+{
+	cleanup_free char *why = NULL;
+
+	if (!node)
+		why = xasprintf("node %s was removed: its logs are not to be had from here", d->node_id);
+	else if (node_is_down(node))
+		why = xasprintf("node %s is down: try again when it is back", d->node_name);
+	else
+		why = xasprintf("node %s has no log connection to the manager yet: try again in a second",
+				d->node_name);
+	send_line(d, NULL, why);
+}
+
 static void add_demand(struct reader *r, const Gs__Task *t)
 {
 	const Gs__Node *node = store_node(r->logs->ctx->store, t->node_id);
@@ -204,7 +220,7 @@ static void add_demand(struct reader *r, const Gs__Task *t)
 	if (send_demand(d, false))
 		return;
 	d->ended = true;
-	send_line(d, NULL, "its node has no log connection to the manager");
+	tell_unasked(d, node);
 }
 
 static void add_demands(struct reader *r)

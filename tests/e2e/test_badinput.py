@@ -44,7 +44,8 @@ WRONG = [
     ([*CREATE, "--mount", "type=bind,source=/srv,target=/a/../../etc", *NAP], "without '..'", 2),
     ([*CREATE, "--mount", "type=bind,source=srv,target=/a", *NAP], "source=/an/absolute/path", 2),
     ([*CREATE, "--mount", "type=tmpfs,target=/a", "--mount", "type=tmpfs,target=/a/", *NAP], "two mounts on /a$", 1),
-    ([*CREATE, "--name", "a\nb", *NAP], "service name 'a.b'", 1),
+    ([*CREATE, "--name", "a\nb", *NAP], "service name 'a.b' .* letters, digits, '_' and '-'$", 1),  # user review, 13: it said '.' too
+    ([*CREATE, "--name", "a.b", *NAP], "service name 'a.b' holds a dot", 1),
     ([*CREATE, "--label", "a=b\nc", *NAP], "label 'a=b.c'", 1),
     ([*CREATE, "--user", "a b", *NAP], "user 'a b'", 1),
     ([*CREATE, "--constraint", "node.role==boss", *NAP], "a role is manager or worker", 1),
@@ -135,7 +136,7 @@ def test_wait_timeout(one):
 def test_remove_by_force(one):
     """U9: a grace of hours could not be cut short. Also while it is running out already."""
     deaf = ["--stop-grace-period", "24h", "host", "sh", "-c", "trap : TERM; while :; do sleep 1; done"]
-    one.gswarm(*CREATE, "--name", "deaf", *deaf)
+    assert "all run; now watching for 1 s" in one.gswarm(*CREATE, "--name", "deaf", "--update-monitor", "1s", *deaf).stdout  # user review, 18
     time.sleep(1)  # the handler is installed
     late = one.gswarm("service", "rm", "--wait-timeout", "1s", "deaf", check=False, timeout=20)
     assert late.returncode == 1 and "not gone within 1 s" in late.stderr
@@ -187,6 +188,8 @@ def test_what_is_on_a_dead_host_does_not_run(fresh):
     done = fresh.gswarm("service", "scale", "--update-monitor", "0s", "vol=2", check=False, timeout=30)
     assert done.returncode == 1 and "converged" not in done.stdout, done.stdout
     assert re.search(r"vol\.\d: node \S+ is down; it goes on by itself when that node is back", done.stderr), done.stderr
+    logs = fresh.gswarm("service", "logs", "vol")
+    assert f"node {fresh.hosts[1].name} is down: try again when it is back" in logs.stderr, logs.stderr  # user review, 20
 
 
 def test_a_job_that_ended_well(one):

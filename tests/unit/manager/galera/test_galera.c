@@ -523,7 +523,24 @@ static void expect_member(struct world *w, unsigned i, struct words *l)
 		scenario_fail(w, "expect db.%u: '%s'?", i, next(w, l, "what"));
 }
 
-/* expect cluster [epoch N] [group N] [boot S] [phase P] [token T] [writer N] [view N] [blocked WORDS...|free] */
+/* One of them has all these words. */
+static bool has_event(const struct world *w, const struct words *l)
+{
+	const Gs__Event *ev;
+
+	for (size_t i = 0; (ev = store_at(w->c->s, OBJ_EVENT, i)); i++) {
+		size_t at = l->at;
+
+		while (at < l->n && strstr(ev->text, l->word[at]))
+			at++;
+		if (at == l->n)
+			return true;
+	}
+	return false;
+}
+
+/* expect cluster [epoch N] [group N] [boot S] [phase P] [token T] [writer N] [view N] [blocked WORDS...|free]
+ * [event WORDS...] */
 static void expect_cluster(struct world *w, struct words *l)
 {
 	const Gs__GaleraCluster *c = cluster(w);
@@ -559,6 +576,10 @@ static void expect_cluster(struct world *w, struct words *l)
 				if (!strstr(c->refused, l->word[l->at++]))
 					scenario_fail(w, "'%s' is not in: %s", l->word[l->at - 1],
 						      c->refused);
+		} else if (take(l, "event")) {
+			if (!has_event(w, l))
+				scenario_fail(w, "no event says that");
+			l->at = l->n;
 		} else
 			scenario_fail(w, "expect cluster: '%s'?", next(w, l, ""));
 	}
