@@ -129,6 +129,13 @@ static void add_swarm(struct overlay *o, struct prefixes *p)
 {
 	uint32_t wire;
 
+	/* Too narrow to have a part for hosts: all of it will be networks. */
+	pthread_mutex_lock(&o->inbox_lock);
+	if (o->egress_pool.len == 4 && o->egress_pool.prefix > EGRESS_PREFIX - 4) {
+		memcpy(&wire, o->egress_pool.bytes, sizeof(wire));
+		prefixes_add(p, prefix_of(ntohl(wire), o->egress_pool.prefix));
+	}
+	pthread_mutex_unlock(&o->inbox_lock);
 	for (struct network *n = o->networks; n; n = n->hh.next) {
 		memcpy(&wire, n->spec.subnet.bytes, sizeof(wire));
 		if (n->spec.subnet.len == 4)

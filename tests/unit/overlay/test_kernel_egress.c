@@ -87,6 +87,19 @@ static void test_o5_a_routed_pool_is_left_for_other_ranges(void **state)
 	SH("ip addr del 172.31.16.9/20 dev eth0");
 }
 
+/* User review, 24: a pool without a part for hosts will all be networks, and the way out lay within it. */
+static void test_o5_a_narrow_pool_is_left_to_networks(void **state)
+{
+	struct overlay_ip pool = ip("172.31.0.0/17");
+
+	enter(&h1);
+	overlay_egress_pool_set(h1.o, &pool);
+	OK(overlay_remove_all(h1.o, &err));
+	OK(overlay_netns_create(h1.o, "t11", "o.t11", 0, &err));
+	egress(&h1, "t11");
+	SH("ip -4 addr show gswarm0 | grep -q 172.31.128.1/20");
+}
+
 /* O6: ip_forward was turned on, and a host with two links became an open router. */
 static void test_o6_host_becomes_no_router(void **state)
 {
@@ -225,6 +238,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_addresses_are_remembered_by_the_kernel),
 	T(test_o5_subnet_is_of_the_pool_and_touches_no_route),
 	T(test_o5_a_routed_pool_is_left_for_other_ranges),
+	T(test_o5_a_narrow_pool_is_left_to_networks),
 	T(test_o6_host_becomes_no_router),
 	T(test_o6_forwarding_is_put_back_unless_somebody_wants_it),
 	T(test_o6_bridges_of_the_host_go_on),
