@@ -13,6 +13,7 @@
 
 #define STOP_GRACE_MS 10000
 #define GALERA_STOP_GRACE_MS 600000
+#define GALERA_HASTY_MS 30000 /* dirty pages of a buffer pool of some GiB take longer to write */
 
 static const Gs__Service *find_service(struct context *ctx, struct rpc_call *call, const char *ref)
 {
@@ -192,6 +193,22 @@ static int create(struct context *ctx, Gs__ServiceSpec *spec, struct tx *tx, con
 	return 0;
 }
 
+/* What is done as it was said, but hardly as it was meant. heap */
+static char *create_warning(const Gs__ServiceSpec *spec)
+{
+	bool is_hasty = spec->topology == TOPO_GALERA && spec->task->stop_grace_ms < GALERA_HASTY_MS;
+	const char *ports =
+		spec->n_ports ? "published ports are reserved only: no node answers on them in this version"
+			      : "";
+
+	if (!is_hasty)
+		return xstrdup(ports);
+	return xasprintf(
+		"%s%sa member that has not shut down after %g s gets KILL and must recover at its next "
+		"start: --stop-grace-period is 10m by default",
+		ports, *ports ? "; " : "", spec->task->stop_grace_ms / 1000.0);
+}
+
 static void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct context *ctx = api_context(arg);
@@ -215,9 +232,7 @@ static void on_create_service(struct rpc_call *call, const ProtobufCMessage *msg
 	audit_add(ctx, tx, call, "audit.service.create", id, "service %s created", spec->name);
 	resp = obj_new(&gs__created_response__descriptor);
 	str_replace(&resp->id, id);
-	if (spec->n_ports)
-		str_replace(&resp->warning,
-			    "published ports are reserved only: no node answers on them in this version");
+	resp->warning = create_warning(spec);
 	answer_commit(ctx, call, tx, resp, on_create_service, arg, msg);
 }
 

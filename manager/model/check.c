@@ -318,6 +318,12 @@ static bool is_root(const char *user)
 	return (len == 4 && strncmp(user, "root", 4) == 0) || (len > 0 && strspn(user, "0") == len);
 }
 
+static bool stops_orderly(const char *signal)
+{
+	return !*signal || strcmp(signal, "TERM") == 0 || strcmp(signal, "SIGTERM") == 0 ||
+	       strcmp(signal, "15") == 0;
+}
+
 /* What would be stored and never done, or never start. */
 static int check_galera_task(const Gs__TaskSpec *t, struct err *e)
 {
@@ -330,6 +336,12 @@ static int check_galera_task(const Gs__TaskSpec *t, struct err *e)
 		return err_set(e, E_INVALID,
 			       "a Galera member that ended is always started again: --restart-condition must "
 			       "be any");
+	if (!stops_orderly(t->stop_signal))
+		return err_set(
+			e, E_INVALID,
+			"a Galera member shuts down in an orderly way by SIGTERM only: leave --stop-signal "
+			"%.20s away",
+			t->stop_signal);
 	if (is_root(t->user))
 		return err_set(
 			e, E_INVALID,

@@ -2,7 +2,8 @@
 /* Dispatcher.Leave: a node says that it leaves, by its person's wish, before it stops its tasks.
  *
  * The happy path is one event, with what ran there. Nothing else follows from it: the node's silence makes it Down,
- * and what becomes of its data is said by `node rm`. What can fail is a node that says so again and again (E_LIMIT). */
+ * and what becomes of its data is said by `node rm`. What can fail is a node that says so again and again
+ * (E_LIMIT). */
 #include "base/buf.h"
 #include "base/mem.h"
 #include "manager/context/audit.h"

@@ -3,6 +3,7 @@
  * which), an address that is not ours, and a port that somebody else has (named by way of /proc). */
 #include "worker/node/advertise.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -151,6 +152,44 @@ int advertise_pick_host(const char *text, char *ret_ip, size_t n, struct err *e)
 	if (r == 0)
 		memcpy(ret_ip, ip, sizeof(ip));
 	return r;
+}
+
+/* "192.168.55.0/24" of an IPv4 address. heap */
+static char *network_of(const struct ifaddrs *i)
+{
+	struct in_addr mask = ((const struct sockaddr_in *)i->ifa_netmask)->sin_addr;
+	struct in_addr net = ((const struct sockaddr_in *)i->ifa_addr)->sin_addr;
+	char text[INET_ADDRSTRLEN];
+
+	net.s_addr &= mask.s_addr;
+	inet_ntop(AF_INET, &net, text, sizeof(text));
+	return xasprintf("%s/%d", text, __builtin_popcount(mask.s_addr));
+}
+
+int advertise_check_apart(const Gs__Addr *subnet, struct err *e)
+{
+	struct ifaddrs *all = NULL;
+	int rc = 0;
+
+	if (getifaddrs(&all) < 0)
+		return err_errno(e, errno, "list this host's addresses");
+	for (struct ifaddrs *i = all; i && rc == 0; i = i->ifa_next) {
+		cleanup(obj_free_p) Gs__Addr *net = NULL;
+		cleanup_free char *cidr = NULL;
+		char ip[64], text[80];
+
+		if (!address_usable(i, ip, sizeof(ip)) || i->ifa_addr->sa_family != AF_INET ||
+		    !i->ifa_netmask)
+			continue;
+		cidr = network_of(i);
+		if (addr_parse_cidr(cidr, &net, NULL) == 0 && addr_overlaps(net, subnet))
+			rc = err_set(e, E_INVALID,
+				     "%s overlaps with this host's own network on %s (%s): choose another "
+				     "one, like 10.20.0.0/16",
+				     addr_format_cidr(subnet, text, sizeof(text)), i->ifa_name, cidr);
+	}
+	freeifaddrs(all);
+	return rc;
 }
 
 int advertise_towards(const char *peer_ip, char *ret_ip, size_t n, struct err *e)

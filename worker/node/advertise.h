@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "proto/value/obj.h"
 
 /* text: "", "ip", "ip:port", or an interface's name. Must be an address of this host; when it is empty and
  * the host has more than one, E_INVALID with the list. */
@@ -13,6 +14,8 @@ int advertise_pick(const char *text, uint16_t default_port, char *ret_ip, size_t
 		   struct err *e);
 /* The same where nobody listens on a port of ours: "ip" or an interface's name; n: 64 or more. */
 int advertise_pick_host(const char *text, char *ret_ip, size_t n, struct err *e);
+/* E_INVALID, with the interface: a network of this host has addresses of this subnet. */
+int advertise_check_apart(const Gs__Addr *subnet, struct err *e);
 /* Does an interface of this host that is up have this address? */
 bool advertise_is_local(const char *ip);
 /* The local address that packets to this peer would carry. */

@@ -4,11 +4,13 @@
  * changed. */
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,11 +21,15 @@
 #include "proto/rpc/call.h"
 #include "proto/schema/node.pb-c.h"
 #include "worker/bundle/apparmor.h"
+#include "worker/galera/options.h"
 #include "worker/host/cgroup.h"
 #include "worker/net/network.h"
 #include "worker/node/advertise.h"
 #include "worker/node/node.h"
 #include "worker/runtime/container.h"
+
+#define SPACE_LEAST (64ull << 20) /* the log of the worker's and the manager's state */
+#define SPACE_LOW (1ull << 30)    /* an empty member has about 200 MiB, the galera.cache among it */
 
 struct check {
 	struct node *n;
@@ -178,8 +184,51 @@ static void check_forward(struct check *c)
 	cleanup_free char *text = NULL;
 	bool on = fs_read("/proc/sys/net/ipv4/ip_forward", 16, &text, NULL, NULL) == 0 && *text == '1';
 
-	add(c, "ip_forward", on || access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0, !on, "%s",
-	    on ? "on" : "off; the worker turns it on when a task needs egress");
+	bool can = on || access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0;
+
+	add(c, "ip_forward", can, false, "%s",
+	    on    ? "on"
+	    : can ? "off, and it stays so: when a task needs a way out, single links are made to forward"
+		  : "off, and /proc/sys cannot be written: tasks would have no way out");
+}
+
+/* Where the state and all volumes are. */
+static void check_space(struct check *c)
+{
+	const char *dir = c->n->w->state_dir;
+	struct statvfs v;
+	uint64_t bytes;
+
+	if (statvfs(dir, &v) < 0) {
+		add(c, "disk space", false, false, "%s: %s", dir, strerror(errno));
+		return;
+	}
+	bytes = (uint64_t)v.f_bavail * v.f_frsize;
+	add(c, "disk space", bytes >= SPACE_LEAST, bytes < SPACE_LOW, "%" PRIu64 " MiB free in %s%s",
+	    bytes >> 20, dir, bytes < SPACE_LOW ? ": too little for a database; make room there" : "");
+}
+
+/* For members that run from the host's own programs; a dir: image brings its own. */
+static void check_galera(struct check *c)
+{
+	struct image_probe p = {0};
+	struct err e = {0};
+
+	if (options_probe("host", &p, &e) < 0) {
+		add(c, "galera", true, true, "%s (for Galera services of the image host only)", e.msg);
+		return;
+	}
+	add(c, "galera", true, false, "%s with %s", p.server, p.provider);
+	if (p.has_mariabackup)
+		add(c, "state transfer", true, false, "%s",
+		    p.has_rsync ? "mariabackup with socat, or rsync" : "mariabackup with socat");
+	else
+		add(c, "state transfer", true, true,
+		    "mariabackup or socat is missing (apt-get install mariadb-backup "
+		    "socat): %s",
+		    p.has_rsync ? "rsync is used, which holds the donor up meanwhile"
+				: "and rsync too: a member without data gets none");
+	image_probe_fini(&p);
 }
 
 static void check_kernel(struct check *c)
@@ -224,6 +273,8 @@ static void check_work(void *arg)
 	check_program(c, "setpriv", "/usr/bin/setpriv", "util-linux");
 	check_ports(c);
 	check_users(c);
+	check_space(c);
+	check_galera(c);
 	check_time(c);
 	check_forward(c);
 }

@@ -231,12 +231,26 @@ static void on_timer(void *arg)
 		i->client = rpc_client_new(i->n->w->loop, &config);
 }
 
+/* The managers judge the rest of it; which networks this host is on only it knows. */
+static int check_pool(const Gs__ClusterSpec *spec, struct err *e)
+{
+	cleanup(obj_free_p) Gs__Addr *pool = NULL;
+
+	if (!spec || !*spec->default_addr_pool)
+		return 0;
+	if (addr_parse_cidr(spec->default_addr_pool, &pool, e) < 0 || advertise_check_apart(pool, e) < 0)
+		return err_wrap(e, "--default-addr-pool");
+	return 0;
+}
+
 static int init_check(struct init *i, struct err *e)
 {
 	const Gs__NodeInitRequest *req = i->req;
 	struct membership *s = &i->state;
 	uint16_t port;
 
+	if (check_pool(req->spec, e) < 0)
+		return e->code;
 	if (advertise_pick(req->advertise_addr, MANAGER_PORT, s->advertise, sizeof(s->advertise), &port, e) <
 	    0)
 		return err_wrap(e, "--advertise-addr");

@@ -7,6 +7,7 @@
  * What can fail: a token that is no token, a manager that is not there or is another swarm's, a token that is
  * wrong, expired or rotated (the manager's own words). Nothing is written before the certificate is here; then a
  * note says that a join is under way, for the worker that follows a killed one (membership_files.h). */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -230,6 +231,19 @@ static void on_root(const ProtobufCMessage *resp, const struct err *e, void *arg
 	join_fail(j, &bad);
 }
 
+/* What a person can look at, behind the reason that nobody answers. */
+static const char *hint(int code)
+{
+	if (code == -ECONNREFUSED)
+		return ": nobody listens there; give the address of a manager whose gswarm-worker runs "
+		       "('gswarm "
+		       "system info' there)";
+	if (code == E_DEADLINE || code == -ETIMEDOUT || code == -EHOSTUNREACH || code == -ENETUNREACH)
+		return ": look at the address, at the route, and whether a firewall lets this TCP port "
+		       "through";
+	return "";
+}
+
 static void on_client(struct rpc_client *c, enum rpc_client_state state, const struct err *e, void *arg)
 {
 	struct join *j = arg;
@@ -240,7 +254,7 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 				     .deadline_ms = CALL_DEADLINE_MS,
 				     .done = on_root,
 				     .arg = j};
-	struct err failed = {0};
+	struct err failed = {0}, told = {0};
 
 	if (state == RPC_OPEN)
 		rpc_call_start(c, &spec);
@@ -257,8 +271,9 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 			err_set(&failed, E_UNAUTHENTICATED,
 				"it is not of the swarm that this token is for: run 'gswarm join-token "
 				"worker' there");
-		err_wrap(&failed, "manager %s:%u", j->manager_ip, j->manager_port);
-		join_fail(j, &failed);
+		err_set(&told, failed.code, "manager %s:%u: %s%s", j->manager_ip, j->manager_port, failed.msg,
+			hint(failed.code));
+		join_fail(j, &told);
 	}
 }
 
