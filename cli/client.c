@@ -168,6 +168,9 @@ int inspect_args(struct cmd *c, int (*fetch)(struct cmd *c, const char *arg, con
 	int rc = 0, r = 0;
 	size_t n = 0;
 
+	if (is_pretty && opt_is_set(c, "format"))
+		return err_set(e, CLI_USAGE, "--pretty and --format exclude each other");
+
 	for (size_t i = 0; i < c->n_args && (r >= 0 || is_refusal(r)); i++) {
 		r = fetch(c, c->args[i], &found[n], e);
 		if (r >= 0) {

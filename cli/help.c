@@ -82,5 +82,5 @@ void help_root(FILE *out)
 		     "      --run-dir DIR   Folder of the daemons' sockets (default /run/gswarm, or "
 		     "$GSWARM_RUN_DIR)\n"
 		     "  -v, --version       Print the version\n\n"
-		     "Run 'gswarm COMMAND --help' for more about a command.\n");
+		     "Run 'gswarm COMMAND --help' or 'gswarm help COMMAND' for more about a command.\n");
 }

@@ -44,7 +44,7 @@ static int global_options(struct cmd *c, int n, char **words, int *ret_rc)
 	for (; i < n && words[i][0] == '-'; i++) {
 		struct err e = {0};
 
-		if (strcmp(words[i], "--run-dir") == 0 && i + 1 < n) {
+		if (strcmp(words[i], "--run-dir") == 0 && i + 1 < n && *words[i + 1]) {
 			c->run_dir = words[++i];
 		} else if (strncmp(words[i], "--run-dir=", 10) == 0 && words[i][10]) {
 			c->run_dir = words[i] + 10;
@@ -107,6 +107,32 @@ static int run_verb(struct cmd *c, int n, char **words)
 	return finish_output(c, rc);
 }
 
+/* gswarm help [COMMAND [VERB]]: as --help behind it. */
+static int help(struct cmd *c, int n, char **words)
+{
+	struct err e = {0};
+
+	bug_if(n < 0 || c->verb);
+	c->noun = n ? noun_find(words[0]) : NULL;
+	c->verb = n && c->noun && n > 1 ? verb_find(c->noun, words[1]) : NULL;
+	if (n && !c->noun && (c->verb = verb_find(nouns[0], words[0])))
+		c->noun = nouns[0];
+	if ((n && !c->noun) || (n > 1 && !c->verb)) {
+		c->verb = NULL;
+		c->noun = NULL;
+		err_set(&e, CLI_USAGE, "unknown command '%s%s%s'", words[0], n > 1 ? " " : "",
+			n > 1 ? words[1] : "");
+		return fail(c, &e);
+	}
+	if (c->verb)
+		help_verb(stdout, c->noun, c->verb);
+	else if (c->noun)
+		help_noun(stdout, c->noun);
+	else
+		help_root(stdout);
+	return finish_output(c, 0);
+}
+
 static int dispatch(struct cmd *c, int n, char **words)
 {
 	struct err e = {0};
@@ -127,6 +153,8 @@ static int dispatch(struct cmd *c, int n, char **words)
 		markdown_page(stdout);
 		return 0;
 	}
+	if (strcmp(words[0], "help") == 0)
+		return help(c, n - 1, words + 1);
 	c->verb = verb_find(nouns[0], words[0]);
 	if (c->verb) {
 		c->noun = nouns[0];

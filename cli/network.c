@@ -15,8 +15,8 @@
 
 static const struct opt create_network_options[] = {
 	{'d', "driver", OPT_STR, NULL, "Kind of network (default overlay)", NULL},
-	{0, "subnet", OPT_STR, "cidr", "Addresses of the network (default: from the swarm's pool)", NULL},
-	{0, "gateway", OPT_STR, "ip", "Address that is the way out", NULL},
+	{0, "subnet", OPT_LIST, "cidr", "Addresses of the network (default: from the swarm's pool)", NULL},
+	{0, "gateway", OPT_LIST, "ip", "Address that is the way out", NULL},
 	{0, "internal", OPT_FLAG, NULL, "No way out of the network", NULL},
 	{0, "attachable", OPT_FLAG, NULL, "Accepted for scripts written for Docker; every network is", NULL},
 	{0, "label", OPT_LIST, "key=value", "Label of the network", NULL},
@@ -44,12 +44,16 @@ static const struct opt rm_options[] = {
 
 static int spec_from_options(struct cmd *c, Gs__NetworkSpec *s, struct err *e)
 {
+	static const char *const once[] = {"subnet", "gateway"};
 	const struct opt_value *labels = opt_list(c, "label");
 
 	str_replace(&s->name, c->args[0]);
 	str_replace(&s->driver, opt_text(c, "driver", "overlay"));
 	s->internal = opt_is_set(c, "internal");
 	s->attachable = opt_is_set(c, "attachable");
+	for (size_t i = 0; i < array_size(once); i++) /* lists for Docker's users, who may give several */
+		if (opt_list(c, once[i])->n_list > 1)
+			return err_set(e, CLI_USAGE, "--%s is given twice: a network has one here", once[i]);
 	if (opt_is_set(c, "subnet") && addr_parse_cidr(opt_text(c, "subnet", ""), &s->subnet, e) < 0)
 		return err_wrap(e, "--subnet");
 	if (opt_is_set(c, "gateway") && addr_parse(opt_text(c, "gateway", ""), &s->gateway, e) < 0)

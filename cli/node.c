@@ -5,6 +5,8 @@
  * unknown node, a node that still is Ready, a stale version. */
 #include <string.h>
 
+#include "base/buf.h"
+#include "base/bug.h"
 #include "cli/client.h"
 #include "cli/filter.h"
 #include "cli/output/json.h"
@@ -229,15 +231,30 @@ static size_t label_at(const Gs__NodeSpec *s, const char *key)
 	return i;
 }
 
-static int change_labels(struct cmd *c, Gs__NodeSpec *s, struct err *e)
+/* "a, b", or "none". heap */
+static char *label_keys(const Gs__NodeSpec *s)
+{
+	struct buf b = {0};
+
+	bug_if(s->n_labels && !s->labels);
+	for (size_t i = 0; i < s->n_labels; i++)
+		buf_printf(&b, "%s%s", i ? ", " : "", s->labels[i]->key);
+	return s->n_labels ? buf_text(&b) : xstrdup("none");
+}
+
+static int change_labels(struct cmd *c, const char *node, Gs__NodeSpec *s, struct err *e)
 {
 	const struct opt_value *add = opt_list(c, "label-add"), *rm = opt_list(c, "label-rm");
 
 	for (size_t i = 0; i < rm->n_list; i++) {
 		size_t at = label_at(s, rm->list[i]);
 
-		if (at == s->n_labels)
-			return err_set(e, E_NOT_FOUND, "the node has no label %s", rm->list[i]);
+		if (at == s->n_labels) {
+			cleanup_free char *keys = label_keys(s);
+
+			return err_set(e, E_NOT_FOUND, "node %s has no label %s (it has %s)", node,
+				       rm->list[i], keys);
+		}
 		obj_free(s->labels[at]);
 		s->labels[at] = s->labels[--s->n_labels];
 	}
@@ -293,7 +310,7 @@ static int update_run(struct cmd *c, struct err *e)
 	spec = n->spec ? obj_dup(n->spec) : obj_new(&gs__node_spec__descriptor);
 	spec->availability = (Gs__Availability)opt_choice(c, "availability", (int)spec->availability);
 	spec->role = (Gs__Role)opt_choice(c, "role", (int)spec->role);
-	if (change_labels(c, spec, e) < 0)
+	if (change_labels(c, name_of(n), spec, e) < 0)
 		return e->code;
 	req.ref = n->meta->id;
 	req.spec = spec;

@@ -162,7 +162,7 @@ static int take_long(struct cmd *c, const char *word, const char *next, struct e
 	return err_set(e, CLI_USAGE, "unknown option --%.*s", (int)len, name);
 }
 
-/* "-d", "-dq", "-e K=V", "-eK=V". 1: the next word was used up. */
+/* "-d", "-dq", "-d=false", "-e K=V", "-eK=V". 1: the next word was used up. */
 static int take_short(struct cmd *c, const char *word, const char *next, struct err *e)
 {
 	for (const char *p = word + 1; *p; p++) {
@@ -172,6 +172,8 @@ static int take_short(struct cmd *c, const char *word, const char *next, struct 
 			i++;
 		if (!c->verb->options[i].name)
 			return err_set(e, CLI_USAGE, "unknown option -%c", *p);
+		if (c->verb->options[i].type == OPT_FLAG && p[1] == '=')
+			return set_flag(c, i, p + 2, e);
 		if (c->verb->options[i].type == OPT_FLAG) {
 			set_flag(c, i, NULL, e);
 			continue;
@@ -204,9 +206,12 @@ static int check_count(const struct cmd *c, struct err *e)
 	const struct verb *v = c->verb;
 	int n = (int)c->n_args;
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		if (!text_is_utf8(c->args[i]))
 			return err_set(e, CLI_USAGE, "'%s' is not UTF-8", c->args[i]);
+		if (!*c->args[i] && !(v->options_first && i > 0)) /* a variable that was not set */
+			return err_set(e, CLI_USAGE, "argument %d is empty", i + 1);
+	}
 	if (n >= v->min_args && (v->max_args < 0 || n <= v->max_args))
 		return 0;
 	if (v->max_args == 0)

@@ -453,6 +453,9 @@ int parse_env_file(const char *path, size_t *n, char ***list, struct err *e)
 		line[strcspn(line, "\r")] = '\0';
 		if (!*line || *line == '#')
 			continue;
+		if (strcspn(line, " \t") < strcspn(line, "="))
+			return err_set(e, CLI_USAGE, "%s:%d: the name '%.*s' has a blank in it", path, number,
+				       (int)strcspn(line, "="), line);
 		if (parse_env(line, &item, e) < 0)
 			return err_wrap(e, "%s:%d", path, number);
 		if (item)

@@ -214,6 +214,12 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 	}
 	if (d->galera && *d->galera->refused)
 		ret->refused = xstrdup(d->galera->refused);
+	if (spec->mode == MODE_GLOBAL && !ret->n && ready_nodes(d) && spec->n_constraints && !ret->failure) {
+		ret->failure = xasprintf(
+			"no node that is Ready meets the constraint%s %s; it goes on by itself when one does",
+			spec->n_constraints > 1 ? "s, the first is" : "", spec->constraints[0]);
+		ret->is_blocked = true;
+	}
 	if (live >= ret->wanted)
 		judge_lost(ret);
 	bug_if(ret->done > ret->n);

@@ -89,6 +89,11 @@ static void print_container(const Gs__TaskSpec *t)
 	print_resources("Limits", t->limits);
 }
 
+static const char *profile_of(const Gs__ServiceSpec *s)
+{
+	return s->galera && *s->galera->profile ? s->galera->profile : "lan (default)";
+}
+
 static void print_pretty(const void *detail)
 {
 	const Gs__ServiceDetail *d = detail;
@@ -104,7 +109,7 @@ static void print_pretty(const void *detail)
 		printf("Service Mode:\tReplicated\n Replicas:\t%u\n", s->spec->replicas);
 	if (s->spec->topology == TOPO_GALERA && d->galera)
 		printf("Topology:\tGalera\n Cluster:\t%s\n Phase:\t\t%s\n Profile:\t%s\n", d->galera->name,
-		       galera_phase_name(d->galera->phase), s->spec->galera ? s->spec->galera->profile : "");
+		       galera_phase_name(d->galera->phase), profile_of(s->spec));
 	if (*s->error)
 		printf("Error:\t\t%s\n", s->error);
 	print_list("Placement:\n Constraints:\t", s->spec->n_constraints, s->spec->constraints);
@@ -115,12 +120,7 @@ static void print_pretty(const void *detail)
 		       i + 1 < s->spec->task->n_networks ? "" : "\n");
 	if (*s->spec->endpoint_mode)
 		printf("Endpoint Mode:\t%s\n", s->spec->endpoint_mode);
-	for (size_t i = 0; i < s->n_vips; i++) {
-		char text[64];
-
-		printf("%s%s\n", i ? "\t\t" : "Virtual IPs:\t",
-		       addr_format_cidr(s->vips[i]->addr, text, sizeof(text)));
-	}
+	/* No virtual IPs: none of them answers in this version, and Docker's page has none either. */
 	for (size_t i = 0; i < s->n_ports; i++)
 		printf("%s%u->%u/%s\n", i ? "\t\t" : "Ports:\t\t", s->ports[i]->published,
 		       s->ports[i]->target, s->ports[i]->protocol);

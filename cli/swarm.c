@@ -12,7 +12,7 @@
 #include "cli/nouns.h"
 #include "cli/output/text.h"
 
-#define AVAILABILITY_HELP "Whether the node takes tasks"
+#define AVAILABILITY_HELP "Whether the node takes tasks (default active)"
 
 const struct opt init_options[] = {
 	{0, "advertise-addr", OPT_STR, "ip[:port]", "Address that other nodes reach this one at", NULL},
@@ -52,7 +52,8 @@ const struct opt leave_options[] = {
 const struct opt token_options[] = {
 	{'q', "quiet", OPT_FLAG, NULL, "Print the token only", NULL},
 	{0, "rotate", OPT_FLAG, NULL, "Make a new token; the old one is void from then on", NULL},
-	{0, "ttl", OPT_DURATION, NULL, "How long the new token is good for", NULL, .least = "1ms",
+	{0, "ttl", OPT_DURATION, NULL,
+	 "How long the new token is good for (default: worker no end, manager 24h)", NULL, .least = "1ms",
 	 .most = "87600h"},
 	OPT_END,
 };
@@ -68,11 +69,25 @@ static void spec_from_options(struct cmd *c, Gs__ClusterSpec *s)
 	s->task_history_limit = (uint32_t)opt_number(c, "task-history-limit", 0);
 }
 
+/* "" would mean: choose one. Whoever wrote an empty value (a variable that was not set) means another thing. */
+static int check_not_empty(struct cmd *c, struct err *e)
+{
+	static const char *const names[] = {"advertise-addr", "data-path-addr"};
+
+	for (size_t i = 0; i < array_size(names); i++)
+		if (opt_is_set(c, names[i]) && !*opt_text(c, names[i], ""))
+			return err_set(e, CLI_USAGE, "--%s is empty: give an address, or leave it away",
+				       names[i]);
+	return 0;
+}
+
 static int check_init(struct cmd *c, struct err *e)
 {
 	uint64_t mask = opt_number(c, "default-addr-pool-mask-length", 24);
 	cleanup(obj_free_p) Gs__Addr *pool = NULL;
 
+	if (check_not_empty(c, e) < 0)
+		return e->code;
 	if (opt_is_set(c, "default-addr-pool") &&
 	    addr_parse_cidr(opt_text(c, "default-addr-pool", ""), &pool, e) < 0) {
 		err_wrap(e, "--default-addr-pool");
@@ -141,7 +156,7 @@ int join_run(struct cmd *c, struct err *e)
 	if (!*opt_text(c, "token", ""))
 		return err_set(e, CLI_USAGE,
 			       "--token is missing: 'gswarm join-token worker' on a manager shows it");
-	if (resolve(c->args[0], &where, e) < 0)
+	if (check_not_empty(c, e) < 0 || resolve(c->args[0], &where, e) < 0)
 		return e->code;
 	req.manager_addr = where;
 	req.token = (char *)opt_text(c, "token", "");
@@ -217,9 +232,18 @@ int join_token_run(struct cmd *c, struct err *e)
 	if (opt_is_set(c, "rotate"))
 		printf("Successfully rotated %s join token.\n\n", role);
 	if (is_manager)
-		fprintf(stderr,
-			"gswarm: this version runs one manager; nothing can join by this token yet\n");
-	printf("To add a %s to this swarm, run the following command:\n\n    gswarm join --token %s %s\n\n",
-	       role, is_manager ? r->manager : r->worker, r->addr);
+		printf("%s\n\nThis version runs one manager: a join with this token is refused. Add workers: "
+		       "'gswarm "
+		       "join-token worker'.\n",
+		       r->manager);
+	else
+		printf("To add a worker to this swarm, run the following command:\n\n    gswarm join --token "
+		       "%s "
+		       "%s\n\n",
+		       r->worker, r->addr);
+	if (until_ms) {
+		text_time(until_ms, when, sizeof(when));
+		printf("The token is good until %s.\n", when);
+	}
 	return 0;
 }

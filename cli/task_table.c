@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/bug.h"
 #include "base/mem.h"
 #include "cli/filter.h"
 #include "cli/output/json.h"
@@ -58,6 +59,7 @@ char *tasks_that_stay(const Gs__ServiceDetail *d)
 	struct buf b = {0};
 	size_t n = 0;
 
+	bug_if(!d);
 	for (size_t i = 0; i < d->n_tasks; i++) {
 		const Gs__Task *t = d->tasks[i];
 

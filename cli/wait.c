@@ -239,6 +239,14 @@ static void conclude_late(const struct wait *w, const char *name)
 	for (size_t i = 0; i < w->now.n && !open; i++)
 		if (!w->now.lines[i].is_done)
 			open = &w->now.lines[i];
+	bug_if(!w->is_late);
+	if (w->trails.steady_ms) {
+		fprintf(stderr,
+			"gswarm: service %s: not converged within %g s: all run, but not yet for the %g s of "
+			"--update-monitor, wait longer than that; it goes on in the background\n",
+			name, (double)w->o.timeout_ms / 1000, (double)monitor_ms(w) / 1000);
+		return;
+	}
 	fprintf(stderr, "gswarm: service %s: not %s within %.3g s%s%s%s%s; it goes on in the background\n",
 		name, w->o.what == WAIT_GONE ? "gone" : "converged", (double)w->o.timeout_ms / 1000,
 		open ? ": " : "", open ? open->name : "", open ? " is " : "", open ? open->text : "");

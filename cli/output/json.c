@@ -136,6 +136,17 @@ static bool is_absent(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
 	return f->type == PROTOBUF_C_TYPE_MESSAGE && !*(void *const *)(base + f->offset);
 }
 
+/* How the daemons work inside: no part of what a thing is. */
+static bool is_inner(const char *field)
+{
+	static const char *const names[] = {"next", "at_once", "force_bootstrap", "force_slot"};
+
+	for (size_t i = 0; i < array_size(names); i++)
+		if (strcmp(field, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static json_t *message_json(const ProtobufCMessage *m)
 {
 	char text[80];
@@ -149,6 +160,8 @@ static json_t *message_json(const ProtobufCMessage *m)
 	for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
 		const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
 
+		if (is_inner(f->name))
+			continue;
 		if (f->label == PROTOBUF_C_LABEL_REPEATED)
 			json_object_set_new(o, f->name, repeated_json(m, f));
 		else if (!is_absent(m, f))

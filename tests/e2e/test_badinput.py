@@ -67,6 +67,18 @@ WRONG = [
     (["init", "--snapshot-interval", "0"], "0 is below the least, 100", 2),
     (["init", "--task-history-limit", "0"], "0 is below the least, 1", 2),
     (["init", "--cert-expiry", "1m"], "1m is below the least, 1h", 2),
+    # user review, 22 to 35
+    (["init", "--advertise-addr", ""], "--advertise-addr is empty", 2),
+    (["join", "--token", "x", "--data-path-addr", "", "1.2.3.4"], "--data-path-addr is empty", 2),
+    ([*GALERA, "--stop-signal", "KILL", "host"], "by SIGTERM only: leave --stop-signal KILL away", 1),
+    ([*CREATE, "-d=maybe", *NAP], "switch: it takes no value 'maybe'", 2),
+    (["help", "nothing"], "unknown command 'nothing'", 2),
+    (["help", "service", "nothing"], "unknown command 'service nothing'", 2),
+    (["node", "ps", ""], "argument 1 is empty", 2),
+    (["service", "inspect", "--pretty", "--format", "json", "idle"], "exclude each other", 2),
+    (["network", "create", "--subnet", "10.8.0.0/24", "--subnet", "10.9.0.0/24", "n"], "--subnet is given twice", 2),
+    (["node", "update", "--label-rm", "nope", "self"], "node docker1\\.local has no label nope \\(it has none\\)", 1),
+    (["--run-dir", "", "node", "ls"], "--run-dir needs a value", 2),
 ]
 
 
@@ -95,7 +107,10 @@ def test_wrong_words(one, refused):
 
 
 def test_reserved_address_pools(fresh, refused):
-    """U7: such a swarm had networks on loopback or multicast addresses."""
+    """U7: such a swarm had networks on loopback or multicast addresses. User review, 24: or on the host's own network."""
+    own = re.sub(r"\.\d+$", ".0/24", fresh.manager.address)
+    refused(fresh.manager, "init", "--advertise-addr", fresh.manager.address, "--default-addr-pool", own,
+            says=["--default-addr-pool: ", "overlaps with this host's own network on eth0"])
     for pool in ("127.0.0.0/8", "224.0.0.0/8", "169.254.0.0/16", "0.0.0.0/0"):
         refused(fresh.manager, "init", "--advertise-addr", fresh.manager.address, "--default-addr-pool", pool, says="--default-addr-pool")
     refused(fresh.manager, "node", "ls", says="not part of a swarm")
@@ -129,8 +144,37 @@ def test_a_start_that_fails_again_and_again(one, words):
 def test_wait_timeout(one):
     done = one.gswarm(*CREATE, "--name", "slow", "--wait-timeout", "500ms", "--update-monitor", "1h", *NAP, check=False, timeout=20)
     assert done.returncode == 1 and re.search(r"service slow: not converged within 0\.5 s.* it goes on in the background", done.stderr)
+    assert "all run, but not yet for the 3600 s of --update-monitor" in done.stderr, done.stderr  # user review, 33
     one.wait_running("slow", 1)
     one.gswarm("service", "rm", "--force", "slow")
+
+
+def test_global_without_a_node(one):
+    """User review, 32: waited for ever, and no word of the constraint."""
+    done = one.gswarm(*CREATE, "--name", "nowhere", "--mode", "global", "--constraint", "node.labels.rack==b", *NAP, check=False, timeout=30)
+    assert done.returncode == 1 and "no node that is Ready meets the constraint node.labels.rack==b" in done.stderr, done.stderr
+    one.gswarm("service", "rm", "nowhere")
+
+
+def test_words_and_tables(one):
+    """User review, 15, 22, 26 to 29, 35."""
+    check = one.manager.gswarm("system", "check", check=False).stdout
+    for name in ("disk space +[0-9]+ MiB free in /var/lib/gswarm", "galera +/usr/\\S+ with /usr/\\S+libgalera_smm.so", "state transfer +mariabackup"):
+        assert re.search(name, check), check
+    said = one.gswarm("join-token", "manager").stdout
+    assert "gswarm join --token" not in said and "a join with this token is refused" in said
+    assert re.search("The token is good until 20\\d\\d-", one.gswarm("join-token", "--rotate", "--ttl", "1h", "worker").stdout)
+    one.gswarm("join-token", "--rotate", "worker")
+    done = one.gswarm(*CREATE, "-d=true", "--name", "words", "--topology", "galera", "--network", "mynet", "-e", "MYSQL_ROOT_PASSWORD=x",
+                      "--stop-grace-period", "1s", "host")
+    assert "a member that has not shut down after 1 s gets KILL" in done.stderr, done.stderr
+    pretty = one.gswarm("service", "inspect", "--pretty", "words").stdout
+    assert "Profile:\tlan (default)" in pretty and "Virtual IPs" not in pretty
+    keys = one.gswarm("service", "inspect", "words").stdout
+    assert not any(f'"{key}"' in keys for key in ("next", "at_once", "force_bootstrap", "force_slot"))
+    one.gswarm("service", "rm", "--force", "words")
+    assert one.gswarm("help", "service", "create").stdout == one.gswarm("service", "create", "--help").stdout
+    assert one.gswarm("help").stdout == one.gswarm("--help").stdout
 
 
 def test_remove_by_force(one):
@@ -194,7 +238,7 @@ def test_what_is_on_a_dead_host_does_not_run(fresh):
 
 def test_a_job_that_ended_well(one):
     """User review, 10: it was waited for until --wait-timeout, and then called "not converged"."""
-    done = one.gswarm(*CREATE, "--name", "job", "--restart-condition", "none", "--update-monitor", "0s", "--wait-timeout", "20s", "host", "true",
+    done = one.gswarm(*CREATE, "--name", "job", "--restart-condition", "none", "--update-monitor", "1s", "--wait-timeout", "20s", "host", "true",
                       timeout=30)
     assert "service job complete: 1 of 1" in done.stdout, done.stdout
     one.gswarm("service", "rm", "job")

@@ -46,6 +46,13 @@ static void accepted(void **state)
 	assert_string_equal(c.args[1], "b");
 	assert_true(opt_is_set(&c, "detach") && opt_is_set(&c, "quiet"));
 	assert_int_equal(opt_list(&c, "env")->n_list, 3);
+	opt_fini(&c);
+	assert_int_equal(PARSE(&c, &verb, &e, "-d=true", "-q=false", "a", "b"), 0); /* user review, 28 */
+	assert_true(opt_is_set(&c, "detach") && !opt_is_set(&c, "quiet"));
+	opt_fini(&c);
+	assert_int_equal(PARSE(&c, &verb, &e, "a", "--name", "x", "-dq", "-e", "K=V", "-eL=W", "--env=M=X",
+			       "--count=7", "b", "--mode", "two", "--wait", "2s"),
+			 0);
 	assert_string_equal(opt_list(&c, "env")->list[2], "M=X");
 	assert_int_equal(opt_number(&c, "count", 1), 7);
 	assert_int_equal(opt_choice(&c, "mode", 0), 1);
@@ -84,6 +91,8 @@ static void refused(void **state)
 		{{"--count", "x"}, "--count"},
 		{{"--mode", "four"}, "one|two|three"},
 		{{"--detach=7"}, "switch"},
+		{{"-d=7"}, "switch"},
+		{{"a", ""}, "argument 2 is empty"}, /* user review, 30: `node ps ''` printed an empty table */
 		{{"--mode"}, "needs a value (one|two|three)"}, /* U12: "(null)" */
 		{{"--wait"}, "needs a value (duration)"},
 		{{"--wait", "0s"},

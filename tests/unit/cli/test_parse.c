@@ -235,6 +235,10 @@ static void environment(void **state)
 	assert_int_equal(fs_write(path, "A=1\n=2\n", 7, 0600, &e), 0);
 	assert_int_equal(parse_env_file(path, &n, &list, &e), CLI_USAGE);
 	assert_non_null(strstr(e.msg, ":2:"));
+	/* User review, 31: as Docker; it became the variable "B C" */
+	assert_int_equal(fs_write(path, "A=1\nB C=2\n", 10, 0600, &e), 0);
+	assert_int_equal(parse_env_file(path, &n, &list, &e), CLI_USAGE);
+	assert_non_null(strstr(e.msg, ":2: the name 'B C' has a blank in it"));
 	for (size_t i = 0; i < n; i++)
 		free(list[i]);
 	free(list);
