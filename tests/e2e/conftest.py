@@ -11,6 +11,7 @@ import hosts  # noqa: E402
 from swarm import Swarm  # noqa: E402
 
 SWARMS = []  # up now
+FAILED = set()  # tests
 
 
 def pytest_addoption(parser):
@@ -50,8 +51,17 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
+        FAILED.add(item.nodeid)
         for s in SWARMS:
             report.sections.append(("testbed", s.dump()))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """What a failed test leaves is no ground for the next one: that gets hosts, swarm and services anew."""
+    yield
+    if item.nodeid in FAILED:
+        item.session._setupstate.teardown_exact(None)  # pylint: disable=protected-access # nothing public ends a module's fixtures
 
 
 def make_swarm(count, form=True):
