@@ -101,16 +101,28 @@ static char *view_text(const Gs__Task *t)
 	return xasprintf("%s/%u", v->status, v->cluster_size);
 }
 
+static const Gs__GaleraSlot *slot_record(const Gs__GaleraCluster *g, const char *slot_id)
+{
+	for (size_t i = 0; i < g->n_slots; i++)
+		if (strcmp(g->slots[i]->slot_id, slot_id) == 0)
+			return g->slots[i];
+	return NULL;
+}
+
 /* Why it does not run, and what to do where only the operator can. heap */
-static char *error_text(const Gs__Task *t)
+static char *error_text(const Gs__GaleraCluster *g, const Gs__Slot *slot, const Gs__Task *t)
 {
 	const Gs__TaskStatus *s = t ? t->status : NULL;
 	const Gs__GaleraEvidence *v = s ? s->evidence : NULL;
+	const Gs__GaleraSlot *r = slot_record(g, slot->meta->id);
 
 	if (!s)
 		return xstrdup("");
 	if (s->state == TASK_RUNNING)
 		return xstrdup(""); /* how the attempt before ended */
+	if (s->state == TASK_HELD && r && r->rest_until_ms > wall_now_ms())
+		return xasprintf("its server left the group %u times in a row: it may join again in %lld s",
+				 r->left_count, (long long)(r->rest_until_ms - wall_now_ms()) / 1000 + 1);
 	if (s->state != TASK_HELD || !v || v->class_ != GC_FOREIGN)
 		return xstrdup(s->err);
 	return xasprintf(
@@ -126,7 +138,8 @@ static void slot_row(struct table *t, const Gs__ServiceDetail *d, const Gs__Slot
 	cleanup_free char *name =
 		xasprintf("%s%s", title, strcmp(d->galera->writer_slot, s->meta->id) == 0 ? " *" : "");
 	cleanup_free char *galera = task ? text_galera(task) : xstrdup("");
-	cleanup_free char *seqno = seqno_text(task), *view = view_text(task), *error = error_text(task);
+	cleanup_free char *seqno = seqno_text(task), *view = view_text(task),
+			  *error = error_text(d->galera, s, task);
 	const Gs__TaskStatus *st = task ? task->status : NULL;
 	char addr[64] = "-", queue[16] = "-", attempt[16] = "-";
 

@@ -287,8 +287,9 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 	const Gs__GaleraView *v = m->task->status->view;
 
 	bug_if(!holds_token(g, m) || p->mode != PERMIT_PC_BOOTSTRAP);
-	if (m->life == GL_HELD || m->life == GL_ABSENT) {
-		token_withdraw_in_place(g); /* bound to a process that is gone */
+	if (m->life == GL_HELD || m->life == GL_ABSENT || m->stays_out) {
+		token_withdraw_in_place(
+			g); /* bound to a process that is gone, or has no group to bootstrap */
 		return;
 	}
 	if (m->life == GL_NONPRIM && p->prim_conf_id && v && v->prim_conf_id > p->prim_conf_id) {

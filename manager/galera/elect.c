@@ -21,21 +21,24 @@ static bool is_dead(const struct galera_member *m)
 	return m->life == GL_HELD || m->life == GL_ABSENT;
 }
 
-/* Gone data is no evidence, unless the slot never held a finished copy. */
+/* One that is in no group right now may be about to reach one: what it says stands when that is over (left.c).
+ * Gone data is no evidence, unless the slot never held a finished copy. */
 static bool has_answered(struct galera *g, const struct galera_member *m)
 {
-	if (m->life == GL_NONPRIM && !m->outdated && !m->stopping)
+	if (m->life == GL_NONPRIM && !m->outdated && !m->stopping && !m->left)
 		return true;
 	if (m->life != GL_HELD || m->verdict == GV_NONE || m->verdict == GV_FOREIGN)
 		return false;
 	return m->verdict != GV_EMPTY || !galera_is_complete(g, m->slot->meta->id);
 }
 
-/* It stopped in an orderly way, so the quorum rule counted it as present: even the last one of two stays
- * Primary. */
+/* It stopped, or took leave of its group, in an orderly way, so the quorum rule counted it as present: even the last
+ * one of two stays Primary. */
 static bool left_gracefully(const struct galera_member *m)
 {
 	bug_if(m->life == GL_HELD && !m->task);
+	if (m->left)
+		return true;
 	return is_dead(m) && (m->life == GL_ABSENT || m->verdict == GV_EMPTY ||
 			      m->task->status->evidence->class_ == GC_CLEAN);
 }
@@ -55,7 +58,7 @@ bool galera_unseen_may_be_primary(const struct galera *g)
 		all++;
 		if (m->life == GL_LOST || m->life == GL_STARTING || m->life == GL_PRIMARY)
 			unseen++;
-		else if (m->life == GL_NONPRIM)
+		else if (m->life == GL_NONPRIM && !m->left)
 			alive++;
 		else
 			graceful += left_gracefully(m);
@@ -106,7 +109,7 @@ static bool is_survivor(const struct galera *g, const struct galera_member *m)
 {
 	const char *slot = m->slot->meta->id;
 
-	if (m->life != GL_NONPRIM || m->outdated || !galera_in_primary_view(g, slot) ||
+	if (m->life != GL_NONPRIM || m->outdated || m->left || !galera_in_primary_view(g, slot) ||
 	    !galera_is_complete(g, slot))
 		return false;
 	uint64_t conf = m->task->status->view->prim_conf_id;
@@ -182,9 +185,9 @@ static void pc_bootstrap(struct galera *g, struct galera_member *m, bool consent
 	galera_permit_give(g, m, p);
 }
 
-/* The dead hold more than the living: end the living, then compare all (their stop is orderly, nothing is
- * lost). */
-static void regroup(struct galera *g)
+/* The dead hold more than the living, or none of these can go on in place: end the living, then compare all
+ * (their stop is orderly, nothing is lost). */
+static void regroup(struct galera *g, const char *why)
 {
 	bool any = false;
 
@@ -197,8 +200,7 @@ static void regroup(struct galera *g)
 		any = true;
 	}
 	if (any)
-		galera_event(g, "galera.regroup",
-			     "a stopped member holds newer data than the running ones: all stop, then elect");
+		galera_event(g, "galera.regroup", "%s: all stop, then elect", why);
 }
 
 /* True when something was decided. Nothing acknowledged can be missing on this side in either case: all dead
@@ -211,7 +213,7 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 	for (size_t i = 0; i < g->n; i++) {
 		alive += is_survivor(g, &g->m[i]);
 		running += g->m[i].life == GL_NONPRIM && &g->m[i] != live;
-		graceful += g->m[i].in_v && g->m[i].life < GL_STARTING && left_gracefully(&g->m[i]);
+		graceful += g->m[i].in_v && left_gracefully(&g->m[i]);
 	}
 	bug_if(t->v < alive);
 	bool all_known = t->answered == t->v;
@@ -220,7 +222,8 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 		return false;
 	if (!live || (source && source->in_v && source->seqno > live->seqno)) {
 		if (all_known)
-			regroup(g);
+			regroup(g, live ? "a stopped member holds newer data than the running ones"
+					: "no running member can go on as it is");
 		return all_known;
 	}
 	pc_bootstrap(g, live, false,

@@ -147,6 +147,17 @@ static void member_add_task(struct galera *g, struct galera_member *m, const Gs_
 		m->life = life;
 }
 
+/* The worker says LEFT when a server has been Disconnected for a while: it may only be on its way to another
+ * address. */
+static void note_left(struct galera_member *m, const Gs__GaleraView *v)
+{
+	if (m->life != GL_NONPRIM || !v)
+		return;
+	m->voted_out = strcmp(v->health, "BROKEN") == 0;
+	m->stays_out = m->voted_out || strcmp(v->health, "LEFT") == 0;
+	m->left = m->stays_out || strcmp(v->status, "Disconnected") == 0;
+}
+
 static void member_finish(struct galera *g, struct galera_member *m)
 {
 	const Gs__Task *t = m->task;
@@ -164,6 +175,7 @@ static void member_finish(struct galera *g, struct galera_member *m)
 		m->synced = m->life == GL_PRIMARY && v && v->local_state == 4;
 		m->donor = m->life == GL_PRIMARY && v && v->local_state == 2;
 		m->seqno = v ? v->last_committed : -1;
+		note_left(m, v);
 	} else if (m->life == GL_STARTING) {
 		m->outdated = t->permit && t->permit->group_epoch < g->c->group_epoch;
 	} else if (m->life == GL_HELD) {

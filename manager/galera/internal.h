@@ -6,7 +6,7 @@
  * committed row at the end is not written, so an idle cluster writes nothing.
  *
  *   gather (galera.c) -> observe (view.c) -> phase (phase.c) -+-> birth, token (boot.c)
- *                                                             +-> joins (permit.c)
+ *                                                             +-> joins (permit.c), of who had left (left.c)
  *                                                             +-> election (elect.c)
  *                                                             +-> leaves (leave.c) */
 #pragma once
@@ -48,6 +48,9 @@ struct galera_member {
 	bool stopping;  /* the task was told to stop */
 	bool synced;    /* GL_PRIMARY and wsrep_local_state 4 */
 	bool donor;     /* GL_PRIMARY and wsrep_local_state 2 */
+	bool left;      /* GL_NONPRIM, and in no group at all: Disconnected */
+	bool stays_out; /* left, and will enter none by itself (left.c) */
+	bool voted_out; /* stays_out, because the others found it inconsistent */
 	bool outdated;  /* runs under an older group epoch */
 	bool permitted; /* HELD, and its permit for this attempt was given */
 	bool in_v;      /* may hold what was acknowledged: last Primary view, or joined it unseen */
@@ -101,7 +104,8 @@ bool galera_has_primary(const struct galera *g);
 bool galera_in_primary_view(const struct galera *g, const char *slot_id);
 /* Was it Synced since it was last let join? What it holds before that is somebody else's copy. */
 bool galera_is_complete(const struct galera *g, const char *slot_id);
-Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id); /* made when missing */
+const Gs__GaleraSlot *galera_find_record(const struct galera *g, const char *slot_id); /* NULL: none */
+Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id);             /* made when missing */
 /* What the reporter's status says becomes the last Primary view. It says that it is in one. */
 void galera_set_primary_view(struct galera *g, const struct galera_member *reporter);
 
@@ -140,6 +144,12 @@ void galera_joins(struct galera *g);
 void galera_withdraw_joiners(struct galera *g);
 /* Empty members are told which archive they will need, so that it is there when their turn comes. */
 void galera_prefetch(struct galera *g);
+
+/* ---- left.c: servers that are in no group any more ---- */
+/* They are told to stop: a new task follows, which may join when it has rested. */
+void galera_restart_left(struct galera *g);
+/* m has left its group again and again and may not join yet; the pass runs again when it may. */
+bool galera_rests(struct galera *g, const struct galera_member *m);
 
 /* ---- leave.c ---- */
 /* Who has to go is told to stop: one at a time, and only when the rest stays whole. */

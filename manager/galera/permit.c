@@ -201,7 +201,7 @@ static void event_join(struct galera *g, const struct galera_member *m, enum gal
 
 static bool is_joining(const struct galera_member *m)
 {
-	if (!m->ready || m->stopping || m->outdated)
+	if (!m->ready || m->stopping || m->outdated || m->stays_out)
 		return false;
 	return m->life == GL_STARTING || m->life == GL_NONPRIM ||
 	       (m->life == GL_PRIMARY && !m->synced && !m->donor);
@@ -223,7 +223,7 @@ static bool must_settle(struct galera *g, const struct galera_member *m)
 
 static bool may_join(struct galera *g, const struct galera_member *m)
 {
-	if (m->life == GL_HELD && must_settle(g, m))
+	if (m->life == GL_HELD && (must_settle(g, m) || galera_rests(g, m)))
 		return false;
 	return m->life == GL_HELD && !m->leaving && !m->stopping && m->verdict != GV_NONE &&
 	       m->verdict != GV_FOREIGN;

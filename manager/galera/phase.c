@@ -74,6 +74,7 @@ static void serve(struct galera *g)
 	bug_if(!galera_born(g) || !galera_has_primary(g));
 	refuse_consent(g);
 	stop_outdated(g);
+	galera_restart_left(g);
 	galera_joins(g);
 	galera_leaves(g);
 	if (all_synced(g))
@@ -103,6 +104,7 @@ static void without_primary(struct galera *g)
 	if (any_primary(g)) /* of an older group: it is not ours to judge, but it is alive */
 		return;
 	galera_withdraw_joiners(g);
+	galera_restart_left(g);
 	galera_recover(g);
 }
 
@@ -112,6 +114,7 @@ static void booting(struct galera *g)
 	galera_token_pass(g);
 	if (!galera_token_live(g))
 		return;
+	galera_restart_left(g);
 	if (g->c->phase != GP_BLOCKED)
 		galera_set_phase(g, GP_BOOTING);
 	galera_prefetch(g);

@@ -55,7 +55,7 @@ bool galera_in_primary_view(const struct galera *g, const char *slot_id)
 	return false;
 }
 
-static const Gs__GaleraSlot *find_record(const struct galera *g, const char *slot_id)
+const Gs__GaleraSlot *galera_find_record(const struct galera *g, const char *slot_id)
 {
 	for (size_t i = 0; i < g->c->n_slots; i++) {
 		if (strcmp(g->c->slots[i]->slot_id, slot_id) == 0)
@@ -66,14 +66,14 @@ static const Gs__GaleraSlot *find_record(const struct galera *g, const char *slo
 
 bool galera_is_complete(const struct galera *g, const char *slot_id)
 {
-	const Gs__GaleraSlot *r = find_record(g, slot_id);
+	const Gs__GaleraSlot *r = galera_find_record(g, slot_id);
 
 	return r && r->epoch > 0;
 }
 
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id)
 {
-	Gs__GaleraSlot *r = (Gs__GaleraSlot *)find_record(g, slot_id);
+	Gs__GaleraSlot *r = (Gs__GaleraSlot *)galera_find_record(g, slot_id);
 
 	if (r)
 		return r;
@@ -133,7 +133,7 @@ static int64_t shared_until(const struct galera *g, uint64_t epoch)
 static enum galera_verdict judge_history(const struct galera *g, struct galera_member *m,
 					 const Gs__GaleraEvidence *ev)
 {
-	const Gs__GaleraSlot *r = find_record(g, m->slot->meta->id);
+	const Gs__GaleraSlot *r = galera_find_record(g, m->slot->meta->id);
 
 	m->epoch = ev->epoch;
 	/* The managers saw it Synced in a newer epoch than its file says (a pc.bootstrap it was part of). */
@@ -190,7 +190,7 @@ static void note_evidence(struct galera *g, struct galera_member *m)
 	const Gs__GaleraEvidence *ev = m->task->status->evidence;
 	Gs__GaleraPosition none = GS__GALERA_POSITION__INIT;
 	const Gs__GaleraPosition *pos = ev->position ? ev->position : &none;
-	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
+	const Gs__GaleraSlot *seen = galera_find_record(g, m->slot->meta->id);
 
 	if (seen && seen->last && strcmp(seen->volume_id, ev->volume_id) == 0 && obj_equal(seen->last, pos) &&
 	    seen->volume_generation == ev->volume_generation)
@@ -205,7 +205,7 @@ static void note_evidence(struct galera *g, struct galera_member *m)
 static void note_foreign(struct galera *g, struct galera_member *m)
 {
 	const Gs__GaleraEvidence *ev = m->task->status->evidence;
-	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
+	const Gs__GaleraSlot *seen = galera_find_record(g, m->slot->meta->id);
 	bool foreign = m->verdict == GV_FOREIGN;
 
 	if (!foreign && (!seen || !seen->note[0]))
@@ -223,7 +223,7 @@ static void note_foreign(struct galera *g, struct galera_member *m)
 
 static void note_synced(struct galera *g, struct galera_member *m)
 {
-	const Gs__GaleraSlot *seen = find_record(g, m->slot->meta->id);
+	const Gs__GaleraSlot *seen = galera_find_record(g, m->slot->meta->id);
 
 	bug_if(!m->synced || m->outdated);
 	uint64_t conf = m->task->status->view->conf_id;
@@ -482,7 +482,7 @@ static void note_writer(struct galera *g)
 /* Synced in that very view: it has everything that was acknowledged up to its end. */
 static bool was_synced_in_v(const struct galera *g, const struct galera_member *m)
 {
-	const Gs__GaleraSlot *r = find_record(g, m->slot->meta->id);
+	const Gs__GaleraSlot *r = galera_find_record(g, m->slot->meta->id);
 	const Gs__PrimaryView *v = g->c->last_primary;
 
 	return m->in_v && r && v && r->epoch > 0 && r->epoch >= v->epoch && r->synced_conf >= v->conf_id;

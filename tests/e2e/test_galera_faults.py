@@ -362,6 +362,51 @@ def test_volume_wiped(db, load):
     db.recover("one volume wiped", load, begin)
 
 
+# ---- servers that run, but are in no group any more (user finding 2) ----
+
+def left(db, slot):
+    """What the managers have noted of this slot's server leaving."""
+    return [x for x in db.events("galera.left") if f"{db.name}.{slot} " in x]
+
+
+def test_server_that_left_its_group(db, load):
+    """It would be Disconnected for ever. It is ended, with a reason, and joins from where it stopped."""
+    epoch, before = db.galera()["epoch"], len(left(db, db.o))
+    begin = time.monotonic()
+    db.sql(db.o, "SET GLOBAL wsrep_cluster_address = ''")
+    assert db.status(db.o)["cluster_status"] == "Disconnected"
+    wait_for("the event", lambda: len(left(db, db.o)) > before, 15)
+    assert "Disconnected" in db.swarm.gswarm("service", "ps", "--no-trunc", "db").stdout
+    old = db.task[db.o]
+    db.recover("a server left its group", load, begin)
+    assert db.task[db.o] != old and db.galera()["epoch"] == epoch
+    assert re.search("Receiving IST|IST received", db.log_since(db.o, 0))
+
+
+def test_server_that_was_voted_out(db, load):
+    """It cannot apply what the others did: Inconsistent. A full copy follows."""
+    begin = time.monotonic()
+    n = db.next_row()
+    db.sql(db.o, f"SET SESSION wsrep_on = 0; INSERT INTO faults.journal VALUES ({n})")
+    db.sql(db.w, f"INSERT INTO faults.journal VALUES ({n})")
+    db.rows.append(n)
+    wait_for("it is voted out", lambda: left(db, db.o)[-1:] and "inconsistent" in left(db, db.o)[-1], 20)
+    db.recover("a server was voted out", load, begin)
+
+
+def test_all_servers_left_their_group(db, load):
+    epoch = db.galera()["epoch"]
+    load.end()
+    begin = time.monotonic()
+    for n in SLOTS:
+        try:
+            db.sql(n, "SET GLOBAL wsrep_cluster_address = ''")
+        except HostError as e:
+            assert n == SLOTS[-1], e  # without a Primary it may be ended before it answers
+    db.recover("all servers left their group", begin=begin)
+    assert db.galera()["epoch"] == epoch + 1
+
+
 # ---- power and network ----
 
 @pytest.mark.long
@@ -497,7 +542,8 @@ def test_disk_full_on_one_member(db, load):
             break
     load.wait(load.count + 20)
     assert db.write((db.m, db.w))
-    print(f"\ndisk full: member {'ended' if db.pid(db.o) != pid else 'still runs'}")
+    wait_for("it is told why it does not start", lambda: "the disk of its volume is full" in
+             db.swarm.gswarm("service", "ps", "--no-trunc", "db").stdout, 40)
     host.run("rm", f"{inside}/filler")
     begin = time.monotonic()
     db.recover("disk full, then room", load, begin)

@@ -331,9 +331,13 @@ static void op_running(void *d, bool adopted)
 
 /* ---- after the end: a whole grastate.dat means a clean stop ---- */
 
+#define DISK_FULL_BYTES                                                                                      \
+	(16u << 20) /* no server starts with less: its temporary tablespace alone takes 12 MiB */
+
 struct mark_job {
 	struct galera *g;
 	struct datadir dir;
+	uint64_t disk_free_bytes;
 };
 
 static void mark_work(void *arg)
@@ -344,6 +348,7 @@ static void mark_work(void *arg)
 	struct err e = {0};
 
 	bug_if(!bug_in_job());
+	j->disk_free_bytes = datadir_free_bytes(&j->dir);
 	/* A task that came after this one has the data: its word stands. */
 	if (datadir_lock(&j->dir, &e) || datadir_grastate(&j->dir, &s, &e) || s.position.seqno < 0 ||
 	    galera_uuid_is_zero(s.position.uuid) || datadir_mark_load(&j->dir, &m, &e))
@@ -358,8 +363,14 @@ static void mark_done(void *arg)
 {
 	struct mark_job *j = arg;
 	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
+	char full[80];
 
 	bug_if_off_loop();
+	if (g->task && j->disk_free_bytes < DISK_FULL_BYTES) {
+		snprintf(full, sizeof(full), "the disk of its volume is full: %llu MiB free",
+			 (unsigned long long)j->disk_free_bytes >> 20);
+		task_explain(g->task, full);
+	}
 	datadir_fini(&j->dir); /* with the lock: the hold wants it */
 	g->marking = false;
 	if (g->task && g->hold_waits) {
@@ -389,10 +400,16 @@ static void op_exited(void *d)
 	loop_work(g->loop, mark_work, mark_done, j);
 }
 
+/* In no group: nobody waits for its leave, what it has committed is durable, and a server that is told to stop in the
+ * middle of its own disconnecting can hang. One that looks for another address ends after half a minute. */
+#define LEFT_GRACE_MS 60000
+
 static void op_stopping(void *d)
 {
 	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
+	if (g->view && g->view->sql_open && strcmp(g->view->status, "Disconnected") == 0)
+		task_stop_within(g->task, LEFT_GRACE_MS);
 	watch_stop(g);
 	g->stop_answer = true;
 	loop_timer_set(&g->tick, 0);

@@ -55,6 +55,7 @@ struct galera {
 	bool log_known;          /* this worker started the process: log_since is where its lines begin */
 	struct conmon_mark log_since;
 	int64_t seqno_sent, seqno_sent_ms, synced_since_ms;
+	int64_t left_since_ms;    /* Disconnected at every poll since then; 0: it is not */
 	bool settled, was_synced; /* in this run of the server */
 	struct loop_timer tick;   /* progress, seqno, settling; also the delayed answer to stopping() */
 	bool stop_answer, progress_busy;

@@ -73,6 +73,8 @@ const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was
 		return "BROKEN";
 	if (!v->sql_open)
 		return "STARTING";
+	if (doubt == VIEW_LEFT)
+		return "LEFT";
 	if (strcmp(v->status, "Primary"))
 		return was_synced ? "ISOLATED" : "STARTING";
 	if (doubt != VIEW_TRUSTED)

@@ -10,8 +10,9 @@ enum view_doubt {
 	VIEW_EXCLUDED, /* a fresher Primary view, seen at two polls, does not list this member */
 	VIEW_BEHIND,   /* its own conf_id stays behind the peers' */
 	VIEW_STALLED,  /* its own polling had a gap: what it says may be old */
+	VIEW_LEFT,     /* Disconnected for seconds on end: it is in no group and enters none */
 };
-/* STARTING READY DONOR LAGGING ISOLATED BROKEN. was_synced: this run of the server has been Synced once;
+/* STARTING READY DONOR LAGGING ISOLATED LEFT BROKEN. was_synced: this run of the server has been Synced once;
  * before that a non-Primary member is on its way, not cut off. */
 const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was_synced);
 /* While it is not Primary a view names the last Primary one its process was in (NULL: none known). */

@@ -17,6 +17,8 @@
 
 #define TICK_MS 1000
 #define SETTLE_MS 10000 /* whole for this long: forming is over */
+#define LEFT_MS                                                                                              \
+	5000 /* a server that is told another address is Disconnected for a second, then reaches it or nobody */
 #define ADMIN_TIMEOUT_MS 5000
 #define LOG_TAIL (16u << 10)
 #define PROGRESS_REST 50 /* times as long as the last look took: 2 % of a core at most */
@@ -180,6 +182,19 @@ static void report_seqno(struct galera *g, const Gs__GaleraView *v)
 	task_seqno(g->task, v->last_committed);
 }
 
+/* A server that starts takes no statements before it is in a group: one that answers and is Disconnected has left
+ * (SET GLOBAL wsrep_cluster_address, an error of the provider) and stays so until it is started anew. */
+static bool has_left(struct galera *g, const Gs__GaleraView *v)
+{
+	int64_t now = clock_mono_ms(&clock_real);
+
+	if (!v->sql_open || strcmp(v->status, "Disconnected") != 0)
+		g->left_since_ms = 0;
+	else if (!g->left_since_ms)
+		g->left_since_ms = now;
+	return g->left_since_ms && now - g->left_since_ms >= LEFT_MS;
+}
+
 static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 {
 	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
@@ -187,6 +202,8 @@ static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 
 	if (stalled && doubt == VIEW_TRUSTED)
 		doubt = VIEW_STALLED;
+	if (has_left(g, v))
+		doubt = VIEW_LEFT;
 	g->was_synced = g->was_synced || (v->sql_open && v->local_state == 4);
 	str_replace(&v->health, view_health(v, doubt, g->was_synced));
 	if (v->sql_open && v->local_state == 4 && *g->progress) {
@@ -468,7 +485,7 @@ void watch_start(struct galera *g)
 	g->settled = g->was_synced = g->log_read = false;
 	obj_free(g->primary);
 	g->primary = NULL;
-	g->synced_since_ms = 0;
+	g->synced_since_ms = g->left_since_ms = 0;
 	g->seqno_sent = -1;
 	g->log_next_ms = 0;
 	loop_timer_every(&g->tick, TICK_MS, TICK_MS);

@@ -74,10 +74,14 @@ void task_failed(struct task *t, uint32_t attempt,
 		 const struct err *e); /* this attempt failed before a start */
 /* End this attempt's process: not a crash, the next attempt follows at once. */
 void task_restart(struct task *t, uint32_t attempt, const char *why);
+/* Why the attempt before this one ended: behind what its error says already. */
+void task_explain(struct task *t, const char *why);
 void task_genesis_done(struct task *t, uint32_t attempt,
 		       const Gs__GenesisResult *r);         /* copied; task goes back to HELD by hold() */
 void task_view(struct task *t, const Gs__GaleraView *view); /* copied; reported when it changed */
 void task_seqno(struct task *t, int64_t last_committed);
 /* One line for `task ls`, e.g. "sst 120 MiB". */
 void task_progress(struct task *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* At a stop: it is of no use to wait longer than this for its end, whatever grace its service has. */
+void task_stop_within(struct task *t, uint32_t ms);
 void task_stop_now(struct task *t); /* after stopping(): drained, send the stop signal */

@@ -152,6 +152,18 @@ void task_restart(struct task *t, uint32_t attempt, const char *why)
 	container_signal(t->at.container, SIGKILL);
 }
 
+void task_explain(struct task *t, const char *why)
+{
+	char *text;
+
+	bug_if_off_loop();
+	bug_if(!t->driver || !*why);
+	text = xasprintf("%s%s%s", t->status->err, *t->status->err ? "; " : "", why);
+	str_replace(&t->status->err, text);
+	free(text);
+	task_touch(t);
+}
+
 void task_genesis_done(struct task *t, uint32_t attempt, const Gs__GenesisResult *r)
 {
 	if (!is_awaited(t, attempt, SM(STEP_PERMITTED)))
@@ -194,6 +206,12 @@ void task_progress(struct task *t, const char *fmt, ...)
 		return;
 	str_replace(&t->status->progress, text);
 	task_touch(t);
+}
+
+void task_stop_within(struct task *t, uint32_t ms)
+{
+	bug_if(!t->driver || ms == 0);
+	t->grace_max_ms = ms;
 }
 
 void task_stop_now(struct task *t)

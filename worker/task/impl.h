@@ -106,6 +106,7 @@ struct task {
 	bool from_disk;        /* an earlier worker had it */
 	bool stop_all;         /* this node leaves */
 	uint32_t stop_all_grace_ms;
+	uint32_t grace_max_ms; /* the driver's, for this stop; 0: none */
 
 	struct sm step;
 	bool moving, move_again; /* task_move is not re-entered */

@@ -26,6 +26,8 @@ uint32_t task_grace_ms(const struct task *t)
 {
 	uint32_t ms = t->row->spec->stop_grace_ms != 0 ? t->row->spec->stop_grace_ms : GRACE_DEFAULT_MS;
 
+	if (t->grace_max_ms != 0 && t->grace_max_ms < ms)
+		ms = t->grace_max_ms;
 	return t->stop_all && t->stop_all_grace_ms < ms ? t->stop_all_grace_ms : ms;
 }
 

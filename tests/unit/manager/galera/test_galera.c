@@ -352,6 +352,41 @@ static void do_runs(struct world *w, unsigned i, bool primary, struct words *l)
 	commit_and_settle(w, tx);
 }
 
+/* db.N disconnected|left|voted-out: its server runs and is in no group, and will be in none any more. */
+static void do_left(struct world *w, unsigned i, const char *health)
+{
+	struct tx *tx = tx_new(w->c->s);
+	Gs__Task *t = task_edit(w, tx, i);
+	Gs__GaleraView *v = obj_new(&gs__galera_view__descriptor);
+
+	str_replace(&v->status, "Disconnected");
+	str_replace(&v->cluster_uuid, UUID);
+	str_replace(&v->health, health);
+	v->sql_open = true;
+	v->conf_id = UINT64_MAX;
+	v->local_state = strcmp(health, "BROKEN") == 0 ? 5 : 0;
+	v->last_committed = v->local_state ? -1 : 5;
+	t->status->state = TASK_RUNNING;
+	obj_free(t->status->view);
+	t->status->view = v;
+	commit_and_settle(w, tx);
+}
+
+/* db.N anew: its slot has got a new task. */
+static void do_anew(struct world *w, unsigned i)
+{
+	struct tx *tx = tx_new(w->c->s);
+	Gs__Task *t = task_edit(w, tx, i);
+	Gs__TaskStatus st = GS__TASK_STATUS__INIT;
+
+	st.state = TASK_PREPARING;
+	obj_set(&t->status, &st);
+	obj_set(&t->permit, NULL);
+	str_replace(&t->pending_reason, "");
+	t->desired = TASK_RUNNING;
+	commit_and_settle(w, tx);
+}
+
 static void do_member(struct world *w, unsigned i, struct words *l)
 {
 	if (take(l, "held"))
@@ -362,6 +397,14 @@ static void do_member(struct world *w, unsigned i, struct words *l)
 		do_runs(w, i, true, l);
 	else if (take(l, "non-primary"))
 		do_runs(w, i, false, l);
+	else if (take(l, "disconnected"))
+		do_left(w, i, "ISOLATED");
+	else if (take(l, "left"))
+		do_left(w, i, "LEFT");
+	else if (take(l, "voted-out"))
+		do_left(w, i, "BROKEN");
+	else if (take(l, "anew"))
+		do_anew(w, i);
 	else if (take(l, "ended")) {
 		struct tx *tx = tx_new(w->c->s);
 

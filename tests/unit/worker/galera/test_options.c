@@ -183,7 +183,13 @@ static void health_follows_the_state(void **s)
 	view_set(v, "wsrep_cluster_status", "non-Primary");
 	assert_string_equal(view_health(v, VIEW_TRUSTED, true), "ISOLATED");
 	assert_string_equal(view_health(v, VIEW_TRUSTED, false), "STARTING");
+	view_set(v, "wsrep_cluster_status", "Disconnected");
+	assert_string_equal(view_health(v, VIEW_TRUSTED, true),
+			    "ISOLATED"); /* it may be on its way to another address */
+	assert_string_equal(view_health(v, VIEW_LEFT, true), "LEFT");
+	assert_string_equal(view_health(v, VIEW_LEFT, false), "LEFT");
 	view_set(v, "wsrep_local_state_comment", "Inconsistent");
+	assert_string_equal(view_health(v, VIEW_LEFT, true), "BROKEN");
 	assert_string_equal(view_health(v, VIEW_TRUSTED, true), "BROKEN");
 	obj_free(v);
 }
