@@ -214,10 +214,8 @@ void progress_of(const Gs__ServiceDetail *d, struct progress *ret)
 	}
 	if (d->galera && *d->galera->refused)
 		ret->refused = xstrdup(d->galera->refused);
-	if (spec->mode == MODE_GLOBAL && !ret->n && ready_nodes(d) && spec->n_constraints && !ret->failure) {
-		ret->failure = xasprintf(
-			"no node that is Ready meets the constraint%s %s; it goes on by itself when one does",
-			spec->n_constraints > 1 ? "s, the first is" : "", spec->constraints[0]);
+	if (spec->mode == MODE_GLOBAL && !ret->n && *d->service->error && !ret->failure) {
+		ret->failure = xasprintf("%s; it goes on by itself when one does", d->service->error);
 		ret->is_blocked = true;
 	}
 	if (live >= ret->wanted)

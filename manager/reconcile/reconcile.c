@@ -159,6 +159,18 @@ static char *lost_starts_text(const struct tx *tx, const Gs__Service *svc)
 	return NULL;
 }
 
+/* A global service that has no slot, and no word from a task therefore. NULL: that is not so. */
+static char *no_node_text(const struct tx *tx, const Gs__Service *svc)
+{
+	cleanup_free const Gs__Slot **slots = NULL;
+
+	if (svc->spec->mode != MODE_GLOBAL || !svc->spec->n_constraints ||
+	    tx_slots_of_service(tx, svc->meta->id, &slots) > 0)
+		return NULL;
+	return xasprintf("no node that is Ready and active meets the constraint%s %s",
+			 svc->spec->n_constraints > 1 ? "s, the first is" : "", svc->spec->constraints[0]);
+}
+
 static char *trouble_text(const struct tx *tx, const Gs__Service *svc, const Gs__Task *t)
 {
 	char *text = NULL;
@@ -167,6 +179,8 @@ static char *trouble_text(const struct tx *tx, const Gs__Service *svc, const Gs_
 		return xasprintf("%s: %s", t->name, task_trouble(t));
 	if (!svc->meta->deleting && svc->spec)
 		text = lost_starts_text(tx, svc);
+	if (!text && !svc->meta->deleting && svc->spec)
+		text = no_node_text(tx, svc);
 	if (!text)
 		text = svc->meta->deleting || !svc->spec ? xstrdup("") : service_lack(tx, svc);
 	return text;

@@ -152,7 +152,7 @@ def test_wait_timeout(one):
 def test_global_without_a_node(one):
     """User review, 32: waited for ever, and no word of the constraint."""
     done = one.gswarm(*CREATE, "--name", "nowhere", "--mode", "global", "--constraint", "node.labels.rack==b", *NAP, check=False, timeout=30)
-    assert done.returncode == 1 and "no node that is Ready meets the constraint node.labels.rack==b" in done.stderr, done.stderr
+    assert done.returncode == 1 and "no node that is Ready and active meets the constraint node.labels.rack==b" in done.stderr, done.stderr
     one.gswarm("service", "rm", "nowhere")
 
 

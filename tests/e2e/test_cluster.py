@@ -74,6 +74,8 @@ def test_init_join_and_tokens(fresh, refused):
     other_ca = re.sub(r"^(GSWMTKN-1-).{4}", lambda m: m.group(1) + "0000", token)
     refused(b, "join", "--token", other_ca, f"{a.address}:2377", says="token|certificate|digest|CA")
     refused(b, "join", "--token", token, f"{b.address}:2377", says=f"{b.address}:2377: .*nobody listens there")  # user review, 23
+    silent = re.sub(r"\.\d+$", ".250", b.address)
+    refused(b, "join", "--token", token, silent, says=f"{silent}:2377: .*: look at the address")
 
     rotated = a.gswarm("join-token", "--rotate", "-q", "worker").stdout.strip()
     assert rotated != token

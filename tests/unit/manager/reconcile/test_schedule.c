@@ -67,6 +67,22 @@ static void test_impossible_constraint(void **state)
 	c_free(c);
 }
 
+/* User review, 32: such a service had neither a task nor an error. */
+static void test_global_without_a_node(void **state)
+{
+	struct cluster *c = c_new(3);
+	Gs__Service *svc = c_service("web", 0, NULL);
+
+	(void)state;
+	svc->spec->mode = MODE_GLOBAL;
+	constrain(svc, "node.labels.rack==b");
+	c_put(c, svc);
+	c_settle(c);
+	assert_string_equal(((const Gs__Service *)store_find(c->s, OBJ_SERVICE, "web", NULL))->error,
+			    "no node that is Ready and active meets the constraint node.labels.rack==b");
+	c_free(c);
+}
+
 static void test_resources(void **state)
 {
 	struct cluster *c = c_new(2);
@@ -162,6 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_constraints),
 		cmocka_unit_test(test_impossible_constraint),
+		cmocka_unit_test(test_global_without_a_node),
 		cmocka_unit_test(test_resources),
 		cmocka_unit_test(test_max_per_node),
 		cmocka_unit_test(test_spread),
