@@ -226,8 +226,10 @@ static void put_wsrep(struct buf *out, const struct options_input *in, const cha
 	char group[48];
 
 	options_group_name(in->task->galera_cluster_id, in->permit->group_epoch, group, sizeof(group));
-	buf_printf(out, "wsrep_on=ON\nwsrep_provider=%s\nwsrep_cluster_name=%s\n", in->image->provider,
-		   group);
+	/* On in MariaDB 11.8 (Debian 13): while it is, pc.bootstrap and the timers cannot be set any more. */
+	buf_printf(out,
+		   "wsrep_on=ON\nloose-plugin-wsrep-provider=OFF\nwsrep_provider=%s\nwsrep_cluster_name=%s\n",
+		   in->image->provider, group);
 	put_members(out, in->permit, ip);
 	buf_printf(out,
 		   "wsrep_node_name=%s\nwsrep_node_address=%s\nwsrep_node_incoming_address=", in->task->name,

@@ -60,6 +60,7 @@ static void file_holds_what_the_group_needs(void **s)
 					     "evs.suspect_timeout=PT2S",
 					     "innodb_flush_log_at_trx_commit=1\n",
 					     "!includedir /etc/my.cnf.d\n",
+					     "loose-plugin-wsrep-provider=OFF\n",
 					     "socket=/run/task/mysqld.sock\n"};
 	Gs__Task *t = task_make("");
 	Gs__GaleraPermit *p = permit_make();
