@@ -454,12 +454,23 @@ static unsigned calls_of_a_pass(void)
 	return shim.calls;
 }
 
-/* The kernel tells of a new link's carrier when it has time, once a second: until nothing came for longer. */
+/* The kernel tells of a link's carrier when it has time, at most once a second: until then the link has (LOWER_UP) what its
+ * state does not say, or the other way round. */
+static bool carriers_are_told(void)
+{
+	enter(&h1);
+	return sh("(ip -br link; for n in %s/*; do nsenter --net=$n ip -br link; done) | awk '"
+		  "$2 ~ /DOWN/ && /[<,]UP[,>]/ && /LOWER_UP/ || $2 == \"UP\" && !/LOWER_UP/ {late = 1} "
+		  "END {exit late}'",
+		  h1.dir) == 0;
+}
+
+/* All is told that was, and nothing new has come for longer than a second. */
 static void wait_until_quiet(void)
 {
 	struct pollfd p = {.fd = overlay_events_fd(h1.o), .events = POLLIN};
 
-	while (poll(&p, 1, 1200) > 0)
+	while (!carriers_are_told() || poll(&p, 1, 1200) > 0)
 		drain(&h1);
 	pass(&h1);
 }
