@@ -16,6 +16,7 @@
 #define NS_PER_MS 1000000.0
 #define LONG_NS (50 * 1000000ull)   /* the target: a heartbeat must not wait longer */
 #define NOTICED_NS (2 * 1000000ull) /* below that nobody asks who it was */
+#define MOMENT_TRIES 16
 #define NAMES 12
 #define GAP_MAGIC MAGIC('g', 'a', 'p', ' ')
 
@@ -65,13 +66,22 @@ static uint64_t core_waits(const struct gap *g)
 	return second ? strtoull(second, NULL, 10) : 0;
 }
 
-static void waits_read(struct gap *g)
+/* Now, and how long the thread has waited for a core until now. It may lose its core between the two looks; a wait that
+ * is in one and not in the other would be taken for work, or work for a wait. */
+static uint64_t now_and_waits(struct gap *g)
 {
-	uint64_t now = core_waits(g);
+	uint64_t waits = core_waits(g), before, now;
+	unsigned tries = 0;
 
-	if (now > g->core_ns)
-		g->waited_ns += now - g->core_ns;
-	g->core_ns = now;
+	do {
+		before = waits;
+		now = uv_hrtime();
+		waits = core_waits(g);
+	} while (waits != before && ++tries < MOMENT_TRIES);
+	if (before > g->core_ns)
+		g->waited_ns += before - g->core_ns;
+	g->core_ns = before;
+	return now;
 }
 
 struct gap_scope gap_scope_begin(const char *name)
@@ -126,7 +136,7 @@ void gap_scope_end(struct gap_scope *s)
 	ns = uv_hrtime() - s->begin_ns;
 	if (ns < NOTICED_NS)
 		return;
-	waits_read(g);
+	ns = now_and_waits(g) - s->begin_ns;
 	waited = g->waited_ns - s->waited_ns;
 	ns = ns > waited ? ns - waited : 0;
 	if (ns > g->longest_ns + g->longest_ns / 4) {
@@ -146,18 +156,24 @@ static void worst_count(struct worst *w, uint64_t ns, uint64_t waited_ns, const 
 	w->name = name;
 }
 
+static uint64_t left_of(uint64_t ns, uint64_t less)
+{
+	return ns > less ? ns - less : 0;
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct gap *g = magic_of(struct gap, GAP_MAGIC, prepare->data);
 	uint64_t now = uv_hrtime(), idle = uv_metrics_idle_time(prepare->loop);
-	uint64_t passed = now - g->begin_ns, waited_for_events = idle - g->idle_ns;
-	uint64_t ns = passed > waited_for_events ? passed - waited_for_events : 0;
+	uint64_t waited_for_events = idle - g->idle_ns, ns = left_of(now - g->begin_ns, waited_for_events);
 	const char *name = g->longest ? g->longest : "others";
 
 	bug_if(g->depth != 0);
-	if (ns >= NOTICED_NS && g->entered)
-		waits_read(g);
-	ns = ns > g->waited_ns ? ns - g->waited_ns : 0;
+	if (ns >= NOTICED_NS && g->entered) {
+		now = now_and_waits(g);
+		ns = left_of(now - g->begin_ns, waited_for_events);
+	}
+	ns = left_of(ns, g->waited_ns);
 	worst_count(&g->ever, ns, g->waited_ns, name);
 	worst_count(&g->lately, ns, g->waited_ns, name);
 	if (ns >= NOTICED_NS)

@@ -64,6 +64,26 @@ static void on_spin(void *arg)
 		;
 }
 
+static unsigned yields; /* the next looks at how long it has waited find it just waiting */
+
+ssize_t __real_pread64(int fd, void *data, size_t n, off_t at);
+ssize_t __wrap_pread64(int fd, void *data, size_t n, off_t at);
+
+ssize_t __wrap_pread64(int fd, void *data, size_t n, off_t at)
+{
+	if (yields) {
+		yields--;
+		sched_yield();
+	}
+	return __real_pread64(fd, data, n, at);
+}
+
+static void on_spin_and_yield(void *arg)
+{
+	on_spin(arg);
+	yields = 2;
+}
+
 static void run(void (*fire)(void *arg), char *ret, size_t n, double *ret_ms)
 {
 	struct loop_timer slow, quick;
@@ -114,8 +134,9 @@ static void test_the_inner_scope_is_named(void **state)
 	assert_non_null(strstr(text, "by inner"));
 }
 
-/* Three others on its only core: four times as long by the clock, as long as ever by its own work. */
-static void test_waiting_for_a_core_does_not_count(void **state)
+/* Three others on its only core: four times as long by the clock, as long as ever by its own work. What is allowed beyond
+ * that grows with the machine's load, as do the waits that the count leaves out. */
+static void spin_beside_others(void (*fire)(void *arg))
 {
 	cpu_set_t before, one;
 	pid_t others[3];
@@ -136,7 +157,7 @@ static void test_waiting_for_a_core_does_not_count(void **state)
 			for (;;)
 				;
 	begin = clock_ns(CLOCK_MONOTONIC);
-	run(on_spin, text, sizeof(text), &ms);
+	run(fire, text, sizeof(text), &ms);
 	wall = (double)(clock_ns(CLOCK_MONOTONIC) - begin) / MS;
 	for (int i = 0; i < 3; i++) {
 		kill(others[i], SIGKILL);
@@ -145,7 +166,18 @@ static void test_waiting_for_a_core_does_not_count(void **state)
 	sched_setaffinity(0, sizeof(before), &before);
 	assert_true(wall > 120); /* the others did run */
 	assert_true(ms >= 59);
-	assert_true(ms < 90);
+	assert_true(ms < wall / 2);
+}
+
+static void test_waiting_for_a_core_does_not_count(void **state)
+{
+	spin_beside_others(on_spin);
+}
+
+/* A wait between the look at the clock and the look at the waits was taken off the work before it. */
+static void test_waiting_while_it_looks_does_not_count(void **state)
+{
+	spin_beside_others(on_spin_and_yield);
 }
 
 int main(void)
@@ -154,6 +186,7 @@ int main(void)
 		cmocka_unit_test(test_a_slow_callback_is_named),
 		cmocka_unit_test(test_the_inner_scope_is_named),
 		cmocka_unit_test(test_waiting_for_a_core_does_not_count),
+		cmocka_unit_test(test_waiting_while_it_looks_does_not_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
