@@ -56,6 +56,7 @@ struct container {
 	struct loop_timer timer; /* create's deadline; then the wait for the exit file; adoption's answer */
 	struct pid_watch *watch;
 	int pid;
+	uint64_t start;        /* of that process; 0: not known */
 	int64_t wait_until_ms; /* of the wait under way, 0: none */
 	bool sync_open, adopting, process_gone, dead, spawning;
 	unsigned handles;
@@ -144,6 +145,19 @@ static int exit_read(struct container *c)
 	return 1;
 }
 
+/* Its pidfd has said so, or nobody has its number any more, or somebody who began later has it: conmon may have
+ * reaped it before it hung. */
+static bool process_is_gone(const struct container *c)
+{
+	uint64_t now;
+	int rc;
+
+	if (c->process_gone)
+		return true;
+	rc = pid_start_read(c->pid, &now);
+	return rc == -ESRCH || (rc == 0 && c->start && now != c->start);
+}
+
 /* The process is gone. conmon writes the exit file within milliseconds; if conmon is gone too, nobody will. One that
  * hangs is ended, or the task would never be tried again; what the kernel does not let end (a dead disk) is not
  * waited for twice as long. That a file or a process cannot be looked at (EMFILE) says nothing about it: never an
@@ -152,7 +166,6 @@ static void exit_wait(struct container *c)
 {
 	struct container_exit x = {.known = false, .code = -1};
 	int seen = exit_read(c);
-	uint64_t start;
 	pid_t monitor;
 
 	if (seen > 0 || !c->ops)
@@ -165,7 +178,7 @@ static void exit_wait(struct container *c)
 			look_again(c, exit_wait);
 		return;
 	}
-	if (waited(c, c->r->monitor_ms) && monitor > 0 && pid_start_read(c->pid, &start) == -ESRCH) {
+	if (waited(c, c->r->monitor_ms) && monitor > 0 && process_is_gone(c)) {
 		runtime_monitor_kill(monitor, c->id);
 		if (clock_mono_ms(&clock_real) > c->wait_until_ms + c->r->monitor_ms) {
 			tell_exit(c, &x);
@@ -254,14 +267,13 @@ static void running(struct container *c);
 /* 0 and a watch; -ESRCH: it has ended; else it cannot be watched now (EMFILE). */
 static int watch_start(struct container *c)
 {
-	uint64_t start;
 	pid_t pid;
-	int rc = status_read(c, &pid, &start), fd;
+	int rc = status_read(c, &pid, &c->start), fd;
 
 	bug_if(c->watch);
 	if (rc < 0)
 		return rc == -ENOENT ? -ESRCH : rc;
-	fd = pid_open_checked(pid, start);
+	fd = pid_open_checked(pid, c->start);
 	if (fd < 0)
 		return fd;
 	c->watch = pid_watch_new(c->r->loop, fd, false, on_process_ended, c);

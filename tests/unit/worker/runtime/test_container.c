@@ -339,6 +339,51 @@ static void hung_monitor_at_adoption_is_killed(void **s)
 	container_free(c);
 }
 
+/* ---- another process with the number of the container's ---- */
+
+static pid_t taken; /* by somebody who began after the container's own process; 0: by nobody */
+
+int __real_pid_start_read(pid_t pid, uint64_t *ret);
+int __wrap_pid_start_read(pid_t pid, uint64_t *ret);
+int __wrap_pid_start_read(pid_t pid, uint64_t *ret)
+{
+	int rc;
+
+	if (pid != taken || !taken)
+		return __real_pid_start_read(pid, ret);
+	rc = __real_pid_start_read(getpid(), ret);
+	*ret += 1;
+	return rc;
+}
+
+/* Safety review, 13 (suspected, and real): conmon had reaped the process and hung, the number was given to another one,
+ * and the end was waited for as long as that one lived. */
+static void hung_monitor_is_killed_when_the_number_is_anothers(void **s)
+{
+	struct fixture *f = *s;
+	struct container_spec spec = spec_of(f);
+	struct container *c;
+	pid_t monitor;
+
+	if (!can_run())
+		skip();
+	runtime_again(f, 300, 300);
+	bundle_write(f, "exec sleep 100");
+	c = container_start(f->runtime, &spec);
+	step(f);
+	monitor = monitor_of(f);
+	assert_int_equal(kill(monitor, SIGSTOP), 0);
+	taken = f->pid;
+	kill(f->pid, SIGKILL);
+	step(f);
+	taken = 0;
+	assert_true(f->exited);
+	assert_false(f->exit.known);
+	while (pid_start_time(monitor) != 0)
+		sched_yield();
+	container_free(c);
+}
+
 /* The third session's safety review, 2: after a restart the next worker gave the word to a container that the worker
  * before had given up, since the runtime's answer came too late. */
 static void created_one_is_not_started_at_adoption(void **s)
@@ -542,6 +587,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_to_adopt, open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(hung_monitor_at_adoption_is_killed, open_fixture,
 						close_fixture),
+		cmocka_unit_test_setup_teardown(hung_monitor_is_killed_when_the_number_is_anothers,
+						open_fixture, close_fixture),
 		cmocka_unit_test_setup_teardown(created_one_is_not_started_at_adoption, open_fixture,
 						close_fixture),
 		cmocka_unit_test_setup_teardown(out_of_descriptors_is_no_exit, open_fixture, close_fixture),
