@@ -58,12 +58,16 @@ void bundle_mount_add(struct bundle *b, const char *source, const char *target, 
 /* ---- volume.c ---- */
 struct volume_spec {
 	const char *volumes_dir; /* <state>/volumes */
+	/* Notes of the volumes that were made here, beside the volumes: a disk that is not mounted does not take them
+	 * along. NULL: none are kept (Galera judges by what it finds in the data). */
+	const char *made_dir;
 	const char *volume_id, *service_id, *slot_id;
 	uid_t uid;
 	gid_t gid;
 };
 /* Makes <volumes_dir>/<id>/data (owned by the user when new) and its marker; *ret_path is the data folder,
- * heap. E_IN_USE when the marker names another volume or service, or data without a marker is there. */
+ * heap. E_UNAVAILABLE when it was made before and is not there now; E_IN_USE when the marker names another volume
+ * or service, or data without a marker is there. */
 int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *e);
 /* Whose the volume's data was made; false when there is no such volume yet, or root's. */
 bool volume_owner(const char *volumes_dir, const char *volume_id, uid_t *ret_uid, gid_t *ret_gid);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path is a folder that already carries the marker of this volume and service. A new volume gets
  * its marker first, durably, then its data folder; so data without a marker, or with another one, belongs to
- * somebody else and is never touched. */
+ * somebody else and is never touched. That a volume was made is noted elsewhere too, when it is whole: one that is
+ * gone, or empty in another folder than it was, is on a disk that is not mounted, and is not made anew. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,6 +59,64 @@ static int marker_check(const char *dir, const char *marker, const char *want, b
 	return 0;
 }
 
+/* ---- the note that it was made: the number of its data folder ---- */
+
+static char *note_path(const struct volume_spec *spec)
+{
+	return spec->made_dir ? xasprintf("%s/%s", spec->made_dir, spec->volume_id) : NULL;
+}
+
+static int note_load(const char *path, bool *ret_made, unsigned long long *ret_inode, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	int rc = path ? fs_read(path, 64, &text, NULL, e) : -ENOENT;
+
+	*ret_made = rc == 0;
+	*ret_inode = rc == 0 ? strtoull(text, NULL, 10) : 0;
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	err_clear(e);
+	return 0;
+}
+
+static int missing_check(const char *dir, const char *note, struct err *e)
+{
+	cleanup_free char *data = xasprintf("%s/data", dir);
+	unsigned long long inode;
+	bool was_made;
+	struct stat st;
+
+	if (note_load(note, &was_made, &inode, e) < 0)
+		return e->code;
+	if (!was_made || (stat(data, &st) == 0 && (st.st_ino == inode || !folder_is_empty(data))))
+		return 0;
+	return err_set(
+		e, E_UNAVAILABLE,
+		"%s held this volume's data and does not now: mount its disk; or, to begin with an empty "
+		"volume, remove %s",
+		dir, note);
+}
+
+/* Only when it is whole: a crash before leaves a volume that is found, and noted then. */
+static int note_store(const char *dir, const char *data, const char *note, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	unsigned long long inode;
+	bool was_made;
+	struct stat st;
+
+	if (!note)
+		return 0;
+	if (stat(data, &st) < 0)
+		return err_errno(e, errno, "look at %s", data);
+	if (note_load(note, &was_made, &inode, e) < 0 || (was_made && inode == st.st_ino))
+		return e->code;
+	text = xasprintf("%llu\n", (unsigned long long)st.st_ino);
+	if (fs_mkdir(dir, 0700, e) < 0)
+		return e->code;
+	return fs_write(note, text, strlen(text), 0600, e);
+}
+
 int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *e)
 {
 	cleanup_free char *dir = xasprintf("%s/%s", spec->volumes_dir, spec->volume_id);
@@ -64,10 +124,12 @@ int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *
 	cleanup_free char *marker = xasprintf("%s/volume", dir);
 	cleanup_free char *want =
 		xasprintf("volume=%s service=%s slot=%s\n", spec->volume_id, spec->service_id, spec->slot_id);
+	cleanup_free char *note = note_path(spec);
 	bool is_new;
 
 	bug_if(!id_is_valid(spec->volume_id)); /* a part of a path */
-	if (fs_mkdir(spec->volumes_dir, 0711, e) < 0 || marker_check(dir, marker, want, &is_new, e) < 0)
+	if (missing_check(dir, note, e) < 0 || fs_mkdir(spec->volumes_dir, 0711, e) < 0 ||
+	    marker_check(dir, marker, want, &is_new, e) < 0)
 		return e->code;
 	if (is_new) {
 		cleanup_free char *owner = xasprintf("%s/" OWNER_NAME, dir);
@@ -84,6 +146,8 @@ int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *
 		if (lchown(data, spec->uid, spec->gid) < 0)
 			return err_errno(e, errno, "own %s", data);
 	}
+	if (note_store(spec->made_dir, data, note, e) < 0)
+		return e->code;
 	*ret_path = steal(data);
 	return 0;
 }

@@ -58,6 +58,7 @@ struct mounts_spec {
 	const Gs__Task *task; /* with its spec */
 	const char *run_dir;  /* <run>/tasks/<id> */
 	const char *volumes_dir;
+	const char *made_dir;             /* as in volume_spec */
 	const char *state_dir, *base_run; /* what no bind may show; either may be NULL */
 };
 /* Id of the volume that was assigned to this target, or NULL. */

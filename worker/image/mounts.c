@@ -192,6 +192,7 @@ static int add_volume(struct bundle *b, const struct mounts_spec *s, const Gs__M
 {
 	struct volume_spec spec = {
 		.volumes_dir = s->volumes_dir,
+		.made_dir = s->task->topology == TOPO_GALERA ? NULL : s->made_dir,
 		.volume_id = mounts_volume_id(s->task, m->target),
 		.service_id = s->task->service_id,
 		.slot_id = s->task->slot_id,

@@ -21,7 +21,7 @@
 struct prepare {
 	struct task *t;
 	Gs__Task *row;
-	char *state_dir, *run_dir, *volumes_dir, *boot_id, *base_run, *base_state;
+	char *state_dir, *run_dir, *volumes_dir, *made_dir, *boot_id, *base_run, *base_state;
 	struct net_plan *plan; /* the task's; NULL: leave the network alone */
 	struct bundle *bundle;
 	uint32_t attempt;
@@ -106,6 +106,7 @@ static int prepare_files(struct prepare *p)
 	struct mounts_spec mounts = {.task = p->row,
 				     .run_dir = p->run_dir,
 				     .volumes_dir = p->volumes_dir,
+				     .made_dir = p->made_dir,
 				     .state_dir = p->base_state,
 				     .base_run = p->base_run};
 	const char *root;
@@ -145,6 +146,7 @@ static void prepare_back(void *arg)
 	free(p->state_dir);
 	free(p->run_dir);
 	free(p->volumes_dir);
+	free(p->made_dir);
 	free(p->boot_id);
 	free(p->base_run);
 	free(p->base_state);
@@ -176,6 +178,7 @@ static void prepare_start(struct task *t, const struct err *looked)
 	p->state_dir = xstrdup(t->state_dir);
 	p->run_dir = xstrdup(t->run_dir);
 	p->volumes_dir = xasprintf("%s/volumes", t->w->dir);
+	p->made_dir = xasprintf("%s/made", t->w->dir);
 	p->boot_id = xstrdup(t->w->boot_id);
 	p->base_run = xstrdup(t->w->run_dir);
 	p->base_state = xstrdup(t->w->state_dir);

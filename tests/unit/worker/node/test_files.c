@@ -238,6 +238,66 @@ static void volume_is_made_and_found_again(void **s)
 	free(again);
 }
 
+/* Safety review, 6: a volume whose disk was not mounted was made anew, empty, and its task ran on that. */
+static void s6_volume_that_is_missing_is_not_made_anew(void **s)
+{
+	struct volume_spec spec = volume(ID_B);
+	cleanup_free char *made = xasprintf("%s/made", dir), *note = xasprintf("%s/" ID_A, made);
+	cleanup_free char *at = xasprintf("%s/" ID_A, dir), *away = xasprintf("%s/away", dir);
+	char *path;
+	struct err e = {0};
+
+	spec.made_dir = made;
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+	free(path);
+	assert_int_equal(rename(at, away), 0); /* all of it is gone: no disk at the volume */
+	for (int i = 0; i < 2; i++) {          /* and the first refusal makes nothing of it */
+		assert_int_equal(volume_prepare(&spec, &path, &e), E_UNAVAILABLE);
+		assert_non_null(strstr(e.msg, "mount its disk"));
+		assert_non_null(strstr(e.msg, note));
+		assert_false(fs_exists(at));
+	}
+	assert_int_equal(fs_mkdir(at, 0755, &e), 0); /* an empty place to mount it at */
+	assert_int_equal(volume_prepare(&spec, &path, &e), E_UNAVAILABLE);
+	assert_int_equal(rmdir(at), 0);
+	assert_int_equal(rename(away, at), 0); /* mounted */
+	err_clear(&e);
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+	free(path);
+	assert_int_equal(rename(at, away), 0);
+	assert_int_equal(unlink(note), 0); /* the way out */
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+	free(path);
+}
+
+/* The same of a disk at the data folder; and one that was copied back is the same volume. */
+static void s6_volume_with_an_empty_place_of_data(void **s)
+{
+	struct volume_spec spec = volume(ID_B);
+	cleanup_free char *made = xasprintf("%s/made", dir), *away = xasprintf("%s/away", dir), *file = NULL;
+	char *path, *again;
+	struct err e = {0};
+
+	spec.made_dir = made;
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+	assert_int_equal(volume_prepare(&spec, &again, &e), 0); /* empty as it was made: nothing is missing */
+	free(again);
+	assert_int_equal(rename(path, away), 0);
+	assert_int_equal(volume_prepare(&spec, &again, &e), E_UNAVAILABLE);
+	assert_false(fs_exists(path));
+	assert_int_equal(fs_mkdir(path, 0755, &e), 0);
+	assert_int_equal(volume_prepare(&spec, &again, &e), E_UNAVAILABLE);
+	err_clear(&e);
+	file = xasprintf("%s/data", path);
+	assert_int_equal(fs_write(file, "x", 1, 0600, &e), 0);
+	assert_int_equal(volume_prepare(&spec, &again, &e), 0);
+	free(again);
+	assert_int_equal(unlink(file), 0); /* the task empties it: it is the one that is known now */
+	assert_int_equal(volume_prepare(&spec, &again, &e), 0);
+	free(again);
+	free(path);
+}
+
 static void volume_of_another_service(void **s)
 {
 	struct volume_spec spec = volume(ID_B), other = volume(ID_A);
@@ -423,6 +483,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(intent_unreadable_is_no_damage, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_final_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_is_made_and_found_again, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(s6_volume_that_is_missing_is_not_made_anew, make_dir,
+						drop_dir),
+		cmocka_unit_test_setup_teardown(s6_volume_with_an_empty_place_of_data, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_of_another_service, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_with_data_of_nobody_known, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(users, make_dir, drop_dir),
