@@ -20,8 +20,12 @@
 #include "manager/model/check.h"
 #include "manager/model/rows.h"
 
-#define STRANGERS_PER_S 20.0
-#define STRANGERS_BURST 60.0
+#define ROOTS_PER_S 20.0 /* of one address */
+#define ROOTS_BURST 60.0
+#define JOINS_PER_S 20.0 /* of all: an entry in the log and two signatures each */
+#define JOINS_BURST 60.0
+#define JOINS_PER_S_OF_ONE 5.0 /* address: a quarter of it, so that the others get theirs */
+#define JOINS_BURST_OF_ONE 20.0
 #define REQUEST_ID_MIN 16
 #define REQUEST_ID_MAX 64
 /* A node renews at half life and may lose an answer now and then; more than this is a fault or an attack on
@@ -54,14 +58,35 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 	return 0;
 }
 
-/* Refuse a call that needs no certificate when there were too many: true, and the call has been answered. A
- * certificate buys nothing here, else a removed node's would open what strangers are kept from. */
-static bool stranger_refused(struct ca *ca, struct bucket *bucket, struct rpc_call *call)
+/* A call that needs no certificate, and there were too many. A certificate buys nothing here, else a removed node's
+ * would open what strangers are kept from. */
+static void refuse_stranger(struct rpc_call *call)
 {
-	if (bucket_take(bucket, clock_mono_ms(ca->ctx->clock), 1, STRANGERS_PER_S, STRANGERS_BURST))
-		return false;
 	answer_fail(call, E_LIMIT, "too many calls without a certificate; try again in a second");
-	return true;
+}
+
+/* By the caller's address, which nobody can use up for others. An IPv6 address counts by its /64, as one host has
+ * all of it. */
+static struct source_buckets *source_of(struct ca *ca, const struct rpc_peer *peer)
+{
+	uint8_t text[sizeof(ca->seed) + 8] = {0}, ip[16] = {0}, hash[SHA256_DIGEST_LENGTH];
+	char host[64] = "";
+	uint16_t port;
+
+	hostport_parse(peer->addr, MANAGER_PORT, host, sizeof(host), &port, NULL);
+	addr_bytes(host, ip);
+	memcpy(text, ca->seed, sizeof(ca->seed));
+	memcpy(text + sizeof(ca->seed), ip, 8);
+	SHA256(text, sizeof(text), hash);
+	return &ca->sources[hash[0] % CA_SOURCE_SLOTS];
+}
+
+static bool may_join(struct ca *ca, const struct rpc_peer *peer)
+{
+	int64_t now = clock_mono_ms(ca->ctx->clock);
+
+	return bucket_take(&source_of(ca, peer)->joins, now, 1, JOINS_PER_S_OF_ONE, JOINS_BURST_OF_ONE) &&
+	       bucket_take(&ca->joins, now, 1, JOINS_PER_S, JOINS_BURST);
 }
 
 unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
@@ -148,7 +173,7 @@ int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e
 {
 	if (certs_alive(ctx->store, node_id, clock_wall_ms(ctx->clock)) < NODE_CERTS_MAX)
 		return 0;
-	return err_set(e, E_LIMIT,
+	return err_set(e, E_EXHAUSTED,
 		       "node %s has %d valid certificates already; if it did not ask for them, remove it "
 		       "('gswarm node rm')",
 		       node_id, NODE_CERTS_MAX);
@@ -191,12 +216,12 @@ static int check_nodes(const struct store *s, struct err *e)
 	size_t unheard = 0;
 
 	if (store_count(s, OBJ_NODE) >= NODES_MAX)
-		return err_set(e, E_LIMIT, "the cluster has %d nodes; it takes no more", NODES_MAX);
+		return err_set(e, E_EXHAUSTED, "the cluster has %d nodes; it takes no more", NODES_MAX);
 	for (size_t i = 0; (node = store_at(s, OBJ_NODE, i)); i++)
 		unheard += node->status && !node->status->heard && node->status->state != NODE_READY;
 	if (unheard >= NODES_UNHEARD_MAX)
 		return err_set(
-			e, E_LIMIT,
+			e, E_EXHAUSTED,
 			"%zu nodes have joined and were never heard of: remove them on a manager "
 			"('gswarm node rm') and change the token ('gswarm join-token --rotate worker')",
 			unheard);
@@ -306,31 +331,20 @@ static void on_issue_barrier(void *arg, const struct err *barrier)
 	free(is);
 }
 
-/* GetRoot costs little, but every join begins with it: nobody can use it up for others. An IPv6 address counts by its
- * /64, as one host has all of it. */
-static struct bucket *roots_of(struct ca *ca, const struct rpc_peer *peer)
-{
-	uint8_t text[sizeof(ca->seed) + 8] = {0}, ip[16] = {0}, hash[SHA256_DIGEST_LENGTH];
-	char host[64] = "";
-	uint16_t port;
-
-	hostport_parse(peer->addr, MANAGER_PORT, host, sizeof(host), &port, NULL);
-	addr_bytes(host, ip);
-	memcpy(text, ca->seed, sizeof(ca->seed));
-	memcpy(text + sizeof(ca->seed), ip, 8);
-	SHA256(text, sizeof(text), hash);
-	return &ca->roots[hash[0] % CA_ROOT_SLOTS];
-}
-
 static void on_get_root(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
 	Gs__RootResponse resp = GS__ROOT_RESPONSE__INIT;
 	const Gs__Cluster *cluster = store_cluster(ca->ctx->store);
 
-	if (answer_unless_serving(ca->ctx, call) ||
-	    stranger_refused(ca, roots_of(ca, rpc_call_peer(call)), call))
+	if (answer_unless_serving(ca->ctx, call))
 		return;
+	/* It costs little, but every join begins with it. */
+	if (!bucket_take(&source_of(ca, rpc_call_peer(call))->roots, clock_mono_ms(ca->ctx->clock), 1,
+			 ROOTS_PER_S, ROOTS_BURST)) {
+		refuse_stranger(call);
+		return;
+	}
 	resp.ca_pem = cluster->ca_cert_pem;
 	resp.cluster_id = cluster->meta->id;
 	rpc_reply(call, &resp.base);
@@ -360,8 +374,10 @@ static void on_issue(struct rpc_call *call, const ProtobufCMessage *msg, void *a
 		rpc_fail(call, &e);
 		return;
 	}
-	if (stranger_refused(ca, &ca->joins, call))
+	if (!may_join(ca, rpc_call_peer(call))) {
+		refuse_stranger(call);
 		return;
+	}
 	is = xcalloc(1, sizeof(*is));
 	*is = (struct issue){ca, call, obj_dup(msg)};
 	if (ca->ctx->engine->ops->barrier(ca->ctx->engine, on_issue_barrier, is) == 0)

@@ -42,7 +42,7 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e);
 /* The row of a certificate that has been made. */
 void ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms);
-/* E_LIMIT: the node has as many valid certificates as it may have. */
+/* E_EXHAUSTED: the node has as many valid certificates as it may have. */
 int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e);
 /* Before a certificate is added by one of that serial: when the node has as many as it may, its oldest other one
  * goes. It is one whose answer was lost; whoever refused here would never let the node renew again. */

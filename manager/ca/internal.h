@@ -8,14 +8,18 @@
 
 #define CA_MAGIC MAGIC('c', 'a', ' ', ' ')
 
-#define CA_ROOT_SLOTS 256
+#define CA_SOURCE_SLOTS 256
+/* What a caller without a certificate may do: GetRoot, and Issue with a right token. */
+struct source_buckets {
+	struct bucket roots, joins;
+};
 
 struct ca {
 	uint32_t magic;
 	struct context *ctx;
 	struct ca_hooks hooks;
-	/* What needs no certificate: Issue with a right token, and GetRoot, by the caller's address. */
-	struct bucket joins, roots[CA_ROOT_SLOTS];
+	struct bucket joins; /* of all addresses */
+	struct source_buckets sources[CA_SOURCE_SLOTS];
 	uint8_t seed[16];    /* which address shares a slot with which is nobody's to choose */
 	struct ca_root root; /* ours: every token has its digest */
 	struct renewals *renewals;

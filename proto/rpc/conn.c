@@ -211,8 +211,8 @@ static bool turn_is_over(const struct rpc_conn *c)
 	       (c->turn_frames && uv_hrtime() - c->turn_began >= CONN_TURN_MS * 1000000ull);
 }
 
-/* Who does not read what it asked for does not ask for more. Only one of the two ends may do so, or both could wait for
- * each other. */
+/* Who does not read what it asked for does not ask for more. Only one of the two ends may do so, or both could wait
+ * for each other. */
 static bool queue_is_full(const struct rpc_conn *c)
 {
 	return c->is_server && conn_queue_bytes(c) > CONN_QUEUE_PAUSE;

@@ -35,8 +35,8 @@ extern const struct sm_kind conn_kind;
 #define CONN_QUEUE_MAX (16u << 20) /* then the connection is closed */
 #define CONN_QUEUE_MAX_STRANGER (64u << 10) /* the same without a certificate */
 #define CONN_QUEUE_HIGH (4u << 20)          /* then rpc_event says E_LIMIT */
-/* Then a server reads no more of that connection until it is CONN_QUEUE_HIGH again. Events stop before, so that only the
- * answers to somebody who does not read get here: a slow reader's heartbeats are heard. */
+/* Then a server reads no more of that connection until it is CONN_QUEUE_HIGH again. Events stop before, so that only
+ * the answers to somebody who does not read get here: a slow reader's heartbeats are heard. */
 #define CONN_QUEUE_PAUSE (8u << 20)
 #define CONN_QUEUE_LOW (1u << 20) /* then on_drain */
 /* Of one connection in one turn of the loop; the rest of what has come waits for the next, behind the others. */

@@ -4,13 +4,16 @@
  *   checks -> connect (root pinned by the token's digest) -> CA.GetRoot -> CA.Issue -> identity on disk ->
  * session -> answer
  *
- * What can fail: a token that is no token, a manager that is not there or is another swarm's, a token that is
- * wrong, expired or rotated (the manager's own words). Nothing is written before the certificate is here; then a
- * note says that a join is under way, for the worker that follows a killed one (membership_files.h). */
+ * A manager that has too much to do refuses (E_LIMIT): then all of it again on another connection, after a back-off,
+ * as long as the caller waits. What can fail: a token that is no token, a manager that is not there or is another
+ * swarm's, a token that is wrong, expired or rotated (the manager's own words). Nothing is written before the
+ * certificate is here; then a note says that a join is under way, for the worker that follows a killed one
+ * (membership_files.h). */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/bug.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -30,6 +33,9 @@
 #define SESSION_WAIT_MS 5000
 #define SESSION_LOOK_MS 5
 #define TRIES 3
+#define AGAIN_FIRST_MS 500
+#define AGAIN_LAST_MS 5000
+#define AGAIN_ROOM_MS 1000 /* before the caller's deadline: it is to hear why */
 
 struct join {
 	struct node *n;
@@ -43,6 +49,9 @@ struct join {
 	struct rpc_client *client;
 	struct loop_timer timer;
 	unsigned tries;
+	struct backoff again; /* after E_LIMIT */
+	uint64_t
+		again_ms; /* the next one begins so much after the end of this connection; 0: there is none */
 	uint64_t waited_ms;
 	bool member, done;
 	bool storing; /* the identity is being written */
@@ -99,11 +108,49 @@ static void join_answer(struct join *j)
 	join_end(j);
 }
 
+static void join_dial(struct join *j);
+
+/* True: it will be tried again. */
+static bool join_again(struct join *j, const struct err *e)
+{
+	uint64_t wait_ms;
+
+	if (e->code != E_LIMIT || j->done)
+		return false;
+	wait_ms = backoff_next(&j->again);
+	if (wait_ms + AGAIN_ROOM_MS > rpc_call_deadline_ms(j->call))
+		return false;
+	log_info("join: %s; again in %llu ms", e->msg, (unsigned long long)wait_ms);
+	j->again_ms = wait_ms;
+	if (j->client)
+		rpc_client_close(j->client);
+	else
+		loop_timer_set(&j->timer, wait_ms);
+	return true;
+}
+
+/* A refusal by the manager, which may have been its load's. */
+static void join_refused(struct join *j, const struct err *e)
+{
+	struct err copy = *e;
+
+	if (join_again(j, e))
+		return;
+	if (e->code == E_LIMIT && j->again.failures)
+		err_wrap(&copy, "given up after %u tries", j->again.failures);
+	join_fail(j, &copy);
+}
+
 /* The identity is stored; the answer waits a moment for the session, so that `node ls` shows the node Ready. */
 static void on_timer(void *arg)
 {
 	struct join *j = arg;
 
+	if (j->again_ms && !j->done) {
+		j->again_ms = 0;
+		join_dial(j);
+		return;
+	}
 	if (!j->member || j->done)
 		return;
 	j->waited_ms += SESSION_LOOK_MS;
@@ -175,14 +222,14 @@ static void on_issued(const ProtobufCMessage *resp, const struct err *e, void *a
 {
 	struct join *j = arg;
 
-	if (j->done)
+	if (j->done || j->again_ms)
 		return;
 	if (resp)
 		issued(j, (const Gs__IssueResponse *)resp);
 	else if ((e->code == E_DEADLINE || e->code == E_UNAVAILABLE) && ++j->tries < TRIES && j->client)
 		issue(j); /* the same request id: it cannot make a second node */
 	else
-		join_fail(j, e);
+		join_refused(j, e);
 }
 
 static void issue(struct join *j)
@@ -215,12 +262,13 @@ static void on_root(const ProtobufCMessage *resp, const struct err *e, void *arg
 	char digest[51];
 	struct err bad = {0};
 
-	if (j->done)
+	if (j->done || j->again_ms)
 		return;
 	if (!resp) {
-		join_fail(j, e);
+		join_refused(j, e);
 		return;
 	}
+	free(j->ca);
 	j->ca = node_pem(&((const Gs__RootResponse *)resp)->ca_pem);
 	if (tls_cert_digest(j->ca, digest, &bad) == 0 && const_time_equal(digest, j->token.digest)) {
 		issue(j);
@@ -263,6 +311,8 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 	j->client = NULL;
 	if (j->done) {
 		loop_timer_close(&j->timer, join_free);
+	} else if (j->again_ms) {
+		loop_timer_set(&j->timer, j->again_ms);
 	} else if (!j->member && !j->storing) {
 		failed = e ? *e : failed;
 		if (failed.code == 0)
@@ -273,8 +323,22 @@ static void on_client(struct rpc_client *c, enum rpc_client_state state, const s
 				"worker' there");
 		err_set(&told, failed.code, "manager %s:%u: %s%s", j->manager_ip, j->manager_port, failed.msg,
 			hint(failed.code));
-		join_fail(j, &told);
+		join_refused(j, &told);
 	}
+}
+
+static void join_dial(struct join *j)
+{
+	struct rpc_client_config config = {.ip = j->manager_ip,
+					   .port = j->manager_port,
+					   .identity = j->identity,
+					   .expect_manager = true,
+					   .on_state = on_client,
+					   .arg = j};
+
+	bug_if(j->client || j->member || j->storing);
+	j->tries = 0;
+	j->client = rpc_client_new(j->n->w->loop, &config);
 }
 
 static int join_check(struct join *j, struct err *e)
@@ -308,7 +372,6 @@ static int join_check(struct join *j, struct err *e)
 void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
 	struct node *n = arg;
-	struct rpc_client_config config = {.on_state = on_client};
 	struct join *j;
 	struct err e = {0};
 
@@ -318,15 +381,11 @@ void on_join(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 	j->n = n;
 	j->call = call;
 	j->req = obj_dup(req);
+	j->again = (struct backoff)BACKOFF(AGAIN_FIRST_MS, AGAIN_LAST_MS);
 	loop_timer_init(&j->timer, n->w->loop, on_timer, j);
 	if (join_check(j, &e) < 0) {
 		join_fail(j, &e);
 		return;
 	}
-	config.ip = j->manager_ip;
-	config.port = j->manager_port;
-	config.identity = j->identity;
-	config.expect_manager = true;
-	config.arg = j;
-	j->client = rpc_client_new(n->w->loop, &config);
+	join_dial(j);
 }

@@ -36,6 +36,7 @@ struct rig {
 	Gs__ClusterSpec *spec; /* for init; NULL: defaults */
 	struct clock_virtual still;
 	struct clock still_clock;
+	const char *source; /* whence rig_dial comes; NULL: 127.0.0.1 */
 };
 
 static inline void rig_prepare(struct rig *r)
@@ -331,6 +332,7 @@ static inline struct rpc_client *rig_dial(struct rig *r, struct tls_identity *id
 					   .port = r->port,
 					   .identity = identity,
 					   .connect_timeout_ms = RIG_PATIENCE_MS,
+					   .bind_ip = r->source,
 					   .on_state = rig_on_state,
 					   .arg = slot};
 

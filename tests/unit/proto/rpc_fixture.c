@@ -208,7 +208,7 @@ static void on_conn(struct rpc_conn *c, bool open, void *arg)
 
 /* ---- set-up ---- */
 
-static uint16_t free_port(void)
+uint16_t free_port(void)
 {
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t n = sizeof(in);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <time.h>
 #include <uv.h>
 
 #include "base/buf.h"
@@ -27,6 +28,8 @@ void pki_init(struct pki *p, const char *cluster_id);
 void pki_fini(struct pki *p);
 /* node NULL: no certificate. */
 struct tls_identity *pki_identity(const struct pki *p, const char *node);
+
+uint16_t free_port(void); /* of TCP on loopback, when it was asked */
 
 struct fixture {
 	uv_loop_t loop;

@@ -829,7 +829,7 @@ static void test_M3a_repeated_issue_is_bounded(void **state)
 	for (; n < 40 && (joined = rig_join(r, token, REQUEST_A, "docker2.local", &key, &e)); n++)
 		obj_free(joined);
 	assert_in_range(n, 4, 16);
-	assert_int_equal(e.code, E_LIMIT);
+	assert_int_equal(e.code, E_EXHAUSTED);
 	assert_int_equal(store_count(r->m.ctx.store, OBJ_NODE), 2);
 	rig_free(r);
 }
@@ -870,7 +870,7 @@ static void test_M3a_nodes_that_never_come_are_bounded(void **state)
 	}
 	rig_commit(r, tx);
 	assert_null(rig_join(r, token, REQUEST_A, "docker2.local", &key, &e));
-	assert_int_equal(e.code, E_LIMIT);
+	assert_int_equal(e.code, E_EXHAUSTED);
 	assert_non_null(strstr(e.msg, "gswarm node rm"));
 	rig_free(r);
 }

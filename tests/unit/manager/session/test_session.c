@@ -324,16 +324,19 @@ static struct worker *worker_joined(struct rig *r, const char *token, unsigned n
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
 	cleanup_free char *host = xasprintf("host%u.local", n), *request = xasprintf("%025u", n), *key = NULL,
-			  *cert;
+			  *cert, *source = xasprintf("127.0.2.%u", n + 1);
 	struct err e = {0};
-	Gs__IssueResponse *joined = rig_join(r, token, request, host, &key, &e);
+	Gs__IssueResponse *joined;
 
+	r->source = source; /* as hosts have; one alone may not join so often */
+	joined = rig_join(r, token, request, host, &key, &e);
 	if (!joined)
 		fail_msg("%s", e.msg);
 	cert = rig_text(&joined->worker_cert_pem);
 	w->r = r;
 	assert_int_equal(tls_identity_new(r->ca_pem, cert, key, &w->identity, NULL), 0);
 	rig_dial(r, w->identity, &w->c);
+	r->source = NULL;
 	obj_free(joined);
 	return w;
 }
