@@ -28,7 +28,7 @@
 
 struct fix {
 	uv_loop_t loop;
-	char root[64], *from, *to;
+	char root[64], *from, *to, *ca, *ca_key;
 	struct tls_identity *identity;
 	struct rpc_server *server;
 	struct peer *peer;
@@ -52,26 +52,35 @@ static bool may_tell(void *arg, const char *node_id, const char *galera_cluster_
 	       strncmp(slot_id, "slot", 4) == 0;
 }
 
-static void make_identity(struct fix *f)
+/* A certificate of the fixture's swarm. */
+static struct tls_identity *identity_of(const struct fix *f, const char *node_id)
 {
-	char *ca, *ca_key, *key, *csr, *cert, serial[33];
+	char *key, *csr, *cert, serial[33];
+	struct tls_identity *identity;
 	struct tls_issue issue;
 	int64_t until;
 	struct err e = {0};
 
-	id_new(f->cluster);
-	id_new(f->node);
-	assert_int_equal(tls_root_new(f->cluster, &ca, &ca_key, &e), 0);
 	assert_int_equal(tls_key_new(&key, &e), 0);
 	assert_int_equal(tls_csr_new(key, "", &csr, &e), 0);
-	issue = (struct tls_issue){ca, ca_key, csr, f->node, f->cluster, clock_wall_ms(&clock_real), 3600};
+	issue = (struct tls_issue){f->ca, f->ca_key, csr, node_id, f->cluster, clock_wall_ms(&clock_real),
+				   3600};
 	assert_int_equal(tls_issue(&issue, &cert, serial, &until, &e), 0);
-	assert_int_equal(tls_identity_new(ca, cert, key, &f->identity, &e), 0);
-	free(ca);
-	free(ca_key);
+	assert_int_equal(tls_identity_new(f->ca, cert, key, &identity, &e), 0);
 	free(key);
 	free(csr);
 	free(cert);
+	return identity;
+}
+
+static void make_identity(struct fix *f)
+{
+	struct err e = {0};
+
+	id_new(f->cluster);
+	id_new(f->node);
+	assert_int_equal(tls_root_new(f->cluster, &f->ca, &f->ca_key, &e), 0);
+	f->identity = identity_of(f, f->node);
 }
 
 static void on_limit(void *arg)
@@ -121,6 +130,8 @@ static int tear_down(void **state)
 	fs_remove_all(f->root, NULL);
 	free(f->from);
 	free(f->to);
+	free(f->ca);
+	free(f->ca_key);
 	free(f);
 	return 0;
 }
@@ -462,6 +473,35 @@ static void s7_streams_of_a_node_are_bounded(void **state)
 	assert_int_equal(f->err.code, 0);
 }
 
+/* And so are those of all nodes together, each of which keeps to its own bound. */
+static void s7_streams_of_all_nodes_are_bounded(void **state)
+{
+	enum { NODES = 9, EACH = 4 };
+	struct fix *f = *state;
+	struct tls_identity *own = f->identity, *other[NODES];
+	struct taker t[NODES][EACH] = {0};
+	struct rpc_client *c[NODES];
+	char own_id[ID_LEN + 1], sha[SHA256_TEXT];
+	unsigned refused;
+
+	put_blob(f, sha, false);
+	memcpy(own_id, f->node, sizeof(own_id));
+	for (unsigned i = 0; i < NODES; i++) {
+		id_new(f->node);
+		f->identity = other[i] = identity_of(f, f->node);
+		refused = ask_and_wait(f, PORT, sha, t[i], EACH, &c[i]);
+		assert_int_equal(refused, i < 8 ? 0 : EACH);
+	}
+	for (unsigned i = 0; i < NODES; i++) {
+		hang_up(f, &c[i]);
+		tls_identity_unref(other[i]);
+	}
+	f->identity = own;
+	memcpy(f->node, own_id, sizeof(own_id));
+	fetch(f, sha); /* their places are free */
+	assert_int_equal(f->err.code, 0);
+}
+
 static void on_served_blob(struct rpc_call *call, const ProtobufCMessage *req, void *arg)
 {
 	blob_serve(arg, call, (const Gs__BlobRequest *)req);
@@ -650,6 +690,7 @@ int main(void)
 		T(p4_gives_up_when_nobody_adds_anything),
 		T(s13_a_peer_that_drips_is_left),
 		T(s7_streams_of_a_node_are_bounded),
+		T(s7_streams_of_all_nodes_are_bounded),
 		T(s7_a_stream_that_is_not_taken_ends),
 		T(a_fresher_view_without_us_counts_when_seen_twice),
 		T(M3e_a_forged_view_changes_nothing),
