@@ -66,8 +66,8 @@ static uint64_t core_waits(const struct gap *g)
 	return second ? strtoull(second, NULL, 10) : 0;
 }
 
-/* Now, and how long the thread has waited for a core until now. It may lose its core between the two looks; a wait that
- * is in one and not in the other would be taken for work, or work for a wait. */
+/* Now, and how long the thread has waited for a core until now. It may lose its core between the two looks; a wait
+ * that is in one and not in the other would be taken for work, or work for a wait. */
 static uint64_t now_and_waits(struct gap *g)
 {
 	uint64_t waits = core_waits(g), before, now;
