@@ -208,12 +208,26 @@ static void version_copy(char ret[64], const char *at, size_t left)
 	ret[n] = 0;
 }
 
+/* "[ERROR] Found 2 prepared transactions! It means that ...": the server will not start on this data. Its note "Found 7
+ * prepared transaction(s) in InnoDB" is what every crash under load leaves beside a binary log, and settled by then. */
+static bool is_stuck_on_prepared(const struct line *l)
+{
+	size_t left, digits;
+	const char *at;
+	int64_t n;
+
+	if (!find(l->at, l->len, "[ERROR]", &left))
+		return false;
+	at = find(l->at, l->len, "Found ", &left);
+	digits = at ? number_parse(at, left, &n) : 0;
+	return digits && n > 0 && find(at + digits, left - digits, " prepared transaction", &left);
+}
+
 void recover_parse(const char *text, size_t len, struct recover_result *ret)
 {
 	const char *pos = text, *end = text + len, *at;
 	struct line l;
 	size_t left;
-	int64_t n;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->position.seqno = -1;
@@ -222,12 +236,8 @@ void recover_parse(const char *text, size_t len, struct recover_result *ret)
 			for (; left && isspace((unsigned char)*at); at++)
 				left--;
 			ret->has_position = !galera_position_parse(at, left, &ret->position);
-		} else if ((at = find(l.at, l.len, "Found ", &left))) {
-			size_t digits = number_parse(at, left, &n);
-
-			if (digits && n > 0 &&
-			    find(at + digits, left - digits, " prepared transaction", &left))
-				ret->prepared = true;
+		} else if (is_stuck_on_prepared(&l)) {
+			ret->prepared = true;
 		} else if ((at = find(l.at, l.len, "Starting MariaDB ", &left))) {
 			version_copy(ret->version, at, left);
 		}

@@ -39,7 +39,7 @@ int gvwstate_parse(const char *text, size_t len, struct gvwstate *ret, struct er
 struct recover_result {
 	struct galera_position position;
 	bool has_position;
-	bool prepared; /* "Found N prepared transactions", N > 0 */
+	bool prepared; /* "[ERROR] Found N prepared transactions!": no server starts on it */
 	char version[64];
 };
 /* stderr of `mariadbd --wsrep-recover`. Never fails; what was not printed is absent. */

@@ -203,7 +203,7 @@ static void a_crash_asks_innodb(void **state)
 	assert_int_equal(f->ev->class_, GC_TORN);
 	evidence_recovered(f->ev, "", 0);
 	assert_int_equal(f->ev->class_, GC_TORN);
-	evidence_recovered(f->ev, "Found 1 prepared transactions", 29);
+	evidence_recovered(f->ev, "[ERROR] Found 1 prepared transactions!", 38);
 	assert_true(f->ev->prepared_rollback);
 }
 

@@ -111,7 +111,9 @@ static void recover_output(void **s)
 	const char *text =
 		"2026-11-20 0 [Note] Starting MariaDB 10.11.19-MariaDB-0+deb12u1 source revision 58\n"
 		"2026-11-20 0 [Note] WSREP: Recovered position: " UUID ":4,0-1-2\n";
-	const char *prepared = "Found 2 prepared transactions, use --tc-heuristic-recover\n";
+	const char *prepared =
+		"2026-11-20 0 [ERROR] Found 2 prepared transactions! It means that server was not shut "
+		"down properly last time\n";
 	struct recover_result r;
 
 	recover_parse(text, strlen(text), &r);
@@ -123,6 +125,20 @@ static void recover_output(void **s)
 	assert_true(r.prepared);
 	assert_false(r.has_position);
 	recover_parse("Found 0 prepared transactions", 29, &r);
+	assert_false(r.prepared);
+}
+
+/* HEART S2: what a server with a binary log says of each crash under load (10.11.19, 24 writers) was taken for damage. */
+static void s2_prepared_transactions_that_were_settled(void **s)
+{
+	const char *text =
+		"2026-11-22 0 [Note] InnoDB: 24 transaction(s) which must be rolled back or cleaned up\n"
+		"2026-11-22 0 [Note] Found 7 prepared transaction(s) in InnoDB\n"
+		"2026-11-22 0 [Note] WSREP: Recovered position: " UUID ":9\n";
+	struct recover_result r;
+
+	recover_parse(text, strlen(text), &r);
+	assert_true(r.has_position);
 	assert_false(r.prepared);
 }
 
@@ -193,6 +209,7 @@ int main(void)
 		cmocka_unit_test(gvwstate_wants_the_whole_file),
 		cmocka_unit_test(position_ends_at_the_first_comma),
 		cmocka_unit_test(recover_output),
+		cmocka_unit_test(s2_prepared_transactions_that_were_settled),
 		cmocka_unit_test(mark_round_trip),
 		cmocka_unit_test(progress_is_the_last_known_line),
 	};

@@ -5,10 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "worker/galera/server_log.h"
 #include "worker/galera/view.h"
@@ -126,6 +128,34 @@ static void test_view_names_it(void **state)
 	obj_free(w);
 }
 
+#define AT "2026-11-20T14:56:28.830644439+00:00 stderr "
+
+/* HEART S15: conmon gives a long line, and what a busy pipe cuts, in parts; a view or quorum line in parts was not seen. */
+static void s15_lines_in_parts(void **state)
+{
+	const char *text = START N
+		"WSREP: gcomm: connecting to group 'gabc-e3', peer ''\n" N "WSREP: Quorum results:\n" T
+		"\tversion    = 6,\n" AT "P \tcompon\n" AT "P ent  = PRI\n"
+		"2026-11-20T14:56:28.9+00:00 stdout F another stream\n" AT "F MARY,\n" AT
+		"P \tconf_id    = 1\n" AT "F 1,\n" T "\tmembers    = 2/2 (joined/total),\n" N
+		"WSREP: =====\n" T "View:\n" T "  status: primary\n" T "  own_index: 1\n" A AT
+		"P \t1: 90d7e111-e4f2-11f1-8c2e-4b39df62ff7f, d\n" AT "F b.1\n" T "=====\n";
+	char dir[] = "/tmp/gsw-test-XXXXXX";
+	struct log_primary p;
+	cleanup_free char *path = NULL;
+	struct err e = {0};
+
+	assert_non_null(mkdtemp(dir));
+	path = xasprintf("%s/log", dir);
+	assert_int_equal(fs_write(path, text, strlen(text), 0600, &e), 0);
+	assert_int_equal(log_primary_read(path, NULL, &p, &e), 0);
+	assert_int_equal(p.conf_id, 12);
+	assert_int_equal(p.n_members, 2);
+	assert_string_equal(p.members[1], "db.1");
+	log_primary_fini(&p);
+	fs_remove_all(dir, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -135,6 +165,7 @@ int main(void)
 		cmocka_unit_test(test_view_is_being_printed),
 		cmocka_unit_test(test_waits_for_primary),
 		cmocka_unit_test(test_view_names_it),
+		cmocka_unit_test(s15_lines_in_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
