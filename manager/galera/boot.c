@@ -138,6 +138,7 @@ static void give_bootstrap(struct galera *g, struct galera_member *m)
 	Gs__GaleraPermit *p = galera_permit_new(g, m, PERMIT_BOOTSTRAP);
 
 	obj_set(&p->start_position, m->task->status->evidence->position);
+	p->accept_damaged = g->c->token->damaged;
 	g->c->token->state = TOKEN_STARTED;
 	galera_event(g, "galera.bootstrap", "%s bootstraps epoch %llu at seqno %lld", galera_member_name(m),
 		     (unsigned long long)g->c->epoch, (long long)m->seqno);
@@ -171,9 +172,13 @@ static void unborn_held(struct galera *g, struct galera_member *m)
 static void born_held(struct galera *g, struct galera_member *m)
 {
 	bug_if(m->life != GL_HELD || !galera_born(g));
-	if (m->verdict != GV_EMPTY && m->verdict != GV_TORN && m->verdict != GV_FOREIGN &&
-	    m->verdict != GV_NONE) {
+	if (m->verdict != GV_EMPTY && m->verdict != GV_INCOMPLETE && m->verdict != GV_DAMAGED &&
+	    m->verdict != GV_FOREIGN && m->verdict != GV_NONE) {
 		give_bootstrap(g, m); /* FORKED only when the operator consented to this slot */
+		return;
+	}
+	if (m->verdict == GV_DAMAGED && g->c->token->damaged && m->seqno >= 0) {
+		give_bootstrap(g, m);
 		return;
 	}
 	/* Its data was destroyed meanwhile. Nobody joined it, and its process is gone. */

@@ -22,25 +22,30 @@ static bool is_dead(const struct galera_member *m)
 }
 
 /* One that is in no group right now may be about to reach one: what it says stands when that is over (left.c).
- * Gone data is no evidence, unless the slot never held a finished copy. */
+ * Gone or damaged data is no evidence, unless the slot never held a finished copy. What is damaged may hold what
+ * nobody else does, also when only its own worker knows that it was Synced. */
 static bool has_answered(struct galera *g, const struct galera_member *m)
 {
 	if (m->life == GL_NONPRIM && !m->outdated && !m->stopping && !m->left)
 		return true;
 	if (m->life != GL_HELD || m->verdict == GV_NONE || m->verdict == GV_FOREIGN)
 		return false;
-	return m->verdict != GV_EMPTY || !galera_is_complete(g, m->slot->meta->id);
+	if (m->verdict == GV_DAMAGED && m->task->status->evidence->was_synced)
+		return !galera_obeys(g, GALERA_RULE_EVIDENCE);
+	return (m->verdict != GV_EMPTY && m->verdict != GV_INCOMPLETE && m->verdict != GV_DAMAGED) ||
+	       !galera_is_complete(g, m->slot->meta->id);
 }
 
-/* It stopped, or took leave of its group, in an orderly way, so the quorum rule counted it as present: even the last
- * one of two stays Primary. */
+/* The group may have heard it say goodbye, so that the quorum rule counted it as present: even the last one of two
+ * stays Primary. Of its data only a crash speaks against it, and not even that when its process had left before. */
 static bool left_gracefully(const struct galera_member *m)
 {
-	bug_if(m->life == GL_HELD && !m->task);
+	const Gs__GaleraEvidence *ev = m->life == GL_HELD ? m->task->status->evidence : NULL;
+
+	bug_if(m->life == GL_HELD && !ev);
 	if (m->left)
 		return true;
-	return is_dead(m) && (m->life == GL_ABSENT || m->verdict == GV_EMPTY ||
-			      m->task->status->evidence->class_ == GC_CLEAN);
+	return is_dead(m) && (!ev || ev->left || (ev->class_ != GC_CRASHED && ev->class_ != GC_DDL_CRASHED));
 }
 
 /* Members that died one after another let the rest go on down to two, and with graceful leaves down to one.
@@ -72,17 +77,23 @@ bool galera_unseen_may_be_primary(const struct galera *g)
 
 /* ---- candidates ---- */
 
+/* Of copies with the same position: 0 ended inside a schema change, which may be half done; 1 crashed; 2 shut
+ * down. */
+static int soundness(const Gs__GaleraEvidence *ev)
+{
+	return ev->class_ == GC_DDL_CRASHED ? 0 : ev->class_ == GC_CLEAN ? 2 : 1;
+}
+
 static bool better_source(const struct galera *g, const struct galera_member *a,
 			  const struct galera_member *b)
 {
 	const Gs__GaleraEvidence *x = a->task->status->evidence, *y = b->task->status->evidence;
-	bool x_clean = x->class_ == GC_CLEAN, y_clean = y->class_ == GC_CLEAN;
 
 	bug_if(a == b || a->life != GL_HELD || b->life != GL_HELD);
 	if (a->seqno != b->seqno)
 		return a->seqno > b->seqno;
-	if (x_clean != y_clean)
-		return x_clean;
+	if (soundness(x) != soundness(y))
+		return soundness(x) > soundness(y);
 	if (x->safe_to_bootstrap != y->safe_to_bootstrap)
 		return x->safe_to_bootstrap;
 	return strcmp(a->slot->meta->id, g->c->writer_slot) == 0 &&
@@ -153,8 +164,9 @@ static void elect(struct galera *g, struct galera_member *m, const char *why)
 {
 	int64_t floor = (g->c->hwm ? g->c->hwm->seqno : 0) - INFLIGHT;
 
-	bug_if(m->life != GL_HELD || m->verdict == GV_EMPTY || m->verdict == GV_TORN ||
+	bug_if(m->life != GL_HELD || m->verdict == GV_EMPTY || m->verdict == GV_INCOMPLETE ||
 	       m->verdict == GV_FOREIGN);
+	bug_if(m->verdict == GV_DAMAGED && m->seqno < 0);
 	galera_event(g, "galera.elected", "%s at seqno %lld: %s", galera_member_name(m), (long long)m->seqno,
 		     why);
 	if (m->seqno < floor)
@@ -162,6 +174,7 @@ static void elect(struct galera *g, struct galera_member *m, const char *why)
 			     "seqno %lld was seen once, the best copy has %lld", (long long)g->c->hwm->seqno,
 			     (long long)m->seqno);
 	galera_token_issue(g, m, m->epoch, false);
+	g->c->token->damaged = m->verdict == GV_DAMAGED;
 	str_replace(&g->c->blocked_reason, "");
 	galera_token_pass(g);
 }
@@ -291,6 +304,8 @@ static struct galera_member *consented_slot(const struct galera *g)
 		bool whole = m->verdict == GV_SOURCE || m->verdict == GV_STALE || m->verdict == GV_FORKED ||
 			     m->verdict == GV_GENESIS;
 
+		/* A damaged copy only by name, and if it tells where it would begin. */
+		whole = whole || (m->verdict == GV_DAMAGED && g->c->force_slot[0] && m->seqno >= 0);
 		if (m->life != GL_HELD || !whole || m->stopping)
 			continue;
 		if (g->c->force_slot[0] ? names_slot(m, g->c->force_slot)

@@ -26,14 +26,15 @@ enum galera_life {
 enum galera_verdict {
 	GV_NONE, /* no evidence */
 	GV_EMPTY,
-	GV_GENESIS, /* this cluster's genesis data, never started */
-	GV_SOURCE,  /* complete data of the current history */
-	GV_STALE,   /* an older part of the same history: may join by IST */
-	GV_FORKED,  /* wrote beyond the point where a later epoch began */
-	GV_TORN,
+	GV_GENESIS,    /* this cluster's genesis data, never started */
+	GV_SOURCE,     /* complete data of the current history */
+	GV_STALE,      /* an older part of the same history: may join by IST */
+	GV_FORKED,     /* wrote beyond the point where a later epoch began */
+	GV_INCOMPLETE, /* never was a whole copy */
+	GV_DAMAGED,    /* was one; what it holds is not known, and may be the newest */
 	GV_FOREIGN,
 };
-/* For events and blocked reasons: "complete", "torn". Static. */
+/* For events and blocked reasons: "complete", "damaged". Static. */
 const char *galera_verdict_name(enum galera_verdict v);
 
 struct galera_member {
@@ -90,6 +91,8 @@ bool galera_is_writer(const struct galera *g, const struct galera_member *m);
 void galera_wake_at(struct galera *g, int64_t wall_ms);
 
 /* ---- view.c: what workers said, into the row ---- */
+/* The slot was seen Inconsistent, and not Synced since: its zero uuid is of that, its data is not the cluster's. */
+bool galera_was_voted_out(const struct galera *g, const struct galera_member *m);
 /* m->verdict, epoch and seqno from the evidence of m's task, which has some. */
 void galera_judge(struct galera *g, struct galera_member *m);
 uint64_t galera_head(const struct galera *g); /* newest epoch that counts */

@@ -173,13 +173,26 @@ static const char *give_join(struct galera *g, struct galera_member *m)
 		how = p->genesis_sha256[0] ? "from the genesis archive" : "with a full copy";
 		break;
 	case GV_FORKED:
-		p->quarantine = true;
-		/* fall through */
-	case GV_TORN:
+		p->quarantine = p->force_sst = true;
+		how = "with a full copy, its own history is kept aside";
+		break;
+	case GV_DAMAGED:
 		p->force_sst = true;
-		how = p->quarantine ? "with a full copy, its own history is kept aside" : "with a full copy";
+		/* The others outvoted what differs there, often on a full disk: two copies would not fit. */
+		p->quarantine = !galera_was_voted_out(g, m);
+		how = p->quarantine ? "with a full copy, its damaged one is kept aside" : "with a full copy";
+		break;
+	case GV_INCOMPLETE:
+		p->force_sst = true;
+		how = "with a full copy";
 		break;
 	default:
+		if (m->task->status->evidence->class_ ==
+		    GC_DDL_CRASHED) { /* a schema change may be half done */
+			p->force_sst = true;
+			how = "with a full copy";
+			break;
+		}
 		obj_set(&p->start_position, m->task->status->evidence->position);
 	}
 	forget_data(g, m);

@@ -14,8 +14,8 @@ enum { HWM_EVERY_MS = 5000 };
 
 const char *galera_verdict_name(enum galera_verdict v)
 {
-	static const char *const names[] = {"no evidence", "empty",  "genesis", "complete",
-					    "stale",       "forked", "torn",    "foreign"};
+	static const char *const names[] = {"no evidence", "empty",      "genesis", "complete", "stale",
+					    "forked",      "incomplete", "damaged", "foreign"};
 
 	bug_if((size_t)v >= array_size(names));
 	return names[v];
@@ -147,15 +147,38 @@ static enum galera_verdict judge_history(const struct galera *g, struct galera_m
 	return ev->position->seqno > limit && galera_obeys(g, GALERA_RULE_FORK) ? GV_FORKED : GV_STALE;
 }
 
+/* What it holds is not known; where it would begin if the operator chose it may be. */
+static enum galera_verdict judge_damaged(const struct galera *g, struct galera_member *m,
+					 const Gs__GaleraEvidence *ev)
+{
+	m->epoch = ev->epoch;
+	if (m->epoch > g->c->epoch)
+		return GV_FOREIGN;
+	if (!ev->position || strcmp(ev->position->uuid, g->c->cluster_uuid))
+		m->seqno = -1;
+	return GV_DAMAGED;
+}
+
+bool galera_was_voted_out(const struct galera *g, const struct galera_member *m)
+{
+	const Gs__GaleraSlot *r = galera_find_record(g, m->slot->meta->id);
+
+	return r && r->voted_out;
+}
+
 static enum galera_verdict judge_data(const struct galera *g, struct galera_member *m,
 				      const Gs__GaleraEvidence *ev)
 {
 	const char *uuid = ev->position ? ev->position->uuid : "";
+	bool unknown = uuid_is_nil(uuid) || ev->position->seqno < 0;
 
-	if (ev->class_ == GC_TORN || ev->prepared_rollback || uuid_is_nil(uuid) || ev->position->seqno < 0)
-		return GV_TORN;
+	if (ev->class_ == GC_INCOMPLETE || (ev->class_ == GC_GENESIS && unknown))
+		return GV_INCOMPLETE;
+	if (ev->class_ == GC_DAMAGED || ev->prepared_rollback || unknown ||
+	    (ev->class_ == GC_DDL_CRASHED && galera_was_voted_out(g, m)))
+		return judge_damaged(g, m, ev);
 	if (strcmp(uuid, g->c->cluster_uuid))
-		return ev->class_ == GC_GENESIS ? GV_TORN : GV_FOREIGN;
+		return ev->class_ == GC_GENESIS ? GV_INCOMPLETE : GV_FOREIGN;
 	if (ev->class_ == GC_GENESIS)
 		return GV_GENESIS;
 	return judge_history(g, m, ev);
@@ -228,15 +251,24 @@ static void note_synced(struct galera *g, struct galera_member *m)
 	bug_if(!m->synced || m->outdated);
 	uint64_t conf = m->task->status->view->conf_id;
 
-	if (seen && seen->epoch == g->c->epoch && seen->synced_conf == conf && !seen->note[0])
+	if (seen && seen->epoch == g->c->epoch && seen->synced_conf == conf && !seen->note[0] &&
+	    !seen->voted_out)
 		return;
 	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
 	r->epoch = g->c->epoch;
+	r->voted_out = false;
 	r->synced_conf = conf;
 	r->last_seen_ms = g->wall_ms;
 	str_replace(&r->note, "");
 	if (m->task->status->evidence)
 		str_replace(&r->volume_id, m->task->status->evidence->volume_id);
+}
+
+/* Its grastate.dat has a zero uuid from now on, as after a crash inside a schema change. */
+static void note_voted_out(struct galera *g, const struct galera_member *m)
+{
+	if (m->voted_out && !galera_was_voted_out(g, m))
+		galera_slot_record(g, m->slot->meta->id)->voted_out = true;
 }
 
 static void drop_old_records(struct galera *g)
@@ -497,6 +529,7 @@ void galera_observe(struct galera *g)
 			note_evidence(g, m);
 			note_foreign(g, m);
 		}
+		note_voted_out(g, m);
 	}
 	drop_old_records(g);
 	if (galera_born(g)) {

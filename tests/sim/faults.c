@@ -280,6 +280,7 @@ static void lose_volume(struct sim *s, bool only_grastate)
 		if (only_grastate) {
 			v->no_grastate = true;
 			v->clean = false;
+			s->destroyed++; /* what it holds is not known any more */
 			return;
 		}
 		say(s, "the volume on node %u is lost (line %u:%lld)", v->node + 1, v->line,

@@ -217,7 +217,10 @@ static void take_evidence(struct sim *s, struct wtask *t)
 	ev->position->seqno = -1;
 	ev->safe_to_bootstrap = v->stb || v->no_grastate;
 	if (v->torn) {
-		ev->class_ = GC_TORN;
+		ev->class_ = GC_INCOMPLETE;
+	} else if (v->data && v->no_grastate) {
+		ev->class_ = GC_DAMAGED;
+		ev->was_synced = true;
 		uuid_text(v->uuid, uuid); /* InnoDB still prints a plausible position */
 		str_replace(&ev->position->uuid, uuid);
 		ev->position->seqno = v->seqno;
@@ -227,7 +230,7 @@ static void take_evidence(struct sim *s, struct wtask *t)
 		uuid_text(v->uuid, uuid);
 		str_replace(&ev->position->uuid, uuid);
 		ev->position->seqno = v->seqno;
-		ev->class_ = v->genesis ? GC_GENESIS : v->clean && !v->no_grastate ? GC_CLEAN : GC_CRASHED;
+		ev->class_ = v->genesis ? GC_GENESIS : v->clean ? GC_CLEAN : GC_CRASHED;
 	}
 	if (v->data)
 		str_replace(&ev->file_cluster_id, CLUSTER_ID);
@@ -361,6 +364,8 @@ static void act_on_start(struct sim *s, struct wtask *t, const Gs__GaleraPermit 
 		return;
 	}
 	if (p->force_sst) {
+		if (v->data && !v->torn && v->no_grastate && !p->quarantine)
+			fail(s, "%s writes over a damaged copy that is not kept aside", task_label(t));
 		v->data = v->torn = v->clean = v->genesis = v->no_grastate = false;
 		v->seqno = -1;
 	}

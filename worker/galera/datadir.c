@@ -21,9 +21,10 @@
 #include "base/foreign.h"
 
 #define MARK_NAME "gswarm.json"
-/* Left by the server's own SST scripts while a transfer runs. */
+/* Left by the server's own SST scripts while a transfer runs; the last two are written by a donor as well. */
 static const char *const sst_markers[] = {
 	"sst_in_progress", ".sst", "wsrep_sst.pid", "rsync_sst.pid", "rsync_sst_complete", "xtrabackup_ist"};
+#define JOINER_MARKERS 4
 static const char *const stale_files[] = {"gvwstate.dat", "rsync_sst.conf", "mysqld.pid", "mariadb.pid",
 					  "mysqld.sock"};
 
@@ -218,9 +219,9 @@ int datadir_wipe(const struct datadir *d, struct err *e)
 	return each_entry(d, remove_entry, NULL, e);
 }
 
-const char *datadir_sst_marker(const struct datadir *d)
+const char *datadir_sst_marker(const struct datadir *d, bool was_synced)
 {
-	for (size_t i = 0; i < array_size(sst_markers); i++) {
+	for (size_t i = 0; i < (was_synced ? JOINER_MARKERS : array_size(sst_markers)); i++) {
 		cleanup_free char *path = datadir_file(d, sst_markers[i]);
 
 		if (fs_exists(path))
@@ -271,6 +272,23 @@ int datadir_set_safe(const struct datadir *d, struct err *e)
 	return foreign_write(d->path, "grastate.dat", out, strlen(out), &owner, e);
 }
 
+int datadir_renew_state(const struct datadir *d, const char *uuid, uint64_t epoch, struct err *e)
+{
+	const struct foreign_owner owner = {.uid = d->uid, .gid = d->gid, .mode = 0660};
+	cleanup_free char *from = datadir_file(d, "grastate.dat");
+	cleanup_free char *to = xasprintf("%s.epoch-%llu", from, (unsigned long long)epoch);
+	char out[256];
+
+	bug_if(!galera_uuid_is_valid(uuid, strlen(uuid)) || galera_uuid_is_zero(uuid));
+	/* Linked, not moved: at no time there is none. */
+	if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) < 0 && errno != ENOENT && errno != EEXIST)
+		return err_errno(e, errno, "keep %s aside", from);
+	snprintf(out, sizeof(out),
+		 "# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   -1\nsafe_to_bootstrap: 1\n",
+		 uuid);
+	return foreign_write(d->path, "grastate.dat", out, strlen(out), &owner, e);
+}
+
 int datadir_sync(const struct datadir *d, struct err *e)
 {
 	cleanup_close int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -295,16 +313,64 @@ static int move_entry(const char *path, void *arg, struct err *e)
 	return rename(path, to) < 0 ? err_errno(e, errno, "quarantine %s", path) : 0;
 }
 
-int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e)
+static char *aside_path(const struct datadir *d, const char *aside)
 {
-	cleanup_free char *to = xasprintf("%s.quarantine-%llu", d->path, (unsigned long long)epoch);
+	return xasprintf("%s.quarantine-%s", d->path, aside);
+}
+
+/* "3", and when that was taken by another copy "3.2": none is written over. */
+static void aside_choose(const struct datadir *d, struct volume_mark *m, uint64_t epoch)
+{
+	snprintf(m->aside, sizeof(m->aside), "%llu", (unsigned long long)(epoch % 1000000000000));
+	for (unsigned n = 2; n < 100000; n++) {
+		cleanup_free char *path = aside_path(d, m->aside);
+
+		if (!fs_exists(path))
+			return;
+		snprintf(m->aside, sizeof(m->aside), "%llu.%u", (unsigned long long)(epoch % 1000000000000),
+			 n);
+	}
+}
+
+int datadir_quarantine_finish(const struct datadir *d, struct volume_mark *m, struct err *e)
+{
+	cleanup_free char *to = *m->aside ? aside_path(d, m->aside) : NULL;
+	cleanup_free char *copy = to ? xstrdup(to) : NULL;
+	bool empty = false;
+	int r;
+
+	bug_if(!d->path);
+	if (!to)
+		return 0;
+	r = fs_mkdir(to, 0700, e);
+	if (!r)
+		r = each_entry(d, move_entry, to, e);
+	if (!r)
+		r = datadir_is_empty(d, &empty, e);
+	if (!r && !empty)
+		r = err_set(e, E_IN_USE, "quarantine %s: it does not become empty", d->path);
+	if (!r)
+		r = fs_sync_dir(to, e);
+	if (!r)
+		r = fs_sync_dir(d->path, e);
+	if (!r)
+		r = fs_sync_dir(dirname(copy), e);
+	if (r)
+		return r;
+	*m->aside = 0;
+	m->whole = m->synced = false;
+	return datadir_mark_store(d, m, e);
+}
+
+int datadir_quarantine(const struct datadir *d, struct volume_mark *m, uint64_t epoch, struct err *e)
+{
 	bool empty;
 	int r = datadir_is_empty(d, &empty, e);
 
-	bug_if(!d->path);
-	/* One copy an epoch: a repeated attempt must not replace the data by what a failed transfer left. */
-	if (r || empty || fs_exists(to))
+	bug_if(!d->path || *m->aside);
+	if (r || empty)
 		return r;
-	r = fs_mkdir(to, 0700, e);
-	return r ? r : each_entry(d, move_entry, to, e);
+	aside_choose(d, m, epoch);
+	r = datadir_mark_store(d, m, e);
+	return r ? r : datadir_quarantine_finish(d, m, e);
 }

@@ -48,15 +48,22 @@ int datadir_is_empty(const struct datadir *d, bool *ret, struct err *e);
 int datadir_has(const struct datadir *d, const char *name, bool *ret, struct err *e);
 /* Remove everything inside but gswarm.json and lost+found. */
 int datadir_wipe(const struct datadir *d, struct err *e);
-/* The first SST marker that a torn transfer left behind, or NULL. */
-const char *datadir_sst_marker(const struct datadir *d);
+/* The first SST marker that a torn transfer left behind, or NULL. was_synced: since its last start, so what a donor
+ * leaves behind as well is a donor's. */
+const char *datadir_sst_marker(const struct datadir *d, bool was_synced);
 /* Before any start: SST markers, gvwstate.dat, stale pid and socket files. */
 int datadir_clean_markers(const struct datadir *d, struct err *e);
 int datadir_forget_state(const struct datadir *d, struct err *e); /* delete grastate.dat: forces SST */
 int datadir_set_safe(const struct datadir *d, struct err *e); /* safe_to_bootstrap: 1, everything else kept */
-/* Keep the data aside: rename the files into <datadir>.quarantine-<epoch> (same file system, no space needed)
- * and leave an empty datadir; a full SST follows, so a second copy in place would be worth nothing. */
-int datadir_quarantine(const struct datadir *d, uint64_t epoch, struct err *e);
+/* What grastate.dat says is not to be believed: it is kept as grastate.dat.epoch-<epoch>, and a new one says uuid,
+ * seqno -1 and safe_to_bootstrap: 1. Over a zero uuid the server would not take a start position. */
+int datadir_renew_state(const struct datadir *d, const char *uuid, uint64_t epoch, struct err *e);
+/* Keep the data aside: rename the files into <datadir>.quarantine-<epoch>[.<n>] (same file system, no space needed)
+ * and leave an empty datadir; a full SST follows, so a second copy in place would be worth nothing. The mark says
+ * where to while it goes on, durably, so that what was cut is finished before anything else is done there. */
+int datadir_quarantine(const struct datadir *d, struct volume_mark *m, uint64_t epoch, struct err *e);
+/* Of one that was cut (m->aside); nothing otherwise. */
+int datadir_quarantine_finish(const struct datadir *d, struct volume_mark *m, struct err *e);
 int datadir_sync(const struct datadir *d, struct err *e); /* everything below it is on disk */
 /* Allocated bytes below path, without galera.cache; 0 when unreadable. *ret_is_cut: the tree is larger than a datadir
  * is, and there are more. A fifth of a second at most, in a job. */

@@ -252,6 +252,21 @@ static void op_hold(void *d, uint32_t attempt)
 		hold_start(g);
 }
 
+static int bootstrap_check(const struct galera *g, const Gs__GaleraPermit *p, struct err *e)
+{
+	const Gs__GaleraEvidence *ev = g->evidence;
+
+	if (ev->class_ == GC_INCOMPLETE || ev->class_ == GC_EMPTY || ev->class_ == GC_FOREIGN ||
+	    (ev->class_ == GC_DAMAGED && !p->accept_damaged))
+		return err_set(e, E_UNSAFE_BOOTSTRAP, "bootstrap of a %s datadir is never right",
+			       galera_class_name(ev->class_));
+	/* Its server would begin a history of its own. */
+	if (ev->class_ == GC_DAMAGED && (!ev->position || ev->position->seqno < 0))
+		return err_set(e, E_UNSAFE_BOOTSTRAP, "bootstrap of %s: InnoDB tells no position",
+			       g->dir.path);
+	return 0;
+}
+
 /* Is this permit for what is held now? Else it waits, or is refused. */
 static int permit_check(const struct galera *g, const Gs__GaleraPermit *p, struct err *e)
 {
@@ -260,12 +275,7 @@ static int permit_check(const struct galera *g, const Gs__GaleraPermit *p, struc
 			       (unsigned long long)p->epoch, (unsigned long long)g->mark.epoch);
 	if (g->evidence->class_ == GC_FOREIGN && !p->quarantine)
 		return err_set(e, E_FORBIDDEN, "%s: %s", g->dir.path, g->evidence->reason);
-	if (p->mode == PERMIT_BOOTSTRAP &&
-	    (g->evidence->class_ == GC_TORN || g->evidence->class_ == GC_EMPTY ||
-	     g->evidence->class_ == GC_FOREIGN))
-		return err_set(e, E_UNSAFE_BOOTSTRAP, "bootstrap of a %s datadir is never right",
-			       galera_class_name(g->evidence->class_));
-	return 0;
+	return p->mode == PERMIT_BOOTSTRAP ? bootstrap_check(g, p, e) : 0;
 }
 
 static void permit_apply(struct galera *g)
@@ -359,6 +369,16 @@ static void mark_work(void *arg)
 		log_warn("%s", e.msg);
 }
 
+void galera_marked(struct galera *g)
+{
+	bug_if(!g->marking);
+	g->marking = false;
+	if (g->task && g->hold_waits) {
+		g->hold_waits = false;
+		hold_start(g);
+	}
+}
+
 static void mark_done(void *arg)
 {
 	struct mark_job *j = arg;
@@ -372,11 +392,7 @@ static void mark_done(void *arg)
 		task_explain(g->task, full);
 	}
 	datadir_fini(&j->dir); /* with the lock: the hold wants it */
-	g->marking = false;
-	if (g->task && g->hold_waits) {
-		g->hold_waits = false;
-		hold_start(g);
-	}
+	galera_marked(g);
 	galera_unref(g);
 	free(j);
 }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The happy path: our mark, a grastate.dat with a seqno, class CLEAN. What can fail: the mark or grastate.dat
- * is torn (class TORN: this datadir may be a joiner but never a source), belongs to another cluster (FOREIGN:
- * left alone), a file cannot be read now (an error and no class), or an interrupted genesis left half a datadir
- * (wiped here: it has never held a user's byte). */
+ * is torn (DAMAGED if the mark says that a whole copy lay here, then InnoDB is still asked what it has; else
+ * INCOMPLETE), belongs to another cluster (FOREIGN: left alone), a file cannot be read now (an error and no class), a
+ * quarantine was cut (finished here first), or an interrupted genesis left half a datadir (wiped here: it has never
+ * held a user's byte).
+ *
+ * A zero uuid is written before a schema change and before a full transfer, and stays on a member that was voted out.
+ * Only if the log shows that the process was Synced to its end was it the first of these: DDL_CRASHED. */
 #include "worker/galera/evidence.h"
 
 #include <errno.h>
@@ -87,7 +91,7 @@ static int judge_unstarted(struct evidence_input *in, Gs__GaleraEvidence *ev, st
 	if (r)
 		return r;
 	if (empty) {
-		classify(ev, GC_EMPTY, m->epoch ? "the data that ran here is gone" : "");
+		classify(ev, GC_EMPTY, m->whole ? "the data that ran here is gone" : "");
 		return 0;
 	}
 	*decided = false;
@@ -109,36 +113,50 @@ static int has_tables(const struct datadir *d, bool *ret, struct err *e)
 	return r || !*ret ? r : datadir_has(d, "mysql", ret, e);
 }
 
+/* The position is not to be had from grastate.dat. What the mark has of the data decides what that means. */
+static void judge_damage(Gs__GaleraEvidence *ev, const struct volume_mark *m, bool tables, const char *reason,
+			 enum evidence_next *next)
+{
+	classify(ev, m->whole ? GC_DAMAGED : GC_INCOMPLETE, reason);
+	if (m->whole && tables) /* what InnoDB has is shown to the operator, who may choose this copy */
+		*next = EVIDENCE_RECOVER;
+}
+
 /* By grastate.dat. */
 static int judge_state(struct evidence_input *in, Gs__GaleraEvidence *ev, const struct volume_mark *m,
 		       enum evidence_next *next, struct err *ret_e)
 {
-	const char *marker = datadir_sst_marker(&in->dir);
+	const char *marker = datadir_sst_marker(&in->dir, m->synced);
 	struct grastate g;
 	struct err e = {0};
 	bool tables;
-	int r = datadir_grastate(&in->dir, &g, &e);
+	int r = datadir_grastate(&in->dir, &g, &e), r_tables = has_tables(&in->dir, &tables, ret_e);
+	char reason[320];
 
 	if (r && !tells_of_data(r))
 		return err_set(ret_e, r, "%s", e.msg);
+	if (r_tables)
+		return r_tables;
 	if (r || marker) {
-		char reason[320];
-
 		snprintf(reason, sizeof(reason), marker ? "%s left behind" : "%s", marker ? marker : e.msg);
-		classify(ev, GC_TORN, reason);
+		if (marker && !m->synced) /* cut off: what lay there before is gone */
+			classify(ev, GC_INCOMPLETE, reason);
+		else
+			judge_damage(ev, m, tables, reason, next);
 		return 0;
 	}
-	r = has_tables(&in->dir, &tables, ret_e);
-	if (r)
-		return r;
 	ev->safe_to_bootstrap = g.safe_to_bootstrap;
+	if (galera_uuid_is_zero(g.position.uuid)) {
+		judge_damage(ev, m, tables, "grastate.dat has no cluster uuid", next);
+		if (ev->class_ == GC_DAMAGED && tables && in->ended_synced)
+			classify(ev, GC_DDL_CRASHED, "it ended inside a schema change");
+		return 0;
+	}
 	set_position(ev, &g.position);
-	if (galera_uuid_is_zero(g.position.uuid))
-		classify(ev, GC_TORN, "grastate.dat has no cluster uuid");
-	else if (*in->cluster_uuid && strcmp(in->cluster_uuid, g.position.uuid))
+	if (*in->cluster_uuid && strcmp(in->cluster_uuid, g.position.uuid))
 		classify(ev, GC_FOREIGN, "grastate.dat has another cluster's uuid");
 	else if (!tables)
-		classify(ev, GC_TORN, "system tables or ibdata1 are missing");
+		judge_damage(ev, m, tables, "system tables or ibdata1 are missing", next);
 	else if (m->state == VOLUME_GENESIS && g.position.seqno >= 0)
 		classify(ev, GC_GENESIS, "");
 	else if (g.position.seqno >= 0)
@@ -169,7 +187,11 @@ int evidence_read(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volu
 		return r;
 	if (!decided) {
 		str_replace(&ev->file_cluster_id, m.cluster);
+		r = datadir_quarantine_finish(&in->dir, &m, e);
+		if (r)
+			return r;
 		ev->epoch = m.epoch;
+		ev->was_synced = m.synced;
 		r = judge_unstarted(in, ev, &m, &decided, e);
 		if (r)
 			return r;
@@ -182,8 +204,11 @@ int evidence_read(struct evidence_input *in, Gs__GaleraEvidence *ev, struct volu
 	return r;
 }
 
-void evidence_recovered(Gs__GaleraEvidence *ev, const char *output, size_t len)
+/* DAMAGED stays what it is, also when InnoDB has a position: somebody has to choose it. */
+void evidence_recovered(Gs__GaleraEvidence *ev, const char *cluster_uuid, const char *output, size_t len)
 {
+	const char *want = ev->position ? ev->position->uuid : cluster_uuid;
+	bool was_damaged = ev->class_ == GC_DAMAGED;
 	struct recover_result r;
 
 	bug_if(!output && len > 0);
@@ -191,14 +216,19 @@ void evidence_recovered(Gs__GaleraEvidence *ev, const char *output, size_t len)
 	str_replace(&ev->server_version, r.version);
 	ev->prepared_rollback = r.prepared;
 	if (r.prepared) {
-		classify(ev, GC_TORN, "prepared transactions are left in InnoDB");
+		classify(ev, GC_DAMAGED, "prepared transactions are left in InnoDB: no server starts on it");
 	} else if (!r.has_position) {
-		classify(ev, GC_TORN, "wsrep-recover gave no position");
+		if (!was_damaged)
+			classify(ev, GC_DAMAGED, "wsrep-recover gave no position");
 	} else if (galera_uuid_is_zero(r.position.uuid) || r.position.seqno < 0 ||
-		   (ev->position && strcmp(ev->position->uuid, r.position.uuid))) {
-		classify(ev, GC_TORN, "InnoDB's position is of another history than grastate.dat");
+		   (*want && strcmp(want, r.position.uuid))) {
+		if (!was_damaged)
+			classify(ev, GC_DAMAGED, "InnoDB's position is of another history than grastate.dat");
 	} else {
 		set_position(ev, &r.position);
-		classify(ev, GC_CRASHED, "");
+		if (ev->class_ == GC_UNKNOWN)
+			classify(ev, GC_CRASHED, "");
 	}
+	if (ev->class_ == GC_DAMAGED && ev->position && galera_uuid_is_zero(ev->position->uuid))
+		obj_set(&ev->position, NULL);
 }

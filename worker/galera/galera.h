@@ -42,6 +42,7 @@ struct galera {
 	struct volume_mark mark;
 	Gs__GaleraPermit *permit; /* waits for HELD, or is being carried out */
 	bool marking;             /* a job rewrites gswarm.json; a hold waits for it */
+	bool mark_warned;         /* of this run: that it could not be written was told */
 	bool hold_waits;
 
 	struct blob_fetch *fetch;
@@ -104,6 +105,8 @@ void watch_start(struct galera *g);
 /* Ask no more. Also when nothing was started. */
 void watch_stop(struct galera *g);
 void watch_tick(struct galera *g); /* each second */
+/* gswarm.json was rewritten: a hold that waits for it begins. */
+void galera_marked(struct galera *g);
 void watch_pc_bootstrap(struct galera *g, const Gs__GaleraPermit *permit);
 /* End the process if it was never in a Primary view. */
 void watch_withdraw(struct galera *g);

@@ -216,6 +216,7 @@ static void wipe_work(void *arg)
 		return;
 	j->mark.state = VOLUME_BUILDING;
 	j->mark.epoch = 0;
+	j->mark.whole = j->mark.synced = false;
 	j->result = datadir_mark_store(&j->dir, &j->mark, &j->err);
 	if (!j->result)
 		j->result = datadir_wipe(&j->dir, &j->err);

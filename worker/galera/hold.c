@@ -2,7 +2,7 @@
 /* Evidence: read the datadir on the pool; after a crash ask InnoDB for the position with `mariadbd
  * --wsrep-recover` in the task's own file system. What can fail: no volume, a live server on it, a file that
  * cannot be read now, a tool that does not start or is kept from its work: then the attempt fails and is tried
- * again; a tool that ran and found nothing makes the class TORN. */
+ * again; a tool that ran and found nothing makes the class DAMAGED. */
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +56,20 @@ static bool was_hindered(const struct capture_result *r)
 	       recover_was_hindered(r->status, r->out, r->out_len);
 }
 
+/* Old servers print to the standard output. */
+static void tell_recovered(struct galera *g, const struct capture_result *r)
+{
+	const Gs__GaleraPermit *permit = task_row(g->task)->permit;
+	const char *uuid = permit ? permit->cluster_uuid : "";
+	struct recover_result found;
+
+	recover_parse(r->out, r->out_len, &found);
+	if (found.has_position)
+		evidence_recovered(g->evidence, uuid, r->out, r->out_len);
+	else
+		evidence_recovered(g->evidence, uuid, r->errout, r->errout_len);
+}
+
 static void on_recovered(const struct capture_result *r, void *arg)
 {
 	struct recover_arg *ra = arg;
@@ -82,9 +96,7 @@ static void on_recovered(const struct capture_result *r, void *arg)
 			r->status);
 		galera_fail(g, &e);
 	} else {
-		evidence_recovered(g->evidence, r->errout, r->errout_len);
-		if (g->evidence->class_ == GC_TORN && !g->evidence->prepared_rollback && r->out_len)
-			evidence_recovered(g->evidence, r->out, r->out_len);
+		tell_recovered(g, r);
 		held(g);
 	}
 	galera_unref(g);
@@ -115,29 +127,31 @@ static void recover(struct galera *g)
 
 /* The view it died in may be one that nobody lived to report. The group's name is told at the beginning: a
  * log that has lost it says nothing, its views could be another group's. */
-static void add_last_view(Gs__GaleraEvidence *ev, const char *log)
+static void add_last_view(Gs__GaleraEvidence *ev, const struct log_primary *seen)
 {
-	struct log_primary seen = {0};
-
-	if (log_primary_read(log, NULL, &seen, &(struct err){0}) == 0 && seen.group_epoch) {
-		ev->prim_conf_id = seen.conf_id;
-		ev->prim_group_epoch = seen.group_epoch;
-		for (size_t i = 0; i < seen.n_members; i++)
-			obj_add_str(&ev->n_prim_members, &ev->prim_members, seen.members[i]);
-	}
-	log_primary_fini(&seen);
+	ev->left = seen->has_left;
+	if (!seen->group_epoch)
+		return;
+	ev->prim_conf_id = seen->conf_id;
+	ev->prim_group_epoch = seen->group_epoch;
+	for (size_t i = 0; i < seen->n_members; i++)
+		obj_add_str(&ev->n_prim_members, &ev->prim_members, seen->members[i]);
 }
 
 static void job_work(void *arg)
 {
 	struct hold_job *j = arg;
+	struct log_primary seen = {0};
 
 	bug_if(!bug_in_job());
 	j->result = options_probe(j->image_name, &j->image, &j->err);
 	if (j->result)
 		return;
+	log_primary_read(j->log, NULL, &seen, &(struct err){0});
+	j->in.ended_synced = seen.has_start && seen.is_synced && !seen.is_inconsistent;
 	j->result = evidence_read(&j->in, j->evidence, &j->mark, &j->next, &j->err);
-	add_last_view(j->evidence, j->log);
+	add_last_view(j->evidence, &seen);
+	log_primary_fini(&seen);
 }
 
 static void job_done(void *arg)

@@ -208,8 +208,9 @@ static void version_copy(char ret[64], const char *at, size_t left)
 	ret[n] = 0;
 }
 
-/* "[ERROR] Found 2 prepared transactions! It means that ...": the server will not start on this data. Its note "Found 7
- * prepared transaction(s) in InnoDB" is what every crash under load leaves beside a binary log, and settled by then. */
+/* "[ERROR] Found 2 prepared transactions! It means that ...": the server will not start on this data. Its note
+ * "Found 7 prepared transaction(s) in InnoDB" is what every crash under load leaves beside a binary log, and
+ * settled by then. */
 static bool is_stuck_on_prepared(const struct line *l)
 {
 	size_t left, digits;
@@ -288,6 +289,13 @@ static int mark_text(const json_t *o, const char *key, char *ret, size_t n)
 	return 0;
 }
 
+static bool mark_flag(const json_t *o, const char *key, bool absent)
+{
+	const json_t *v = json_object_get(o, key);
+
+	return json_is_boolean(v) ? json_is_true(v) : absent;
+}
+
 static int mark_fields(const json_t *o, struct volume_mark *m, struct err *e)
 {
 	const json_t *epoch = json_object_get(o, "epoch");
@@ -303,6 +311,12 @@ static int mark_fields(const json_t *o, struct volume_mark *m, struct err *e)
 	if (!json_is_integer(epoch) || json_integer_value(epoch) < 0)
 		return err_set(e, E_CORRUPT, "gswarm.json: no epoch");
 	m->epoch = (uint64_t)json_integer_value(epoch);
+	if (mark_text(o, "aside", m->aside, sizeof(m->aside)) ||
+	    strspn(m->aside, "0123456789.") != strlen(m->aside))
+		return err_set(e, E_CORRUPT, "gswarm.json: aside is no number");
+	/* A version that did not keep these: what ever ran may be whole, and newest. */
+	m->whole = mark_flag(o, "whole", m->epoch > 0);
+	m->synced = mark_flag(o, "synced", m->epoch > 0);
 	for (size_t i = 0; i < array_size(state_names); i++)
 		if (strcmp(state, state_names[i]) == 0) {
 			m->state = (enum volume_state)i;
@@ -334,9 +348,11 @@ int volume_mark_parse(const char *text, size_t len, struct volume_mark *ret, str
 
 char *volume_mark_format(const struct volume_mark *m)
 {
-	json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s}", "format", 1, "cluster", m->cluster,
-			      "slot", m->slot, "volume", m->volume, "epoch", (json_int_t)m->epoch, "state",
-			      volume_state_name(m->state), "uuid", m->uuid, "genesis", m->genesis);
+	json_t *o =
+		json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:b, s:b, s:s}", "format", 1, "cluster",
+			  m->cluster, "slot", m->slot, "volume", m->volume, "epoch", (json_int_t)m->epoch,
+			  "state", volume_state_name(m->state), "uuid", m->uuid, "genesis", m->genesis,
+			  "whole", (int)m->whole, "synced", (int)m->synced, "aside", m->aside);
 	char *text;
 
 	if (!o)

@@ -60,6 +60,9 @@ struct volume_mark {
 	uint64_t epoch;                         /* last epoch it was started in; 0: never */
 	char uuid[GALERA_UUID_LEN + 1];
 	char genesis[65]; /* sha256 of the archive it was unpacked from or packed into, or "" */
+	bool whole;       /* what lies there is, or was before something damaged it, a whole copy */
+	bool synced; /* since its last start it was Synced, or let bootstrap: it may hold what nobody else does */
+	char aside[24]; /* a quarantine is under way into <datadir>.quarantine-<aside>; "" */
 };
 /* E_CORRUPT, with what is wrong; *ret is untouched then. */
 int volume_mark_parse(const char *text, size_t len, struct volume_mark *ret, struct err *e);

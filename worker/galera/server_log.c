@@ -115,9 +115,28 @@ static uint64_t group_epoch(const char *name)
 	return at && at - name >= 2 && at[-1] == 'e' && at[-2] == '-' ? strtoull(at, NULL, 10) : 0;
 }
 
+/* "Shifting JOINED -> SYNCED (TO: 5)". A Synced member becomes a donor, JOINED and OPEN (its group is gone) with
+ * its data whole; a joiner is given another state, and one that was voted out is CLOSED. */
+static void read_shift(struct walk *w, const char *to)
+{
+	if (strncmp(to, "SYNCED", 6) == 0)
+		w->p->is_synced = true;
+	else if (strncmp(to, "JOINER", 6) == 0 || strncmp(to, "CLOSED", 6) == 0)
+		w->p->is_synced = false;
+	w->p->has_left = strncmp(to, "CLOSED", 6) == 0;
+}
+
+static bool tells_inconsistency(const char *line)
+{
+	return strstr(line, "WSREP") &&
+	       (strstr(line, "Inconsistency detected") || strstr(line, "inconsistent with group") ||
+		strstr(line, "nconsistent by consensus") || strstr(line, "ssuming inconsistency") ||
+		strstr(line, "state is corrupt"));
+}
+
 static void read_line(struct walk *w, const char *line)
 {
-	const char *at;
+	const char *at, *to;
 
 	if (strstr(line, "[Note] Starting MariaDB") || strstr(line, ") starting as process ")) {
 		log_primary_fini(w->p);
@@ -126,6 +145,10 @@ static void read_line(struct walk *w, const char *line)
 	} else if ((at = after(line, "connecting to group '")) ||
 		   (at = after(line, "bootstrapping new group '"))) {
 		w->p->group_epoch = group_epoch(at);
+	} else if ((at = after(line, "WSREP: Shifting ")) && (to = after(at, " -> "))) {
+		read_shift(w, to);
+	} else if (tells_inconsistency(line)) {
+		w->p->is_inconsistent = true;
 	} else if (strstr(line, "New COMPONENT: primary = yes")) {
 		w->p->was_primary = true;
 	} else if (read_quorum(w, line)) {

@@ -12,6 +12,9 @@
 struct log_primary {
 	bool has_start;       /* the process's first lines are in the text: nothing before them counts */
 	bool was_primary;     /* it has been in a Primary view, perhaps before its state transfer */
+	bool is_synced;       /* it was Synced, and nobody has given it a new state or shut it out since */
+	bool has_left;        /* it closed its connection to the group itself */
+	bool is_inconsistent; /* it was voted out, or its data is corrupt: its words */
 	uint64_t conf_id;     /* the newest one, as in wsrep_cluster_conf_id; 0: none */
 	uint64_t group_epoch; /* the number in the name of the group it went to; 0: not told */
 	size_t n_members;     /* node names (task names) of that view, when it was printed whole */

@@ -25,6 +25,8 @@ struct start_job {
 	struct datadir dir;
 	struct volume_mark mark;
 	Gs__GaleraPermit *permit;
+	Gs__GaleraClass class; /* of the evidence, with the uuid that belongs to it */
+	char uuid[GALERA_UUID_LEN + 1];
 	char *blob; /* path of the genesis archive, NULL: none */
 	char *archiver, *log_path;
 	struct conmon_mark log_end; /* what is behind it is told by the process that is started now */
@@ -59,23 +61,58 @@ static int unpack(struct start_job *j)
 	return r;
 }
 
+/* A joiner's data as it is may not be joined with: a full copy comes. */
+static bool wants_full_copy(const struct start_job *j)
+{
+	return j->permit->mode != PERMIT_BOOTSTRAP &&
+	       (j->permit->force_sst || j->class == GC_DAMAGED || j->class == GC_DDL_CRASHED);
+}
+
+/* Of what never was a whole copy nothing is kept. */
+static int keep_aside(struct start_job *j)
+{
+	if (!j->permit->quarantine || j->class == GC_INCOMPLETE || j->class == GC_EMPTY)
+		return 0;
+	return datadir_quarantine(&j->dir, &j->mark, j->permit->epoch, &j->err);
+}
+
+/* Where its server begins. */
+static int set_state(struct start_job *j)
+{
+	if (j->permit->mode == PERMIT_BOOTSTRAP && (j->class == GC_DAMAGED || j->class == GC_DDL_CRASHED))
+		return datadir_renew_state(&j->dir, j->uuid, j->permit->epoch, &j->err);
+	if (j->permit->mode == PERMIT_BOOTSTRAP)
+		return datadir_set_safe(&j->dir, &j->err);
+	return wants_full_copy(j) ? datadir_forget_state(&j->dir, &j->err) : 0;
+}
+
+/* What a bootstrap starts on is the copy that counts from now on. A joiner's is not, until it was Synced. */
+static void mark_start(struct start_job *j)
+{
+	bool is_copy = j->class == GC_CLEAN || j->class == GC_CRASHED;
+
+	j->mark.synced = j->permit->mode == PERMIT_BOOTSTRAP;
+	if (j->mark.synced)
+		j->mark.whole = true;
+	else if (!is_copy || j->blob || wants_full_copy(j))
+		j->mark.whole = false;
+}
+
 static void prepare_work(void *arg)
 {
 	struct start_job *j = arg;
-	int r = 0;
+	int r;
 
 	bug_if(!bug_in_job());
-	if (j->permit->quarantine)
-		r = datadir_quarantine(&j->dir, j->permit->epoch, &j->err);
+	r = keep_aside(j);
 	if (!r && j->blob)
 		r = unpack(j);
-	if (!r && j->permit->force_sst)
-		r = datadir_forget_state(&j->dir, &j->err);
+	if (!r)
+		r = set_state(j);
 	if (!r)
 		r = datadir_clean_markers(&j->dir, &j->err);
-	if (!r && j->permit->mode == PERMIT_BOOTSTRAP)
-		r = datadir_set_safe(&j->dir, &j->err);
 	if (!r) {
+		mark_start(j);
 		j->mark.state = VOLUME_DIRTY;
 		j->mark.epoch = j->permit->epoch;
 		r = datadir_mark_store(&j->dir, &j->mark, &j->err);
@@ -109,6 +146,17 @@ static int write_files(struct galera *g, struct err *e)
 	return r;
 }
 
+static bool is_start_position_told(const struct galera *g)
+{
+	Gs__GaleraClass class = g->evidence->class_;
+
+	if (!g->evidence->position || g->evidence->position->seqno < 0)
+		return false;
+	if (class == GC_DDL_CRASHED || class == GC_DAMAGED)
+		return g->permit->mode == PERMIT_BOOTSTRAP;
+	return class == GC_CRASHED && !g->permit->force_sst && !g->permit->quarantine;
+}
+
 static void launch(struct galera *g)
 {
 	bool is_new = g->permit->mode == PERMIT_BOOTSTRAP;
@@ -121,9 +169,9 @@ static void launch(struct galera *g)
 		galera_fail(g, &e);
 		return;
 	}
-	/* Only after a crash: with a clean grastate.dat the server knows, with a forced SST it must not. */
-	if (g->evidence->class_ == GC_CRASHED && g->evidence->position && !g->permit->force_sst &&
-	    !g->permit->quarantine) {
+	/* Only after a crash: with a clean grastate.dat the server knows, with a forced SST it must not. Damage has
+	 * none but to bootstrap, behind a new grastate.dat. */
+	if (is_start_position_told(g)) {
 		snprintf(pos.uuid, sizeof(pos.uuid), "%s", g->evidence->position->uuid);
 		pos.seqno = g->evidence->position->seqno;
 	}
@@ -177,6 +225,9 @@ static void prepare(struct galera *g, bool has_blob)
 	snprintf(j->mark.slot, sizeof(j->mark.slot), "%s", row->slot_id);
 	snprintf(j->mark.volume, sizeof(j->mark.volume), "%s", g->evidence->volume_id);
 	j->permit = obj_dup(g->permit);
+	j->class = g->evidence->class_;
+	if (g->evidence->position)
+		snprintf(j->uuid, sizeof(j->uuid), "%s", g->evidence->position->uuid);
 	j->archiver = xasprintf("%s/gswarm-archive", task_exe_dir(g->task));
 	j->log_path = xstrdup(task_log_path(g->task));
 	if (has_blob)

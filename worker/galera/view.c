@@ -116,3 +116,19 @@ bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b)
 	       strcmp(a->cluster_uuid, b->cluster_uuid) == 0 && strcmp(a->gcomm_uuid, b->gcomm_uuid) == 0 &&
 	       strcmp(a->health, b->health) == 0 && a->sql_open == b->sql_open;
 }
+
+int view_check_order(uint64_t ordered, uint64_t newest, struct err *e)
+{
+	if (ordered && !newest)
+		return err_set(
+			e, E_STALE_VERSION,
+			"pc.bootstrap refused: ordered after view %llu, and neither the server nor its "
+			"log tells in which this member has been",
+			(unsigned long long)ordered);
+	if (ordered && newest > ordered)
+		return err_set(
+			e, E_STALE_VERSION,
+			"pc.bootstrap refused: ordered after view %llu, this member has been in view %llu",
+			(unsigned long long)ordered, (unsigned long long)newest);
+	return 0;
+}

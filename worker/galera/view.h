@@ -19,3 +19,6 @@ const char *view_health(const Gs__GaleraView *v, enum view_doubt doubt, bool was
 void view_set_primary(Gs__GaleraView *v, const Gs__GaleraView *primary);
 /* Equal in what the managers act on: last_committed, cached_downto and counters may differ. */
 bool view_is_same(const Gs__GaleraView *a, const Gs__GaleraView *b);
+/* pc.bootstrap is ordered after the view with this number (0: after any); newest: the last one that this member
+ * knows it was in, 0 none. Whoever was in a newer one, or cannot tell, must not obey: E_STALE_VERSION. */
+int view_check_order(uint64_t ordered, uint64_t newest, struct err *e);

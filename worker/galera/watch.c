@@ -195,6 +195,65 @@ static bool has_left(struct galera *g, const Gs__GaleraView *v)
 	return g->left_since_ms && now - g->left_since_ms >= LEFT_MS;
 }
 
+/* ---- the volume's record: what lies there is whole, and may be the newest ---- */
+
+struct synced_job {
+	struct galera *g;
+	unsigned turn;
+	struct datadir dir;
+	int result;
+	struct err err;
+};
+
+static void synced_work(void *arg)
+{
+	struct synced_job *j = arg;
+	struct volume_mark m;
+
+	bug_if(!bug_in_job());
+	j->result = datadir_claim(&j->dir, &j->err);
+	if (!j->result)
+		j->result = datadir_mark_load(&j->dir, &m, &j->err);
+	if (j->result || (m.whole && m.synced))
+		return;
+	m.whole = m.synced = true;
+	j->result = datadir_mark_store(&j->dir, &m, &j->err);
+}
+
+static void synced_done(void *arg)
+{
+	struct synced_job *j = arg;
+	struct galera *g = magic_of(struct galera, GALERA_MAGIC, j->g);
+
+	bug_if_off_loop();
+	datadir_fini(&j->dir);
+	if (galera_is_current(g, j->turn)) {
+		g->mark.whole = g->mark.synced = j->result == 0;
+		if (j->result && !g->mark_warned)
+			log_warn("task %s: that it was Synced is not in its volume's record: %s",
+				 task_row(g->task)->name, j->err.msg);
+		g->mark_warned = j->result != 0;
+	}
+	galera_marked(g);
+	galera_unref(g);
+	free(j);
+}
+
+/* Until it succeeds: from now on the data may be the only copy of what is acknowledged. */
+static void note_synced(struct galera *g)
+{
+	struct synced_job *j;
+
+	if (!g->was_synced || (g->mark.whole && g->mark.synced) || g->marking || !g->dir.path)
+		return;
+	j = xcalloc(1, sizeof(*j));
+	j->g = galera_ref(g);
+	j->turn = g->turn;
+	datadir_copy(&j->dir, &g->dir);
+	g->marking = true;
+	loop_work(g->loop, synced_work, synced_done, j);
+}
+
 static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 {
 	struct galera *g = magic_of(struct galera, GALERA_MAGIC, arg);
@@ -204,7 +263,10 @@ static void on_poll(Gs__GaleraView *v, bool stalled, void *arg)
 		doubt = VIEW_STALLED;
 	if (has_left(g, v))
 		doubt = VIEW_LEFT;
-	g->was_synced = g->was_synced || (v->sql_open && v->local_state == 4);
+	if (!g->was_synced && v->sql_open && v->local_state == 4) {
+		g->was_synced = true;
+		note_synced(g);
+	}
 	str_replace(&v->health, view_health(v, doubt, g->was_synced));
 	if (v->sql_open && v->local_state == 4 && *g->progress) {
 		*g->progress = 0;
@@ -365,14 +427,9 @@ static void epoch_work(void *arg)
 	if (seen.conf_id > j->newest_conf_id)
 		j->newest_conf_id = seen.conf_id;
 	log_primary_fini(&seen);
-	if (j->prim_conf_id && j->newest_conf_id > j->prim_conf_id) {
-		j->result =
-			err_set(&j->err, E_STALE_VERSION,
-				"pc.bootstrap refused: ordered after view %llu, this member has been in "
-				"view %llu",
-				(unsigned long long)j->prim_conf_id, (unsigned long long)j->newest_conf_id);
+	j->result = view_check_order(j->prim_conf_id, j->newest_conf_id, &j->err);
+	if (j->result)
 		return;
-	}
 	/* Until the job ends no task after this one has the data: this may be late. */
 	j->result = datadir_claim(&j->dir, &j->err);
 	if (!j->result)
@@ -467,6 +524,7 @@ static void probe_start(struct galera *g)
 void watch_tick(struct galera *g)
 {
 	bug_if_off_loop();
+	note_synced(g);
 	if (!g->probe)
 		probe_start(g);
 	if (!g->probe)
@@ -482,7 +540,7 @@ void watch_start(struct galera *g)
 	bug_if_off_loop();
 	watch_stop(g);
 	probe_start(g);
-	g->settled = g->was_synced = g->log_read = false;
+	g->settled = g->was_synced = g->log_read = g->mark_warned = false;
 	obj_free(g->primary);
 	g->primary = NULL;
 	g->synced_since_ms = g->left_since_ms = 0;

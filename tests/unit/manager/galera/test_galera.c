@@ -273,7 +273,8 @@ static void commit_and_settle(struct world *w, struct tx *tx)
 
 /* ---- what happens ---- */
 
-/* db.N held CLASS [uuid own|foreign|none] [seqno S] [epoch E] [again]: HELD with this evidence. */
+/* db.N held CLASS [uuid own|foreign|none] [seqno S] [epoch E] [synced] [left] [again]: HELD with this evidence.
+ * synced: since its last start; left: it closed its connection to the group itself. */
 static void do_held(struct world *w, unsigned i, struct words *l)
 {
 	struct tx *tx = tx_new(w->c->s);
@@ -293,6 +294,10 @@ static void do_held(struct world *w, unsigned i, struct words *l)
 			ev.epoch = (uint64_t)number(w, l, "epoch");
 		else if (take(l, "again"))
 			t->status->attempt++;
+		else if (take(l, "synced"))
+			ev.was_synced = true;
+		else if (take(l, "left"))
+			ev.left = true;
 		else
 			scenario_fail(w, "held: '%s'?", next(w, l, ""));
 	}
@@ -538,6 +543,8 @@ static void expect_permit(struct world *w, unsigned i, struct words *l)
 			want_flag(w, "force-sst", p->force_sst, wanted);
 		else if (take(l, "quarantine"))
 			want_flag(w, "quarantine", p->quarantine, wanted);
+		else if (take(l, "accept-damaged"))
+			want_flag(w, "accept-damaged", p->accept_damaged, wanted);
 		else if (take(l, "prefetch"))
 			want_flag(w, "prefetch", p->prefetch, wanted);
 		else if (take(l, "anew"))

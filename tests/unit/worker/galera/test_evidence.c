@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -85,9 +87,18 @@ static void put_state(struct fix *f, const char *uuid, int seqno)
 
 static void put_mark(struct fix *f, enum volume_state state, const char *cluster, uint64_t epoch)
 {
-	struct volume_mark m = {.state = state, .epoch = epoch};
+	struct volume_mark m = {.state = state, .epoch = epoch, .whole = epoch > 0, .synced = epoch > 0};
 
 	snprintf(m.cluster, sizeof(m.cluster), "%s", cluster);
+	assert_int_equal(datadir_mark_store(&f->in.dir, &m, NULL), 0);
+}
+
+/* What the mark says of the data that ran there. */
+static void put_record(struct fix *f, bool whole, bool synced)
+{
+	struct volume_mark m = {
+		.state = VOLUME_DIRTY, .epoch = 1, .cluster = "cluster1", .whole = whole, .synced = synced};
+
 	assert_int_equal(datadir_mark_store(&f->in.dir, &m, NULL), 0);
 }
 
@@ -97,7 +108,7 @@ static void expect(struct fix *f, Gs__GaleraClass class, enum evidence_next next
 
 	assert_int_equal(evidence_read(&f->in, f->ev, &f->mark, &f->next, &e), 0);
 	assert_int_equal(f->next, next);
-	if (next == EVIDENCE_DONE)
+	if (next == EVIDENCE_DONE || class != GC_UNKNOWN)
 		assert_int_equal(f->ev->class_, class);
 }
 
@@ -161,20 +172,113 @@ static void clean_and_genesis(void **state)
 	expect(f, GC_FOREIGN, EVIDENCE_DONE);
 }
 
-static void a_torn_transfer_is_never_a_source(void **state)
+static void a_transfer_that_was_cut_is_no_source(void **state)
 {
 	struct fix *f = *state;
 
 	put_mark(f, VOLUME_DIRTY, "cluster1", 1);
 	put_state(f, UUID, 5);
 	put(f, "sst_in_progress", "");
-	expect(f, GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER); /* it was Synced: nothing was sent to it */
 	assert_non_null(strstr(f->ev->reason, "sst_in_progress"));
+	put_record(f, true, false);
+	expect(f, GC_INCOMPLETE, EVIDENCE_DONE);
+	assert_non_null(strstr(f->ev->reason, "sst_in_progress"));
+	put_record(f, true, true);
 	assert_int_equal(datadir_clean_markers(&f->in.dir, NULL), 0);
 	put_state(f, ZERO, -1);
-	expect(f, GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER);
 	put(f, "grastate.dat", "");
-	expect(f, GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER);
+}
+
+/* HEART S1: a copy that was whole was told as one that never had been, and got a full transfer over it. */
+static void s1_what_was_whole_is_damaged(void **state)
+{
+	struct fix *f = *state;
+	const char *out = "WSREP: Recovered position: " UUID ":9\n";
+
+	put_state(f, UUID, -1);
+	put_record(f, true, true);
+	assert_int_equal(datadir_forget_state(&f->in.dir, NULL), 0);
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER);
+	assert_true(f->ev->was_synced);
+	evidence_recovered(f->ev, UUID, out, strlen(out)); /* what it would begin with, if it were chosen */
+	assert_int_equal(f->ev->class_, GC_DAMAGED);
+	assert_int_equal(f->ev->position->seqno, 9);
+	put_record(f, false, false);
+	expect(f, GC_INCOMPLETE, EVIDENCE_DONE);
+	put_record(f, false, true);
+	expect(f, GC_INCOMPLETE, EVIDENCE_DONE);
+}
+
+/* Of a version that kept no record: the cautious reading. */
+static void s1_a_mark_without_the_record_is_of_a_whole_copy(void **state)
+{
+	struct fix *f = *state;
+	const char *text = "{\"format\":1,\"cluster\":\"cluster1\",\"epoch\":3,\"state\":\"dirty\"}";
+
+	assert_int_equal(fs_write(f->in.dir.mark_path, text, strlen(text), 0600, NULL), 0);
+	put_state(f, ZERO, -1);
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER);
+	assert_true(f->ev->was_synced);
+}
+
+/* HEART L1: a zero uuid is written before a schema change, on every member. */
+static void l1_a_crash_inside_a_schema_change(void **state)
+{
+	struct fix *f = *state;
+	const char *out = "WSREP: Recovered position: " UUID ":9\n";
+
+	put_state(f, ZERO, -1);
+	put_record(f, true, true);
+	f->in.ended_synced = true;
+	expect(f, GC_DDL_CRASHED, EVIDENCE_RECOVER);
+	evidence_recovered(f->ev, UUID, out, strlen(out));
+	assert_int_equal(f->ev->class_, GC_DDL_CRASHED);
+	assert_int_equal(f->ev->position->seqno, 9);
+	expect(f, GC_DDL_CRASHED, EVIDENCE_RECOVER);
+	evidence_recovered(f->ev, UUID, "", 0);
+	assert_int_equal(f->ev->class_, GC_DAMAGED);
+	f->in.ended_synced = false; /* voted out, or its log is gone */
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER);
+	f->in.ended_synced = true;
+	put_record(f, false, false); /* a full transfer was asked for */
+	expect(f, GC_INCOMPLETE, EVIDENCE_DONE);
+}
+
+/* It begins with a position, and what was there is kept. */
+static void l1_state_is_renewed_for_a_bootstrap(void **state)
+{
+	struct fix *f = *state;
+	cleanup_free char *kept = xasprintf("%s/grastate.dat.epoch-4", f->data), *text = NULL;
+	struct grastate g;
+	size_t len;
+
+	put_state(f, ZERO, -1);
+	for (int i = 0; i < 2; i++) { /* the second time it was cut after the first */
+		assert_int_equal(datadir_renew_state(&f->in.dir, UUID, 4, NULL), 0);
+		assert_int_equal(datadir_grastate(&f->in.dir, &g, NULL), 0);
+		assert_string_equal(g.position.uuid, UUID);
+		assert_int_equal(g.position.seqno, -1);
+		assert_true(g.safe_to_bootstrap);
+	}
+	assert_int_equal(fs_read(kept, 1000, &text, &len, NULL), 0);
+	assert_non_null(strstr(text, ZERO));
+}
+
+/* A donor writes this one too: killed while it gave, it is whole. */
+static void a_donors_marker_is_no_damage(void **state)
+{
+	struct fix *f = *state;
+
+	put_state(f, UUID, -1);
+	put(f, "rsync_sst_complete", "");
+	put_record(f, true, true);
+	expect(f, GC_UNKNOWN, EVIDENCE_RECOVER);
+	assert_int_equal(f->ev->class_, GC_UNKNOWN);
+	put_record(f, true, false);
+	expect(f, GC_INCOMPLETE, EVIDENCE_DONE);
 }
 
 static void an_interrupted_genesis_is_wiped(void **state)
@@ -196,14 +300,16 @@ static void a_crash_asks_innodb(void **state)
 	put_mark(f, VOLUME_DIRTY, "cluster1", 1);
 	put_state(f, UUID, -1);
 	expect(f, GC_UNKNOWN, EVIDENCE_RECOVER);
-	evidence_recovered(f->ev, out, strlen(out));
+	evidence_recovered(f->ev, "", out, strlen(out));
 	assert_int_equal(f->ev->class_, GC_CRASHED);
 	assert_int_equal(f->ev->position->seqno, 9);
-	evidence_recovered(f->ev, alien, strlen(alien));
-	assert_int_equal(f->ev->class_, GC_TORN);
-	evidence_recovered(f->ev, "", 0);
-	assert_int_equal(f->ev->class_, GC_TORN);
-	evidence_recovered(f->ev, "[ERROR] Found 1 prepared transactions!", 38);
+	evidence_recovered(f->ev, "", alien, strlen(alien));
+	assert_int_equal(f->ev->class_, GC_DAMAGED);
+	assert_int_equal(f->ev->position->seqno, 9);
+	f->ev->class_ = GC_UNKNOWN;
+	evidence_recovered(f->ev, "", "", 0);
+	assert_int_equal(f->ev->class_, GC_DAMAGED);
+	evidence_recovered(f->ev, "", "[ERROR] Found 1 prepared transactions!", 38);
 	assert_true(f->ev->prepared_rollback);
 }
 
@@ -221,20 +327,66 @@ static void one_task_holds_the_datadir(void **state)
 	datadir_fini(&second);
 }
 
-static void quarantine_keeps_the_first_copy(void **state)
+static void expect_kept(struct fix *f, const char *aside, const char *content)
 {
-	struct fix *f = *state;
-	cleanup_free char *kept = xasprintf("%s.quarantine-3/ibdata1", f->data);
-	cleanup_free char *text = NULL;
+	cleanup_free char *path = xasprintf("%s.quarantine-%s/ibdata1", f->data, aside), *text = NULL;
 	size_t len;
 
-	put(f, "ibdata1", "first");
-	assert_int_equal(datadir_quarantine(&f->in.dir, 3, NULL), 0);
+	assert_int_equal(fs_read(path, 100, &text, &len, NULL), 0);
+	assert_string_equal(text, content);
+}
+
+static void quarantine_keeps_every_copy(void **state)
+{
+	struct fix *f = *state;
+	struct volume_mark m = {.state = VOLUME_DIRTY, .cluster = "cluster1", .epoch = 3, .whole = true};
+
+	for (int i = 0; i < 3; i++) {
+		put(f, "ibdata1", i == 0 ? "first" : "second");
+		m.whole = true;
+		assert_int_equal(datadir_quarantine(&f->in.dir, &m, 3, NULL), 0);
+		assert_true(is_empty(f));
+		assert_false(m.whole);
+		assert_int_equal(datadir_quarantine(&f->in.dir, &m, 3, NULL),
+				 0); /* nothing there: nothing to keep */
+	}
+	expect_kept(f, "3", "first");
+	expect_kept(f, "3.2", "second");
+	expect_kept(f, "3.3", "second");
+}
+
+/* HEART S5: files were renamed one by one; what a crash left was written over by the full transfer that followed. */
+static void s5_a_quarantine_that_was_cut_is_finished_first(void **state)
+{
+	struct fix *f = *state;
+	struct volume_mark m = {.state = VOLUME_DIRTY, .cluster = "cluster1", .epoch = 3, .whole = true};
+	cleanup_free char *mount_at = xasprintf("%s/mounted", f->data);
+	cleanup_free char *rest = xasprintf("%s.quarantine-3/mounted", f->data);
+	pid_t pid;
+	int status;
+
+	put_state(f, UUID, -1);
+	put(f, "ib_logfile0", "redo");
+	assert_int_equal(mkdir(mount_at, 0700), 0);
+	pid = fork();
+	if (pid == 0) { /* it ends at a file that cannot be moved, some before it, some behind */
+		if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("none", mount_at, "tmpfs", 0, NULL) < 0)
+			_exit(77);
+		_exit(datadir_quarantine(&f->in.dir, &m, 3, NULL) == 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_false(is_empty(f));
+	expect(f, GC_EMPTY, EVIDENCE_DONE);
 	assert_true(is_empty(f));
-	put(f, "ibdata1", "second");
-	assert_int_equal(datadir_quarantine(&f->in.dir, 3, NULL), 0);
-	assert_int_equal(fs_read(kept, 100, &text, &len, NULL), 0);
-	assert_string_equal(text, "first");
+	expect_kept(f, "3", "x");
+	assert_true(fs_exists(rest));
+	assert_int_equal(datadir_mark_load(&f->in.dir, &m, NULL), 0);
+	assert_string_equal(m.aside, "");
+	assert_false(m.whole);
 }
 
 static void archive_round_trip(void **state)
@@ -408,7 +560,7 @@ static void s14_files_are_the_tasks(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 /* FINDINGS W2: the datadir is the task's. Nothing in it may hold the worker up or lead it elsewhere. */
-static void w2_a_fifo_in_a_files_place_is_torn(void **state)
+static void w2_a_fifo_in_a_files_place_is_damage(void **state)
 {
 	struct fix *f = *state;
 	cleanup_free char *path = xasprintf("%s/grastate.dat", f->data);
@@ -417,7 +569,7 @@ static void w2_a_fifo_in_a_files_place_is_torn(void **state)
 	put_mark(f, VOLUME_DIRTY, "cluster1", 3);
 	assert_int_equal(mkfifo(path, 0666), 0);
 	alarm(10); /* a worker that waits for the other end waits for ever */
-	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_DAMAGED, EVIDENCE_DONE);
 	alarm(0);
 }
 
@@ -472,7 +624,7 @@ static void w2_a_link_is_no_state(void **state)
 	put_mark(f, VOLUME_DIRTY, "cluster1", 3);
 	assert_int_equal(rename(path, away), 0);
 	assert_int_equal(symlink(away, path), 0);
-	expect(f, GS__GALERA_CLASS__GC_TORN, EVIDENCE_DONE);
+	expect(f, GC_DAMAGED, EVIDENCE_RECOVER);
 	assert_int_equal(datadir_set_safe(&f->in.dir, NULL), -ELOOP);
 }
 
@@ -605,17 +757,23 @@ int main(void)
 		T(another_clusters_mark_is_foreign),
 		T(an_unreadable_mark_is_foreign),
 		T(clean_and_genesis),
-		T(a_torn_transfer_is_never_a_source),
+		T(a_transfer_that_was_cut_is_no_source),
+		T(s1_what_was_whole_is_damaged),
+		T(s1_a_mark_without_the_record_is_of_a_whole_copy),
+		T(l1_a_crash_inside_a_schema_change),
+		T(l1_state_is_renewed_for_a_bootstrap),
+		T(a_donors_marker_is_no_damage),
 		T(an_interrupted_genesis_is_wiped),
 		T(a_crash_asks_innodb),
 		T(one_task_holds_the_datadir),
-		T(quarantine_keeps_the_first_copy),
+		T(quarantine_keeps_every_copy),
+		T(s5_a_quarantine_that_was_cut_is_finished_first),
 		T(archive_round_trip),
 		T(archive_never_climbs),
 		T(archive_tells_how_it_ended),
 		T(s14_unpacks_without_rights),
 		T(s14_files_are_the_tasks),
-		T(w2_a_fifo_in_a_files_place_is_torn),
+		T(w2_a_fifo_in_a_files_place_is_damage),
 		T(s4_what_cannot_be_read_now_is_no_evidence),
 		T(s4_tool_that_was_kept_from_its_work),
 		T(w2_a_link_is_no_state),

@@ -156,6 +156,41 @@ static void s15_lines_in_parts(void **state)
 	fs_remove_all(dir, NULL);
 }
 
+/* HEART S7: a member that knew of no view took an order that was meant for the members of a certain one. */
+static void s7_pc_bootstrap_is_for_one_view(void **state)
+{
+	struct err e = {0};
+
+	assert_int_equal(view_check_order(7, 7, &e), 0);
+	assert_int_equal(view_check_order(0, 0, &e), 0);
+	assert_int_equal(view_check_order(0, 9, &e), 0);
+	assert_int_equal(view_check_order(7, 8, &e), E_STALE_VERSION);
+	assert_non_null(strstr(e.msg, "view 8"));
+	assert_int_equal(view_check_order(7, 0, &e), E_STALE_VERSION);
+}
+
+#define SHIFT(from, to) N "WSREP: Shifting " from " -> " to " (TO: 7)\n"
+
+/* HEART L1: whether a zero uuid is of a schema change or of a member that was shut out, and S9: whether it said goodbye. */
+static void l1_how_it_ended(void **state)
+{
+	struct log_primary p = parse(START SHIFT("CLOSED", "OPEN") SHIFT("PRIMARY", "JOINER"));
+
+	assert_false(p.is_synced || p.has_left || p.is_inconsistent);
+	p = parse(START SHIFT("JOINER", "JOINED") SHIFT("JOINED", "SYNCED") SHIFT("SYNCED", "DONOR/DESYNCED")
+			  SHIFT("SYNCED", "OPEN"));
+	assert_true(p.is_synced && !p.has_left && !p.is_inconsistent);
+	p = parse(START SHIFT("JOINED", "SYNCED") SHIFT("OPEN", "PRIMARY") SHIFT("PRIMARY", "JOINER"));
+	assert_false(p.is_synced);
+	/* as 26.4.23 prints it */
+	p = parse(START SHIFT("JOINED", "SYNCED") T
+		  "2026-11-22 0 [ERROR] WSREP: Inconsistency detected: Inconsistent by consensus on "
+		  "u:7\n" SHIFT("SYNCED", "OPEN") SHIFT("OPEN", "CLOSED"));
+	assert_true(p.is_inconsistent && p.has_left && !p.is_synced);
+	p = parse(SHIFT("OPEN", "CLOSED") START);
+	assert_false(p.has_left);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +201,8 @@ int main(void)
 		cmocka_unit_test(test_waits_for_primary),
 		cmocka_unit_test(test_view_names_it),
 		cmocka_unit_test(s15_lines_in_parts),
+		cmocka_unit_test(s7_pc_bootstrap_is_for_one_view),
+		cmocka_unit_test(l1_how_it_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
