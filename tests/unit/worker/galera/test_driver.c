@@ -324,6 +324,98 @@ static void s7_a_server_that_flips_has_its_log_read_with_a_rest(void **s)
 	obj_free(row);
 }
 
+/* ---- a server that is in no group any more (user finding 2) ---- */
+
+static uint64_t disk_free = UINT64_MAX;
+
+uint64_t __wrap_datadir_free_bytes(const struct datadir *d);
+
+uint64_t __wrap_datadir_free_bytes(const struct datadir *d)
+{
+	return disk_free;
+}
+
+/* A held task and a driver of its own that takes its server for running. */
+static struct galera *driver_that_watches(struct rig *g, Gs__Task **ret)
+{
+	struct galera *d;
+
+	*ret = member(id_a);
+	secret_of(g, *ret, "gs_health");
+	tasks_assign(g->w.tasks, *ret);
+	obj_free(rig_wait_state(g, id_a, TASK_HELD));
+	d = galera_driver_ops.attach(tasks_find(g->w.tasks, id_a));
+	galera_driver_ops.running(d, true);
+	assert_non_null(d->probe);
+	return d;
+}
+
+static void end_driver(struct rig *g, struct galera *d, Gs__Task *row)
+{
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, id_a);
+
+	galera_driver_ops.detach(d);
+	tasks_unassign(g->w.tasks, id_a);
+	rig_run_until(g, rig_is_gone, at);
+	obj_free(row);
+}
+
+static void left_is_said_after_5_s_on_end(void **s)
+{
+	struct rig *g = *s;
+	struct galera *d;
+	Gs__Task *row;
+
+	if (!can_hold())
+		skip();
+	d = driver_that_watches(g, &row);
+	polled("Disconnected");
+	d->left_since_ms -= 1000; /* a busy machine may add some */
+	polled("Disconnected");
+	assert_string_equal(d->view->health, "STARTING");
+	polled("non-Primary"); /* it has reached the other address */
+	polled("Disconnected");
+	d->left_since_ms -= 1000;
+	polled("Disconnected");
+	assert_string_equal(d->view->health, "STARTING");
+	d->left_since_ms -= 4000;
+	polled("Disconnected");
+	assert_string_equal(d->view->health, "LEFT");
+	while (d->log_jobs)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	end_driver(g, d, row);
+}
+
+static void ended_says(struct rig *g, struct galera *d, const char *err)
+{
+	Gs__TaskStatus *status;
+
+	galera_driver_ops.exited(d);
+	while (d->marking)
+		uv_run(&g->loop, UV_RUN_ONCE);
+	status = rig_status(g, id_a);
+	assert_string_equal(status->err, err);
+	obj_free(status);
+}
+
+static void full_disk_is_told_with_the_end(void **s)
+{
+	struct rig *g = *s;
+	struct galera *d;
+	Gs__Task *row;
+
+	if (!can_hold())
+		skip();
+	d = driver_that_watches(g, &row);
+	disk_free = 16 << 20;
+	ended_says(g, d, "");
+	galera_driver_ops.running(d, true);
+	disk_free = (16 << 20) - 1;
+	ended_says(g, d, "the disk of its volume is full: 15 MiB free");
+	end_driver(g, d, row);
+	disk_free = UINT64_MAX;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_galera, close_galera)
 
 int main(void)
@@ -333,6 +425,8 @@ int main(void)
 		TEST(unpacking_keeps_the_lock_when_its_task_is_stopped),
 		TEST(late_mark_leaves_the_next_tasks_alone),
 		TEST(s7_a_server_that_flips_has_its_log_read_with_a_rest),
+		TEST(left_is_said_after_5_s_on_end),
+		TEST(full_disk_is_told_with_the_end),
 	};
 
 	snprintf(id_a, sizeof(id_a), "a%024d", (int)getpid());
