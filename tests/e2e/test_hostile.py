@@ -14,6 +14,7 @@ from swarm import kill_hard
 HOSTS = 1
 ONCE = ["--restart-condition", "none", "--stop-signal", "SIGKILL"]
 SLEEP = ["--stop-signal", "SIGKILL", "host", "sleep", "100000"]
+REST = 90  # a task that was killed again and again rests for 30 s at most, and then has to start
 OWN_FIRST, OWN_END = 0x70000000, 0x80000000  # numbers of tasks without a user (worker user.c)
 
 
@@ -280,7 +281,7 @@ def test_W2_a_link_for_a_folder(db):
     shutil.rmtree(path)
     os.symlink("/run/any", path)
     kill_hard(task["status"]["pid"])
-    wait_for("it is told", lambda: re.search(r"make \S+/sst: ", json.dumps(db.tasks("db", running=False))), 30)
+    wait_for("it is told", lambda: re.search(r"make \S+/sst: ", json.dumps(db.tasks("db", running=False))), REST)
     assert not os.listdir(host.path("/run/any"))
     assert host.gswarm("system", "info").returncode == 0
     os.unlink(path)
@@ -294,7 +295,7 @@ def test_W2_planted_in_the_data(db):
     os.unlink(f"{data}/grastate.dat")
     os.mkfifo(f"{data}/grastate.dat", 0o666)
     kill_hard(task["status"]["pid"])
-    wait_for("the evidence", lambda: "no regular file" in json.dumps(db.tasks("db", running=False)), 30)
+    wait_for("the evidence", lambda: "no regular file" in json.dumps(db.tasks("db", running=False)), REST)
     assert db.manager.gswarm("system", "info").returncode == 0
     assert stat.S_ISFIFO(os.stat(f"{data}/grastate.dat").st_mode)
 
