@@ -82,6 +82,18 @@ static void offer_networks(FILE *out, struct cmd *c, const char *typed)
 		offer(out, r->networks[i]->spec->name, typed);
 }
 
+static void offer_volumes(FILE *out, struct cmd *c, const char *typed)
+{
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
+	cleanup_message Gs__ListVolumesResponse *r = NULL;
+	struct err e = {0};
+
+	if (client_call(c, DAEMON_MANAGER, CONTROL_LIST_VOLUMES, &req, &r, &e) < 0)
+		return;
+	for (size_t i = 0; i < r->n_volumes; i++)
+		offer(out, r->volumes[i]->name, typed);
+}
+
 static void offer_names(FILE *out, struct cmd *c, const char *kind, const char *typed)
 {
 	if (strcmp(kind, "service") == 0)
@@ -90,6 +102,8 @@ static void offer_names(FILE *out, struct cmd *c, const char *kind, const char *
 		offer_nodes(out, c, typed);
 	else if (strcmp(kind, "network") == 0)
 		offer_networks(out, c, typed);
+	else if (strcmp(kind, "volume") == 0)
+		offer_volumes(out, c, typed);
 	else
 		offer_words(out, kind, typed);
 	client_close(c);

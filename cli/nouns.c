@@ -52,8 +52,8 @@ static const struct verb swarm_verbs[] = {SWARM_VERBS};
 const struct noun swarm_noun = {"swarm", "Make, enter and leave a swarm", swarm_verbs,
 				array_size(swarm_verbs)};
 
-const struct noun *const nouns[] = {&root_noun,    &swarm_noun,  &node_noun,   &network_noun,
-				    &service_noun, &galera_noun, &system_noun, NULL};
+const struct noun *const nouns[] = {&root_noun,   &swarm_noun,  &node_noun,   &network_noun, &service_noun,
+				    &volume_noun, &galera_noun, &system_noun, NULL};
 
 const struct noun *noun_find(const char *name)
 {

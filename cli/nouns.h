@@ -4,8 +4,8 @@
 #include "cli/opt.h"
 
 extern const struct noun *const nouns[]; /* NULL ends it; [0] is root_noun: verbs without a noun */
-extern const struct noun swarm_noun, root_noun, node_noun, network_noun, service_noun, galera_noun,
-	system_noun;
+extern const struct noun swarm_noun, root_noun, node_noun, network_noun, service_noun, volume_noun,
+	galera_noun, system_noun;
 /* NULL: there is none of that name. */
 const struct noun *noun_find(const char *name);
 /* Also by "list" and "remove", which Docker has beside ls and rm. NULL: there is none. */

@@ -134,6 +134,7 @@ void api_register(struct api *api)
 	own_methods(api->table);
 	node_methods(api->table);
 	network_methods(api->table);
+	volume_methods(api->table);
 	service_methods(api->table);
 	watch_methods(api->table);
 	galera_methods(api->table);

@@ -8,7 +8,7 @@
 #include "proto/schema/methods.h"
 #include "manager/model/check.h"
 
-#define CONTROL_METHODS (CONTROL_LIST_EVENTS + 1)
+#define CONTROL_METHODS (CONTROL_INSPECT_VOLUME + 1)
 #define API_MAGIC MAGIC('a', 'p', 'i', ' ')
 struct api { /* the argument of every handler below */
 	uint32_t magic;
@@ -32,6 +32,7 @@ void network_methods(rpc_handler table[CONTROL_METHODS]); /* network.c */
 void service_methods(rpc_handler table[CONTROL_METHODS]); /* service.c */
 void watch_methods(rpc_handler table[CONTROL_METHODS]);   /* watch.c */
 void galera_methods(rpc_handler table[CONTROL_METHODS]);  /* galera.c */
+void volume_methods(rpc_handler table[CONTROL_METHODS]);  /* volume.c */
 void dump_methods(rpc_handler table[CONTROL_METHODS]);    /* dump.c */
 void events_methods(rpc_handler table[CONTROL_METHODS]);  /* events.c */
 

@@ -79,16 +79,32 @@ void slot_ensure_volumes(struct pass *p, const Gs__Service *svc, const Gs__Slot 
 	}
 }
 
+/* What it was, while there are rows that know: people must find the data of a service that is gone. */
+static void retire(struct pass *p, const Gs__Slot *slot, const char *instance_id)
+{
+	Gs__VolumeInstance *inst = tx_edit(p->tx, OBJ_VOLUME_INSTANCE, instance_id);
+	const Gs__Volume *vol = tx_get(p->tx, OBJ_VOLUME, inst->volume_id);
+	const Gs__Service *svc = tx_get(p->tx, OBJ_SERVICE, slot->service_id);
+	cleanup_free char *key = slot_key(p, slot);
+
+	inst->state = VOL_RETIRED;
+	str_replace(&inst->name, vol ? vol->name : "");
+	str_replace(&inst->service_id, slot->service_id);
+	str_replace(&inst->service_name, svc && svc->spec ? svc->spec->name : "");
+	str_replace(&inst->slot_key, key);
+}
+
 void slot_retire_volumes(struct pass *p, const Gs__Slot *slot)
 {
 	if (!*slot->preferred_node)
 		return;
 	for (size_t i = 0; i < slot->n_volumes; i++) {
 		cleanup_free char *id = xasprintf("%s.%s", slot->volumes[i]->volume_id, slot->preferred_node);
-		Gs__VolumeInstance *inst = tx_edit(p->tx, OBJ_VOLUME_INSTANCE, id);
+		const Gs__VolumeInstance *inst = tx_get(p->tx, OBJ_VOLUME_INSTANCE, id);
 
-		if (inst)
-			inst->state = VOL_RETIRED;
+		/* once: of a commit that was cut the volume's row may be gone already */
+		if (inst && (inst->state == VOL_CURRENT || inst->state == VOL_STALE))
+			retire(p, slot, id);
 	}
 }
 

@@ -129,6 +129,7 @@ static void test_node_down_keeps_volumes(void **state)
 {
 	struct cluster *c = c_new(3);
 	Gs__Service *svc = c_service("db", 1, NULL);
+	const Gs__VolumeInstance *inst;
 	char id[64], node[64];
 
 	(void)state;
@@ -164,8 +165,11 @@ static void test_node_down_keeps_volumes(void **state)
 	c_work(c);
 	assert_int_equal(store_count(c->s, OBJ_VOLUME), 0);
 	assert_int_equal(store_count(c->s, OBJ_VOLUME_INSTANCE), 1);
-	assert_int_equal(((const Gs__VolumeInstance *)store_at(c->s, OBJ_VOLUME_INSTANCE, 0))->state,
-			 VOL_RETIRED);
+	inst = store_at(c->s, OBJ_VOLUME_INSTANCE, 0);
+	assert_int_equal(inst->state, VOL_RETIRED);
+	assert_string_equal(inst->name, "db-1"); /* by its names, too: issue 6, point 3 */
+	assert_string_equal(inst->service_name, "db");
+	assert_string_equal(inst->slot_key, "1");
 	c_free(c);
 }
 

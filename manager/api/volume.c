@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Volumes: the data of slots, and what services that are gone have left on disks.
+ *
+ * The happy path is: a row for every volume of a slot, and one for every instance that no slot has any more
+ * (retired), each with the names that people know. What can fail is: no such volume, or a name that several have
+ * (a retired one and the one of a new service of the same name). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "manager/api/internal.h"
+#include "manager/model/rows.h"
+
+#define IDS_SHOWN 4
+#define PREFIX_MIN 4
+
+struct volumes {
+	Gs__VolumeDetail **rows; /* owned, with all they have */
+	size_t n;
+};
+
+static Gs__VolumeDetail *detail_add(struct volumes *v, const Gs__Meta *meta, const char *volume_id)
+{
+	Gs__VolumeDetail *d = obj_new(&gs__volume_detail__descriptor);
+
+	obj_set(&d->meta, meta);
+	str_replace(&d->meta->id, volume_id);
+	str_replace(&d->path, NULL);
+	d->path = xasprintf("volumes/%s", volume_id);
+	obj_add(&v->n, &v->rows, d);
+	return d;
+}
+
+static void detail_node(struct context *ctx, Gs__VolumeDetail *d, const char *node_id)
+{
+	const Gs__Node *node = *node_id ? store_node(ctx->store, node_id) : NULL;
+
+	str_replace(&d->node_id, node_id);
+	str_replace(&d->node, node ? node_name(node) : node_id);
+	d->node_ready = node_is_ready(node);
+}
+
+/* The task whose process has the volume, else the one that is to have it. */
+static const Gs__Task *user_of(struct context *ctx, const Gs__Slot *slot)
+{
+	const Gs__Task *const *tasks, *found = NULL;
+	size_t n = slot ? store_tasks_of_service(ctx->store, slot->service_id, &tasks) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(tasks[i]->slot_id, slot->meta->id) == 0 && !task_is_final(tasks[i]) &&
+		    (!found || *tasks[i]->node_id))
+			found = tasks[i];
+	return found;
+}
+
+static char *key_of(struct context *ctx, const Gs__Slot *slot)
+{
+	const Gs__Node *node = *slot->node_key ? store_node(ctx->store, slot->node_key) : NULL;
+
+	if (!*slot->node_key)
+		return xasprintf("%u", slot->number);
+	return xstrdup(node ? node_name(node) : slot->node_key);
+}
+
+static void add_used(struct context *ctx, struct volumes *v, const Gs__Volume *vol)
+{
+	const Gs__Service *svc = store_service(ctx->store, vol->service_id);
+	const Gs__Slot *slot = store_get(ctx->store, OBJ_SLOT, vol->slot_id);
+	const Gs__Task *task = user_of(ctx, slot);
+	Gs__VolumeDetail *d = detail_add(v, vol->meta, vol->meta->id);
+	bool is_placed = slot && *slot->preferred_node;
+
+	str_replace(&d->name, vol->name);
+	str_replace(&d->service, svc && svc->spec ? svc->spec->name : "");
+	str_replace(&d->service_id, vol->service_id);
+	if (slot) {
+		cleanup_free char *key = key_of(ctx, slot);
+
+		str_replace(&d->slot, key);
+	}
+	detail_node(ctx, d, is_placed ? slot->preferred_node : "");
+	str_replace(&d->state, is_placed ? "in-use" : "unplaced");
+	str_replace(&d->task, task ? task->name : "");
+}
+
+static void add_left(struct context *ctx, struct volumes *v, const Gs__VolumeInstance *inst)
+{
+	Gs__VolumeDetail *d = detail_add(v, inst->meta, inst->volume_id);
+
+	/* Those that retired before this was kept have only their id. */
+	str_replace(&d->name, *inst->name ? inst->name : inst->volume_id);
+	str_replace(&d->service, inst->service_name);
+	str_replace(&d->service_id, inst->service_id);
+	str_replace(&d->slot, inst->slot_key);
+	detail_node(ctx, d, inst->node_id);
+	str_replace(&d->state, inst->state == VOL_REMOVING ? "removing" : "retired");
+	str_replace(&d->error, inst->error);
+}
+
+static void volumes_load(struct context *ctx, struct volumes *v)
+{
+	const Gs__VolumeInstance *inst;
+	const Gs__Volume *vol;
+
+	for (size_t i = 0; (vol = store_at(ctx->store, OBJ_VOLUME, i)); i++)
+		add_used(ctx, v, vol);
+	for (size_t i = 0; (inst = store_at(ctx->store, OBJ_VOLUME_INSTANCE, i)); i++)
+		if (!store_get(ctx->store, OBJ_VOLUME, inst->volume_id))
+			add_left(ctx, v, inst);
+}
+
+static void volumes_fini(struct volumes *v)
+{
+	while (v->n)
+		obj_free(v->rows[--v->n]);
+	free(v->rows);
+}
+
+static void on_list_volumes(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct context *ctx = api_context(arg);
+	Gs__ListVolumesResponse resp = GS__LIST_VOLUMES_RESPONSE__INIT;
+	struct volumes v = {0};
+
+	if (answer_unless_serving(ctx, call))
+		return;
+	volumes_load(ctx, &v);
+	resp.volumes = v.rows;
+	resp.n_volumes = v.n;
+	page_reply(call, &resp, &resp.next, ((const Gs__ListRequest *)msg)->after);
+	volumes_fini(&v);
+}
+
+/* ---- from what people type to one of them ---- */
+
+static bool has_id(const Gs__VolumeDetail *d, const char *ref)
+{
+	return strcmp(d->meta->id, ref) == 0;
+}
+
+static bool has_name(const Gs__VolumeDetail *d, const char *ref)
+{
+	return strcmp(d->name, ref) == 0;
+}
+
+static bool has_prefix(const Gs__VolumeDetail *d, const char *ref)
+{
+	return strlen(ref) >= PREFIX_MIN && strncmp(d->meta->id, ref, strlen(ref)) == 0;
+}
+
+static int ambiguous(const struct volumes *v, const char *ref,
+		     bool (*hit)(const Gs__VolumeDetail *, const char *), struct err *e)
+{
+	struct buf ids = {0};
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n; i++)
+		if (hit(v->rows[i], ref) && n++ < IDS_SHOWN)
+			buf_printf(&ids, "%s%s (%s)", n > 1 ? ", " : "", v->rows[i]->meta->id,
+				   v->rows[i]->state);
+	err_set(e, E_INVALID, "volume %.64s is ambiguous, use one of the IDs: %s%s", ref, buf_text(&ids),
+		n > IDS_SHOWN ? " ..." : "");
+	buf_fini(&ids);
+	return e->code;
+}
+
+/* Borrowed from v. NULL: *e says why. */
+static const Gs__VolumeDetail *volume_find(const struct volumes *v, const char *ref, struct err *e)
+{
+	static bool (*const hits[])(const Gs__VolumeDetail *, const char *) = {has_id, has_name, has_prefix};
+
+	for (size_t h = 0; h < array_size(hits); h++) {
+		const Gs__VolumeDetail *found = NULL;
+		size_t n = 0;
+
+		for (size_t i = 0; i < v->n; i++)
+			if (hits[h](v->rows[i], ref)) {
+				found = v->rows[i];
+				n++;
+			}
+		if (n > 1)
+			ambiguous(v, ref, hits[h], e);
+		if (n)
+			return n == 1 ? found : NULL;
+	}
+	err_set(e, E_NOT_FOUND, "no volume %.64s", ref);
+	return NULL;
+}
+
+static void on_inspect_volume(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct context *ctx = api_context(arg);
+	const Gs__VolumeDetail *found;
+	struct volumes v = {0};
+	struct err e = {0};
+
+	if (answer_unless_serving(ctx, call))
+		return;
+	volumes_load(ctx, &v);
+	found = volume_find(&v, ((const Gs__RefRequest *)msg)->ref, &e);
+	if (found)
+		rpc_reply(call, &found->base);
+	else
+		rpc_fail(call, &e);
+	volumes_fini(&v);
+}
+
+void volume_methods(rpc_handler table[CONTROL_METHODS])
+{
+	table[CONTROL_LIST_VOLUMES] = on_list_volumes;
+	table[CONTROL_INSPECT_VOLUME] = on_inspect_volume;
+}

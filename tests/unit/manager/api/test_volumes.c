@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Volumes as people see them, with a real manager and a worker's session (issue 6, point 3). */
+#include "tests/unit/manager/session_rig.h"
+
+static Gs__ServiceSpec *keeper(const char *name, uint32_t replicas)
+{
+	Gs__ServiceSpec *s = plain_spec(name, replicas);
+	Gs__Mount *m = obj_new(&gs__mount__descriptor);
+
+	m->type = MOUNT_VOLUME;
+	str_replace(&m->target, "/data");
+	obj_add(&s->task->n_mounts, &s->task->mounts, m);
+	return s;
+}
+
+static Gs__VolumeDetail *inspect(struct rig *r, const char *ref, struct err *e)
+{
+	Gs__RefRequest req = GS__REF_REQUEST__INIT;
+
+	req.ref = (char *)ref;
+	return rig_call(r, CONTROL_INSPECT_VOLUME, &req, e);
+}
+
+static size_t count(struct rig *r)
+{
+	Gs__ListRequest req = GS__LIST_REQUEST__INIT;
+	Gs__ListVolumesResponse *resp = rig_call_ok(r, CONTROL_LIST_VOLUMES, &req);
+	size_t n = resp->n_volumes;
+
+	obj_free(resp);
+	return n;
+}
+
+static void wait_state(struct rig *r, const char *ref, const char *state)
+{
+	Gs__VolumeDetail *d = NULL;
+	struct err e = {0};
+
+	for (int i = 0; i < 2000; i++) {
+		obj_free(d);
+		err_clear(&e);
+		d = inspect(r, ref, &e);
+		if (d && strcmp(d->state, state) == 0)
+			break;
+	}
+	if (!d || strcmp(d->state, state) != 0)
+		fail_msg("volume %s is %s, not %s", ref, d ? d->state : e.msg, state);
+	obj_free(d);
+}
+
+/* A service with one task on the worker's node, which runs; the task's id. */
+static char *keeper_runs(struct rig *r, struct worker *w, const char *name)
+{
+	size_t from = w->n;
+	Gs__ReportRequest *req;
+	struct err e = {0};
+	char *id;
+
+	assert_int_equal(create_service(r, keeper(name, 1), &e), 0);
+	id = xstrdup(worker_wait_item(w, "task/", from)->task->meta->id);
+	req = report_new(w);
+	report_add(req, task_report_new(id, 1, TASK_RUNNING));
+	obj_free(report_send(w, req, &e));
+	return id;
+}
+
+static void remove_service(struct rig *r, struct worker *w, const char *name, const char *task_id)
+{
+	Gs__RefRequest ref = GS__REF_REQUEST__INIT;
+	Gs__ReportRequest *req;
+	struct err e = {0};
+
+	ref.ref = (char *)name;
+	obj_free(rig_call_ok(r, CONTROL_REMOVE_SERVICE, &ref));
+	req = report_new(w);
+	report_add(req, task_report_new(task_id, 1, TASK_SHUTDOWN));
+	obj_free(report_send(w, req, &e));
+	rig_wait_reconciled(r);
+}
+
+/* A database that was removed could not be found any more. */
+static void test_what_a_removed_service_left_is_listed(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *task = NULL, *again = NULL;
+	Gs__VolumeDetail *d;
+	struct err e = {0};
+
+	(void)state;
+	worker_wait_complete(w);
+	task = keeper_runs(r, w, "db");
+	d = inspect(r, "db-1", &e);
+	assert_non_null(d);
+	assert_string_equal(d->state, "in-use");
+	assert_string_equal(d->task, "db.1");
+	assert_string_equal(d->node, "docker1.local");
+	assert_true(d->node_ready);
+	obj_free(d);
+	remove_service(r, w, "db", task);
+	wait_state(r, "db-1", "retired");
+	d = inspect(r, "db-1", &e);
+	assert_string_equal(d->service, "db");
+	assert_string_equal(d->slot, "1");
+	assert_string_equal(d->task, "");
+	obj_free(d);
+	assert_int_equal(count(r), 1);
+	/* a new service of that name has data of its own, and each is found by its id only */
+	again = keeper_runs(r, w, "db");
+	assert_int_equal(count(r), 2);
+	assert_null(inspect(r, "db-1", &e));
+	assert_non_null(strstr(e.msg, "(retired)"));
+	assert_non_null(strstr(e.msg, "(in-use)"));
+	assert_null(inspect(r, "nothing", &e));
+	assert_int_equal(e.code, E_NOT_FOUND);
+	worker_free(w);
+	rig_free(r);
+}
+
+static void test_a_volume_that_has_no_place_yet(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	Gs__VolumeDetail *d;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(create_service(r, keeper("db", 1), &e), 0);
+	rig_wait_reconciled(r);
+	d = inspect(r, "db-1", &e);
+	assert_non_null(d);
+	assert_string_equal(d->state, "unplaced");
+	assert_string_equal(d->node, "");
+	obj_free(d);
+	rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_a_removed_service_left_is_listed),
+		cmocka_unit_test(test_a_volume_that_has_no_place_yet),
+	};
+
+	log_init("test", LOG_ERROR, 2);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
