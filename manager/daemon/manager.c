@@ -162,6 +162,11 @@ static int64_t env_seqno(void *arg, const char *task_id)
 	return sessions_seqno(((struct manager *)arg)->dispatcher, task_id);
 }
 
+static bool env_heard(void *arg, const char *task_id, int64_t *since_ms)
+{
+	return sessions_task_heard(((struct manager *)arg)->dispatcher, task_id, since_ms);
+}
+
 /* ---- leadership ---- */
 
 int manager_listen(struct manager *m, const char *advertise, struct err *e)
@@ -409,6 +414,7 @@ int manager_start(struct manager *m, struct err *e)
 	m->ctx.env = (struct reconcile_env){.clock = m->ctx.clock,
 					    .node_last_seen_ms = env_last_seen,
 					    .hearing = &m->hearing,
+					    .task_heard = env_heard,
 					    .task_seqno = env_seqno,
 					    .arg = m,
 					    .new_id = env_new_id,

@@ -22,30 +22,35 @@ static bool is_dead(const struct galera_member *m)
 }
 
 /* One that is in no group right now may be about to reach one: what it says stands when that is over (left.c).
- * Gone or damaged data is no evidence, unless the slot never held a finished copy. What is damaged may hold what
- * nobody else does, also when only its own worker knows that it was Synced. */
+ * Gone or damaged data is no evidence, unless the slot never held a finished copy; nor is what came in its place since.
+ * What is damaged may hold what nobody else does, also when only its own worker knows that it was Synced. */
 static bool has_answered(struct galera *g, const struct galera_member *m)
 {
+	if (m->haunted)
+		return false;
 	if (m->life == GL_NONPRIM && !m->outdated && !m->stopping && !m->left)
 		return true;
 	if (m->life != GL_HELD || m->verdict == GV_NONE || m->verdict == GV_FOREIGN)
 		return false;
 	if (m->verdict == GV_DAMAGED && m->task->status->evidence->was_synced)
 		return !galera_obeys(g, GALERA_RULE_EVIDENCE);
+	if (galera_lost_data(g, m))
+		return false;
 	return (m->verdict != GV_EMPTY && m->verdict != GV_INCOMPLETE && m->verdict != GV_DAMAGED) ||
 	       !galera_is_complete(g, m->slot->meta->id);
 }
 
 /* The group may have heard it say goodbye, so that the quorum rule counted it as present: even the last one of two
  * stays Primary. Of its data only a crash speaks against it, and not even that when its process had left before. */
-static bool left_gracefully(const struct galera_member *m)
+static bool left_gracefully(const struct galera *g, const struct galera_member *m)
 {
 	const Gs__GaleraEvidence *ev = m->life == GL_HELD ? m->task->status->evidence : NULL;
 
 	bug_if(m->life == GL_HELD && !ev);
 	if (m->left)
 		return true;
-	return is_dead(m) && (!ev || ev->left || (ev->class_ != GC_CRASHED && ev->class_ != GC_DDL_CRASHED));
+	return is_dead(m) && (!ev || ev->left || galera_lost_data(g, m) ||
+			      (ev->class_ != GC_CRASHED && ev->class_ != GC_DDL_CRASHED));
 }
 
 /* Members that died one after another let the rest go on down to two, and with graceful leaves down to one.
@@ -61,12 +66,12 @@ bool galera_unseen_may_be_primary(const struct galera *g)
 		if (!m->in_v)
 			continue;
 		all++;
-		if (m->life == GL_LOST || m->life == GL_STARTING || m->life == GL_PRIMARY)
+		if (m->haunted || m->life == GL_LOST || m->life == GL_STARTING || m->life == GL_PRIMARY)
 			unseen++;
 		else if (m->life == GL_NONPRIM && !m->left)
 			alive++;
 		else
-			graceful += left_gracefully(m);
+			graceful += left_gracefully(g, m);
 	}
 	if (unseen == 0 || !galera_obeys(g, GALERA_RULE_UNSEEN))
 		return false;
@@ -226,7 +231,7 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 	for (size_t i = 0; i < g->n; i++) {
 		alive += is_survivor(g, &g->m[i]);
 		running += g->m[i].life == GL_NONPRIM && &g->m[i] != live;
-		graceful += g->m[i].in_v && left_gracefully(&g->m[i]);
+		graceful += g->m[i].in_v && left_gracefully(g, &g->m[i]);
 	}
 	bug_if(t->v < alive);
 	bool all_known = t->answered == t->v;

@@ -59,10 +59,24 @@ void galera_wake_at(struct galera *g, int64_t wall_ms)
 	reconcile_wake(g->env, clock_mono_ms(g->env->clock) + (wait < 1 ? 1 : wait));
 }
 
-/* After an election of managers every node still counts as ready; only a session shows that it is there. */
-static bool node_has_session(const struct galera *g, const Gs__Node *node)
+enum { TELL_MS = 5000 };
+
+/* After an election of managers, and when a node comes back, the node counts as ready and its tasks still have the
+ * statuses of before; only what its worker has told since is known. */
+static bool was_heard(const struct galera *g, const Gs__Task *t)
 {
-	return !g->env->node_last_seen_ms || g->env->node_last_seen_ms(g->env->arg, node->meta->id) >= 0;
+	int64_t since;
+
+	return !g->env->task_heard || g->env->task_heard(g->env->arg, t->meta->id, &since);
+}
+
+/* When it will be too late to wait for what the worker tells (mono). */
+static int64_t told_until(const struct galera *g, const Gs__Task *t)
+{
+	int64_t since = -1;
+
+	g->env->task_heard(g->env->arg, t->meta->id, &since);
+	return (since > g->env->leader_since_ms ? since : g->env->leader_since_ms) + TELL_MS;
 }
 
 static bool permit_fits_attempt(const Gs__Task *t)
@@ -102,13 +116,13 @@ static enum galera_life task_life(const struct galera *g, const Gs__Task *t, con
 	if (state < TASK_HELD || task_state_is_final(state))
 		return GL_ABSENT;
 	if (state > TASK_HELD)
-		return running_life(t);
+		return was_heard(g, t) ? running_life(t) : GL_LOST;
 	if (permit_fits_attempt(t) && t->permit->mode != PERMIT_GENESIS &&
 	    t->permit->group_epoch == g->c->group_epoch)
 		return GL_STARTING;
 	if (!t->status->evidence || t->status->evidence->attempt != t->status->attempt)
 		return GL_ABSENT;
-	if (!node_has_session(g, node))
+	if (!was_heard(g, t))
 		return was_let_start(t) ? GL_LOST : GL_ABSENT;
 	return GL_HELD;
 }
@@ -125,16 +139,21 @@ static bool newer_task(const Gs__Task *a, const Gs__Task *b)
 }
 
 /* One slot may have several tasks: a new one, and older ones that are not known to be gone. The member shows
- * the new one, unless an older one may still run: then the slot is LOST (or as alive as that one). */
+ * the new one, unless an older one may still run: then the slot is as alive as that one. One that was given up
+ * with its node does not stand in the new one's place, which is elsewhere: it is remembered beside it. Whatever
+ * order they come in. */
 static void member_add_task(struct galera *g, struct galera_member *m, const Gs__Task *t)
 {
 	const Gs__Node *node = t->node_id[0] ? tx_get(g->tx, OBJ_NODE, t->node_id) : NULL;
 	enum galera_life life = task_life(g, t, node);
-	bool final = task_state_is_final(t->status ? t->status->state : TASK_NEW);
 
 	bug_if(strcmp(t->slot_id, m->slot->meta->id) != 0 || !may_still_run(t));
-	bug_if(final && life != GL_ABSENT && life != GL_LOST);
-	if (!final && (!m->task || newer_task(t, m->task))) {
+	if (task_state_is_final(t->status ? t->status->state : TASK_NEW)) {
+		bug_if(life != GL_ABSENT && life != GL_LOST);
+		m->haunted = m->haunted || life == GL_LOST;
+		return;
+	}
+	if (!m->task || newer_task(t, m->task)) {
 		if (m->task && m->life >= GL_STARTING && life <= GL_HELD)
 			life = m->life; /* the older one still has the volume */
 		m->task = t;
@@ -158,16 +177,28 @@ static void note_left(struct galera_member *m, const Gs__GaleraView *v)
 	m->left = m->stays_out || strcmp(v->status, "Disconnected") == 0;
 }
 
+/* It said that it runs; that was in an earlier session. */
+static bool is_awaited(const struct galera *g, const struct galera_member *m)
+{
+	return m->life == GL_LOST && m->ready && m->task->status && m->task->status->state > TASK_HELD &&
+	       !was_heard(g, m->task) && clock_mono_ms(g->env->clock) < told_until(g, m->task);
+}
+
 static void member_finish(struct galera *g, struct galera_member *m)
 {
 	const Gs__Task *t = m->task;
 
 	m->seqno = -1;
+	if (!t && m->haunted)
+		m->life = GL_LOST;
 	bug_if(!t && m->life != GL_ABSENT && m->life != GL_LOST);
 	bug_if(m->life == GL_HELD && (!t->status || !t->status->evidence));
 	if (!t)
 		return;
 	m->stopping = t->desired > TASK_RUNNING;
+	m->awaited = is_awaited(g, m);
+	if (m->awaited)
+		reconcile_wake(g->env, told_until(g, t));
 	m->permitted = t->status && t->status->state == TASK_HELD && permit_fits_attempt(t);
 	const Gs__GaleraView *v = t->status ? t->status->view : NULL;
 	if (m->life == GL_PRIMARY || m->life == GL_NONPRIM) {

@@ -21,7 +21,7 @@ enum galera_life {
 	GL_STARTING, /* let start; no SQL yet */
 	GL_NONPRIM,  /* runs, not in a Primary component */
 	GL_PRIMARY,
-	GL_LOST, /* its worker is silent: it may run, it may even be Primary */
+	GL_LOST, /* its worker is silent, or has not told of it yet: it may run, it may even be Primary */
 };
 enum galera_verdict {
 	GV_NONE, /* no evidence */
@@ -53,6 +53,8 @@ struct galera_member {
 	bool stays_out; /* left, and will enter none by itself (left.c) */
 	bool voted_out; /* stays_out, because the others found it inconsistent */
 	bool outdated;  /* runs under an older group epoch */
+	bool awaited;   /* LOST, but its node is back and will tell of it in a moment */
+	bool haunted; /* an older task of the slot was given up with its node: that process may run unseen */
 	bool permitted; /* HELD, and its permit for this attempt was given */
 	bool in_v;      /* may hold what was acknowledged: last Primary view, or joined it unseen */
 	uint64_t epoch; /* of the evidence: in which history its data was written */
@@ -109,6 +111,8 @@ bool galera_in_primary_view(const struct galera *g, const char *slot_id);
 bool galera_is_complete(const struct galera *g, const char *slot_id);
 const Gs__GaleraSlot *galera_find_record(const struct galera *g, const char *slot_id); /* NULL: none */
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id);             /* made when missing */
+/* Its record says that what the slot held is gone, and nothing since has made that good. */
+bool galera_lost_data(const struct galera *g, const struct galera_member *m);
 /* What the reporter's status says becomes the last Primary view. It says that it is in one. */
 void galera_set_primary_view(struct galera *g, const struct galera_member *reporter);
 

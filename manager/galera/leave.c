@@ -36,7 +36,7 @@ static bool leave_in_progress(const struct galera *g)
 	for (size_t i = 0; i < g->n; i++) {
 		const struct galera_member *m = &g->m[i];
 
-		if (m->stopping && runs(m))
+		if (m->stopping && (runs(m) || m->awaited))
 			return true;
 		if (m->leaving && !runs(m) && m->life != GL_LOST &&
 		    galera_in_primary_view(g, m->slot->meta->id) && galera_has_primary(g))

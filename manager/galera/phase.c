@@ -32,6 +32,10 @@ static bool all_synced(const struct galera *g)
 
 		if (m->leaving)
 			continue;
+		if (m->awaited && g->c->phase == GP_HEALTHY) { /* no word is no change */
+			n++;
+			continue;
+		}
 		if (!m->synced || m->outdated || m->stopping)
 			return false;
 		n++;
@@ -120,12 +124,25 @@ static void booting(struct galera *g)
 	galera_prefetch(g);
 }
 
+/* A member ran when its worker was heard last, and in a moment the worker will say whether it still does. Until then
+ * nothing is decided that rests on it. */
+static bool is_word_awaited(const struct galera *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		if (g->m[i].awaited)
+			return true;
+	}
+	return false;
+}
+
 void galera_phases(struct galera *g)
 {
 	if (g->all_leaving) {
 		galera_leaves(g);
 		return;
 	}
+	if (is_word_awaited(g) && (galera_token_live(g) || !galera_has_primary(g)))
+		return;
 	if (galera_token_live(g))
 		booting(g);
 	else if (!galera_born(g))

@@ -71,6 +71,13 @@ bool galera_is_complete(const struct galera *g, const char *slot_id)
 	return r && r->epoch > 0;
 }
 
+bool galera_lost_data(const struct galera *g, const struct galera_member *m)
+{
+	const Gs__GaleraSlot *r = galera_find_record(g, m->slot->meta->id);
+
+	return r && (r->data_lost || (m->verdict == GV_EMPTY && r->epoch > 0));
+}
+
 Gs__GaleraSlot *galera_slot_record(struct galera *g, const char *slot_id)
 {
 	Gs__GaleraSlot *r = (Gs__GaleraSlot *)galera_find_record(g, slot_id);
@@ -215,6 +222,8 @@ static void note_evidence(struct galera *g, struct galera_member *m)
 	const Gs__GaleraPosition *pos = ev->position ? ev->position : &none;
 	const Gs__GaleraSlot *seen = galera_find_record(g, m->slot->meta->id);
 
+	if (galera_lost_data(g, m) && !seen->data_lost)
+		galera_slot_record(g, m->slot->meta->id)->data_lost = true;
 	if (seen && seen->last && strcmp(seen->volume_id, ev->volume_id) == 0 && obj_equal(seen->last, pos) &&
 	    seen->volume_generation == ev->volume_generation)
 		return;
@@ -252,9 +261,10 @@ static void note_synced(struct galera *g, struct galera_member *m)
 	uint64_t conf = m->task->status->view->conf_id;
 
 	if (seen && seen->epoch == g->c->epoch && seen->synced_conf == conf && !seen->note[0] &&
-	    !seen->voted_out)
+	    !seen->voted_out && !seen->data_lost)
 		return;
 	Gs__GaleraSlot *r = galera_slot_record(g, m->slot->meta->id);
+	r->data_lost = false;
 	r->epoch = g->c->epoch;
 	r->voted_out = false;
 	r->synced_conf = conf;
@@ -494,6 +504,8 @@ static void note_writer(struct galera *g)
 {
 	const struct galera_member *now = galera_slot_member(g, g->c->writer_slot), *best = NULL;
 
+	if (now && now->awaited)
+		return;
 	if (now && !now->leaving && !now->stopping && now->life == GL_PRIMARY && galera_is_current(g, now))
 		return;
 	for (size_t i = 0; i < g->n; i++) {
@@ -518,6 +530,15 @@ static bool was_synced_in_v(const struct galera *g, const struct galera_member *
 	const Gs__PrimaryView *v = g->c->last_primary;
 
 	return m->in_v && r && v && r->epoch > 0 && r->epoch >= v->epoch && r->synced_conf >= v->conf_id;
+}
+
+/* The others went on without it: nothing that was acknowledged hangs on what it held. */
+static void settle_lost_data(struct galera *g, const struct galera_member *m)
+{
+	const Gs__GaleraSlot *r = galera_find_record(g, m->slot->meta->id);
+
+	if (r && r->data_lost && !m->in_v)
+		galera_slot_record(g, m->slot->meta->id)->data_lost = false;
 }
 
 void galera_observe(struct galera *g)
@@ -550,8 +571,14 @@ void galera_observe(struct galera *g)
 		mark_v(g, &g->m[i]);
 		complete = complete || was_synced_in_v(g, &g->m[i]);
 	}
-	/* Perhaps a Primary of joiners only, their donor gone: what was acknowledged is with those who were
-	 * Synced before. */
-	for (size_t i = 0; i < g->n && !complete; i++)
-		g->m[i].in_v = g->m[i].in_v || galera_is_complete(g, g->m[i].slot->meta->id);
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (complete)
+			settle_lost_data(g, m);
+		else /* Perhaps a Primary of joiners only, their donor gone: what was acknowledged is with those
+		      * who were Synced before. */
+			m->in_v =
+				m->in_v || galera_is_complete(g, m->slot->meta->id) || galera_lost_data(g, m);
+	}
 }

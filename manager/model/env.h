@@ -15,6 +15,10 @@ struct reconcile_env {
 	/* mono time of the last heartbeat of the node's open session; <0: no session since leadership */
 	int64_t (*node_last_seen_ms)(void *arg, const char *node_id);
 	const struct hearing *hearing; /* when nobody could be heard; NULL: never so */
+	/* Has the task's worker told of it in the session that its node has now? Else its status is from before, and
+	 * nobody knows what has happened meanwhile; *since_ms is the mono time at which that session opened (<0:
+	 * none since leadership). NULL: what is in the store is always current. */
+	bool (*task_heard)(void *arg, const char *task_id, int64_t *since_ms);
 	/* latest wsrep_last_committed that the task's worker sent; <0: none */
 	int64_t (*task_seqno)(void *arg, const char *task_id);
 	void *arg;

@@ -17,14 +17,19 @@ struct node_mem {
 	char id[ID_LEN + 1];
 	int64_t last_seen_ms;
 	struct session *session; /* the open one, or NULL */
+	uint64_t opened;         /* of sessions->opened: the newest session that opened; 0: none */
+	int64_t opened_ms;       /* since when it could have told of its Galera tasks and has not */
+	bool has_told;           /* of one at least, in that session */
 	/* What its certificate may cost us. */
 	struct bucket sessions, reports, report_bytes, warnings, leaves;
 	unsigned n_waiting, n_unsaid; /* reports not answered yet; refusals that were not logged */
 	UT_hash_handle hh;
 };
-struct seqno_mem {
+/* Of one Galera task. */
+struct task_mem {
 	char task_id[ID_LEN + 1];
-	int64_t last_committed;
+	int64_t last_committed; /* <0: never told */
+	uint64_t heard_in;      /* node_mem.opened when a report of it was taken last */
 	UT_hash_handle hh;
 };
 struct report {
@@ -33,6 +38,7 @@ struct report {
 	char node_id[ID_LEN + 1];
 	Gs__ReportRequest *req; /* without the items that were refused on sight */
 	size_t bytes;
+	uint64_t opened; /* node_mem.opened when it came in */
 	Gs__ReportResponse *resp;
 	size_t n_on_sight; /* of resp->refused; the rest is judged anew at each attempt to commit */
 };
@@ -41,10 +47,11 @@ struct sessions {
 	uint32_t magic;
 	struct context *ctx;
 	struct node_mem *nodes;
-	struct seqno_mem *seqnos;
+	struct task_mem *tasks;
 	struct loop_timer push;   /* coalesces changes */
 	struct loop_timer report; /* coalesces reports */
 	uint64_t change, turn;    /* rise with each change of the store, with each event */
+	uint64_t opened;          /* sessions that opened so far */
 	bool push_armed, report_armed, closed;
 	struct report *first, **last; /* waiting for the next commit */
 	size_t bytes_waiting;         /* of all reports that are not answered yet */

@@ -35,22 +35,70 @@ struct batch {
 	int attempt;
 };
 
+/* NULL: nothing is kept of this one, which is no Galera task or not on that node. */
+static struct task_mem *task_mem(struct sessions *all, const char *node_id, const char *task_id)
+{
+	const Gs__Task *row = store_task(all->ctx->store, task_id);
+	struct task_mem *t;
+
+	if (!row || !*row->galera_cluster_id || strcmp(row->node_id, node_id) != 0)
+		return NULL;
+	HASH_FIND_STR(all->tasks, task_id, t);
+	if (!t) {
+		t = xcalloc(1, sizeof(*t));
+		snprintf(t->task_id, sizeof(t->task_id), "%s", task_id);
+		t->last_committed = -1;
+		HASH_ADD_STR(all->tasks, task_id, t);
+	}
+	return t;
+}
+
 /* Only the Galera controller's high water mark reads it, and that looks by itself every few seconds while a member is
  * Primary: a database that writes must not have all passes run with each of its reports. */
 static void keep_seqno(struct sessions *all, const char *node_id, const Gs__SeqnoReport *r)
 {
-	const Gs__Task *task = store_task(all->ctx->store, r->task_id);
-	struct seqno_mem *s;
+	struct task_mem *t = task_mem(all, node_id, r->task_id);
 
-	if (!task || strcmp(task->node_id, node_id) != 0)
+	if (t)
+		t->last_committed = r->last_committed;
+}
+
+static bool was_refused(const struct report *r, const char *task_id)
+{
+	for (size_t i = 0; i < r->resp->n_refused; i++)
+		if (strcmp(r->resp->refused[i]->task_id, task_id) == 0)
+			return true;
+	return false;
+}
+
+/* A worker that has just been started finds a server running and has not asked it yet: then the view in the store is
+ * one that it did not confirm. */
+static bool tells_all(const Gs__TaskStatus *said, const Gs__Task *row)
+{
+	return said->view || said->state <= TASK_HELD || task_state_is_final(said->state) || !row->status ||
+	       !row->status->view;
+}
+
+/* It is committed: what the store says of these tasks is what their worker has said in this session. */
+static void note_heard(struct sessions *all, const struct report *r)
+{
+	struct node_mem *n = sessions_node(all, r->node_id);
+	bool is_news = false;
+
+	if (!n || n->opened != r->opened)
 		return;
-	HASH_FIND_STR(all->seqnos, r->task_id, s);
-	if (!s) {
-		s = xcalloc(1, sizeof(*s));
-		snprintf(s->task_id, sizeof(s->task_id), "%s", r->task_id);
-		HASH_ADD_STR(all->seqnos, task_id, s);
+	for (size_t i = 0; i < r->req->n_tasks; i++) {
+		const char *id = r->req->tasks[i]->task_id;
+		struct task_mem *t = task_mem(all, r->node_id, id);
+
+		if (!t || t->heard_in == n->opened || was_refused(r, id) ||
+		    !tells_all(r->req->tasks[i]->status, store_task(all->ctx->store, id)))
+			continue;
+		t->heard_in = n->opened;
+		n->has_told = is_news = true;
 	}
-	s->last_committed = r->last_committed;
+	if (is_news)
+		context_mark_dirty(all->ctx);
 }
 
 /* ---- refusals ---- */
@@ -128,10 +176,12 @@ static void answer_all(struct batch *b, const struct err *e)
 		struct report *r = b->reports;
 
 		b->reports = r->next;
-		if (e->code)
+		if (e->code) {
 			rpc_fail(r->call, e);
-		else
+		} else {
+			note_heard(b->all, r);
 			rpc_reply(r->call, &r->resp->base);
+		}
 		report_free(b->all, r);
 	}
 }
@@ -254,6 +304,7 @@ static struct report *report_new(struct sessions *all, struct rpc_call *call, co
 
 static void report_queue(struct sessions *all, struct node_mem *n, struct report *r)
 {
+	r->opened = n->opened;
 	*all->last = r;
 	all->last = &r->next;
 	all->bytes_waiting += r->bytes;

@@ -112,10 +112,21 @@ int64_t sessions_last_seen_ms(struct sessions *all, const char *node_id)
 
 int64_t sessions_seqno(struct sessions *all, const char *task_id)
 {
-	struct seqno_mem *s;
+	struct task_mem *t;
 
-	HASH_FIND_STR(all->seqnos, task_id, s);
-	return s ? s->last_committed : -1;
+	HASH_FIND_STR(all->tasks, task_id, t);
+	return t ? t->last_committed : -1;
+}
+
+bool sessions_task_heard(struct sessions *all, const char *task_id, int64_t *since_ms)
+{
+	const Gs__Task *row = store_task(all->ctx->store, task_id);
+	struct node_mem *n = row ? sessions_node(all, row->node_id) : NULL;
+	struct task_mem *t;
+
+	*since_ms = n && n->opened ? n->opened_ms : -1;
+	HASH_FIND_STR(all->tasks, task_id, t);
+	return n && t && n->opened && t->heard_in == n->opened;
 }
 
 /* ---- sending ---- */
@@ -256,10 +267,21 @@ static bool session_is_behind(const struct session *s)
 	return s && sm_is(&s->sm, SESSION_OPENED) && (s->next != NEXT_CHANGES || s->seen != s->all->change);
 }
 
+/* From here on its tasks' statuses are of before, until it tells of them. Who opens one session after the other and
+ * tells nothing was asked when the first one opened. */
+static void node_must_tell(struct sessions *all, struct node_mem *n)
+{
+	if (n->has_told || !n->opened)
+		n->opened_ms = clock_mono_ms(all->ctx->clock);
+	n->has_told = false;
+	n->opened = ++all->opened;
+}
+
 static void session_begin(struct session *s)
 {
 	sm_go(&s->sm, SESSION_OPENED);
 	s->node->last_seen_ms = clock_mono_ms(s->all->ctx->clock);
+	node_must_tell(s->all, s->node);
 	sessions_push_soon(s->all);
 	context_mark_dirty(s->all->ctx);
 }
@@ -275,14 +297,14 @@ static void drop_node(struct sessions *all, struct node_mem *n)
 	free(n);
 }
 
-static void drop_seqnos(struct sessions *all)
+static void drop_tasks(struct sessions *all)
 {
-	struct seqno_mem *q, *tmp;
+	struct task_mem *t, *tmp;
 
-	HASH_ITER (hh, all->seqnos, q, tmp)
-		if (!store_task(all->ctx->store, q->task_id)) {
-			HASH_DEL(all->seqnos, q);
-			free(q);
+	HASH_ITER (hh, all->tasks, t, tmp)
+		if (!store_task(all->ctx->store, t->task_id)) {
+			HASH_DEL(all->tasks, t);
+			free(t);
 		}
 }
 
@@ -327,7 +349,7 @@ static void on_push(void *arg)
 	uint64_t end_ns;
 
 	all->push_armed = false;
-	drop_seqnos(all);
+	drop_tasks(all);
 	drop_removed(all);
 	left = n = sessions_behind(all, &list);
 	end_ns = uv_hrtime() + PUSH_NS;
@@ -562,7 +584,7 @@ void sessions_register(struct sessions *all)
 void sessions_reset(struct sessions *all)
 {
 	struct node_mem *n, *n_tmp;
-	struct seqno_mem *q, *q_tmp;
+	struct task_mem *t, *t_tmp;
 
 	HASH_ITER (hh, all->nodes, n, n_tmp) {
 		if (n->session)
@@ -570,9 +592,9 @@ void sessions_reset(struct sessions *all)
 		HASH_DEL(all->nodes, n);
 		free(n);
 	}
-	HASH_ITER (hh, all->seqnos, q, q_tmp) {
-		HASH_DEL(all->seqnos, q);
-		free(q);
+	HASH_ITER (hh, all->tasks, t, t_tmp) {
+		HASH_DEL(all->tasks, t);
+		free(t);
 	}
 }
 

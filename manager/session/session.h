@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sessions with workers: assignments down, reports up (proto/schema/dispatch.proto; docs/manager.md, "Dispatcher").
  *
- * What is remembered here is leader memory: who was heard when, and the seqno each member last sent. It is
- * rebuilt from the workers after a change of leader. */
+ * What is remembered here is leader memory: who was heard when, of which Galera tasks a node has told since its
+ * session opened, and the seqno each member last sent. It is rebuilt from the workers after a change of leader. */
 #pragma once
 #include "manager/context/context.h"
 
@@ -18,3 +18,5 @@ void sessions_changed(struct sessions *all);
 void sessions_reset(struct sessions *all);
 int64_t sessions_last_seen_ms(struct sessions *all, const char *node_id); /* <0: no session yet */
 int64_t sessions_seqno(struct sessions *all, const char *task_id);        /* <0: none */
+/* reconcile_env.task_heard of a Galera task. */
+bool sessions_task_heard(struct sessions *all, const char *task_id, int64_t *since_ms);

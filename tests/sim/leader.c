@@ -280,7 +280,7 @@ void manager_opens(struct sim *s, struct node *n)
 	n->m_session = ++s->m.sessions;
 	n->m_seq_out = 0;
 	n->m_set = assign_set_new();
-	n->m_seen_ms = now(s);
+	n->m_seen_ms = n->m_opened_ms = now(s);
 	worker_session_opened(s, n, n->m_session);
 	send_items(s, n, true);
 	mark_dirty(s);
@@ -300,8 +300,11 @@ void manager_heartbeat(struct sim *s, struct node *n, uint64_t session)
 
 struct report_ack {
 	struct sim *s;
+	struct node *node;
+	uint64_t session;
 	struct wtask **tasks;
 	uint64_t *versions;
+	bool *taken; /* the report was not refused */
 	size_t n;
 };
 
@@ -312,7 +315,12 @@ static void report_done(void *arg, const struct err *e)
 	for (size_t i = 0; i < ack->n && !(e && e->code); i++) {
 		if (ack->tasks[i]->acked < ack->versions[i])
 			ack->tasks[i]->acked = ack->versions[i];
+		if (ack->taken[i] && ack->session == ack->node->m_session)
+			ack->tasks[i]->heard_in = ack->session;
 	}
+	if (ack->s->m.up)
+		mark_dirty(ack->s);
+	free(ack->taken);
 	free(ack->tasks);
 	free(ack->versions);
 	free(ack);
@@ -328,15 +336,24 @@ void manager_reports(struct sim *s, struct node *n, uint64_t session, Gs__TaskRe
 		return;
 	}
 	struct tx *tx = tx_new(m->store);
+	bool *taken = xcalloc(count + 1, sizeof(*taken));
 	for (size_t i = 0; i < count; i++) {
 		struct err e = {0};
 
-		if (report_apply(m->store, tx, n->id, reports[i], &m->env, &e))
+		taken[i] = true;
+		if (report_apply(m->store, tx, n->id, reports[i], &m->env, &e)) {
+			taken[i] = false;
 			say(s, "report of %s refused: %s", task_label(tasks[i]), e.msg);
+		}
 	}
 	struct report_ack *ack = xcalloc(1, sizeof(*ack));
-	*ack = (struct report_ack){s, xmemdup(tasks, count * sizeof(*tasks)),
-				   xmemdup(versions, count * sizeof(*versions)), count};
+	*ack = (struct report_ack){s,
+				   n,
+				   session,
+				   xmemdup(tasks, count * sizeof(*tasks)),
+				   xmemdup(versions, count * sizeof(*versions)),
+				   taken,
+				   count};
 	store_commit(m->store, tx, report_done, ack);
 	for (int i = 0; i < 3; i++)
 		at(s, between(s, 1, 5), engine_step, NULL, m->term);
@@ -354,6 +371,22 @@ static int64_t task_seqno(void *arg, const char *task_id)
 			return t->p.view->comp->seqno;
 	}
 	return -1;
+}
+
+static bool task_heard(void *arg, const char *task_id, int64_t *since_ms)
+{
+	struct sim *s = arg;
+
+	*since_ms = -1;
+	for (struct wtask *t = s->tasks; t; t = t->next) {
+		const struct node *n = &s->nodes[t->node];
+
+		if (!t->row || strcmp(t->row->meta->id, task_id) != 0)
+			continue;
+		*since_ms = n->m_session ? n->m_opened_ms : -1;
+		return n->m_session && t->heard_in == n->m_session;
+	}
+	return false;
 }
 
 static void rebuild(struct sim *s)
@@ -394,6 +427,7 @@ void manager_start(struct sim *s)
 	m->env = (struct reconcile_env){.clock = &s->clock,
 					.leader_since_ms = now(s),
 					.node_last_seen_ms = last_seen,
+					.task_heard = task_heard,
 					.task_seqno = task_seqno,
 					.arg = s,
 					.new_id = sim_new_id,

@@ -80,6 +80,7 @@ struct wtask {
 	Gs__TaskStatus *status;
 	uint64_t step; /* timers of an older step are void */
 	uint64_t version, acked, permit_serial;
+	uint64_t heard_in; /* manager's side: the session in which a report of it was taken last */
 	struct volume *vol;
 	struct proc p;
 	unsigned fails;
@@ -95,7 +96,7 @@ struct node {
 	uint64_t m_session, m_seq_out;
 	struct assign_set *m_set;
 	bool m_dirty, m_flush;
-	int64_t m_seen_ms;
+	int64_t m_seen_ms, m_opened_ms;
 };
 
 struct entry {

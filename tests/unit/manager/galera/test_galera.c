@@ -26,6 +26,8 @@ struct world {
 	uint64_t ids;
 	size_t last_len;          /* actions of the last pass */
 	uint64_t seen_serial[16]; /* of the permit that was last looked at, by member */
+	bool unheard[16];         /* its worker has a new session and has not told of it yet */
+	int64_t opened_ms;        /* when the newest of these sessions opened */
 	const char *file;
 	unsigned line;
 };
@@ -44,6 +46,15 @@ static void commit(struct world *w, struct tx *tx)
 {
 	if (c_commit(w->c, tx))
 		fail_msg("commit: %s", w->c->last.msg);
+}
+
+static bool task_heard(void *arg, const char *task_id, int64_t *since_ms)
+{
+	struct world *w = arg;
+	unsigned i;
+
+	*since_ms = w->opened_ms;
+	return sscanf(task_id, "task%u", &i) != 1 || i >= array_size(w->unheard) || !w->unheard[i];
 }
 
 static void add_node(struct world *w, struct tx *tx, unsigned i)
@@ -102,8 +113,11 @@ static void world_up(struct world *w, unsigned slots)
 	if (w->c)
 		fail_msg("%s:%u: slots twice", w->file, w->line);
 	w->c = c_bare(1000, 1000000);
-	w->c->env = (struct reconcile_env){
-		.clock = &w->c->clock, .arg = w, .new_id = new_id, .wake_ms = INT64_MAX};
+	w->c->env = (struct reconcile_env){.clock = &w->c->clock,
+					   .task_heard = task_heard,
+					   .arg = w,
+					   .new_id = new_id,
+					   .wake_ms = INT64_MAX};
 	struct tx *tx = tx_new(w->c->s);
 	Gs__Service *svc = obj_new_row(OBJ_SERVICE, "svc");
 	svc->spec = obj_new(&gs__service_spec__descriptor);
@@ -392,9 +406,41 @@ static void do_anew(struct world *w, unsigned i)
 	commit_and_settle(w, tx);
 }
 
+/* db.N replaced before|after: its node was removed, its slot has a new task elsewhere; among the rows the old one
+ * stands before or after the new one. */
+static void do_replaced(struct world *w, unsigned i, struct words *l)
+{
+	struct tx *tx = tx_new(w->c->s);
+	Gs__Task *now = task_edit(w, tx, i), *old = obj_dup(now);
+	char id[32];
+
+	snprintf(id, sizeof(id), "%s%u", take(l, "before") ? "old" : take(l, "after") ? "xold" : "?", i);
+	if (id[0] == '?')
+		scenario_fail(w, "replaced: before or after?");
+	obj_free(old->meta);
+	old->meta = obj_new(&gs__meta__descriptor);
+	str_replace(&old->meta->id, id);
+	str_replace(&old->node_id, "removed");
+	old->desired = TASK_SHUTDOWN;
+	old->status->state = TASK_ORPHANED;
+	tx_create(tx, old);
+	now->generation += 100;
+	now->status->state = TASK_PREPARING;
+	now->status->attempt = 0;
+	obj_set(&now->status->view, NULL);
+	obj_set(&now->status->evidence, NULL);
+	obj_set(&now->permit, NULL);
+	commit_and_settle(w, tx);
+}
+
 static void do_member(struct world *w, unsigned i, struct words *l)
 {
-	if (take(l, "held"))
+	if (l->at < l->n && strcmp(l->word[l->at], "leaves") &&
+	    i < array_size(w->unheard)) /* else it is the user's word */
+		w->unheard[i] = false;
+	if (take(l, "replaced"))
+		do_replaced(w, i, l);
+	else if (take(l, "held"))
 		do_held(w, i, l);
 	else if (take(l, "genesis-done"))
 		do_genesis(w, i);
@@ -424,14 +470,22 @@ static void do_member(struct world *w, unsigned i, struct words *l)
 		scenario_fail(w, "db.%u: '%s'?", i, next(w, l, "what it does"));
 }
 
-/* node N down|ready */
+/* node N down|ready|back: back is ready with a new session, in which nothing was told yet */
 static void do_node(struct world *w, struct words *l)
 {
 	char id[32];
 	struct tx *tx = tx_new(w->c->s);
+	unsigned i = (unsigned)number(w, l, "node");
 
-	snprintf(id, sizeof(id), "node%u", (unsigned)number(w, l, "node"));
+	snprintf(id, sizeof(id), "node%u", i);
 	Gs__Node *n = tx_edit(tx, OBJ_NODE, id);
+	if (take(l, "back")) {
+		w->unheard[i % array_size(w->unheard)] = true;
+		w->opened_ms = w->c->v.mono_ms;
+		n->status->state = NODE_READY;
+		commit_and_settle(w, tx);
+		return;
+	}
 	n->status->state = (Gs__NodeState)value_of(w, &gs__node_state__descriptor, "NODE_",
 						   next(w, l, "state of a node"));
 	commit_and_settle(w, tx);

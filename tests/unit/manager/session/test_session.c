@@ -219,6 +219,24 @@ void __wrap_context_mark_dirty(const struct context *ctx)
 	__real_context_mark_dirty(ctx);
 }
 
+static void on_row_committed(void *arg, const struct err *e)
+{
+	*(int *)arg = e->code;
+}
+
+/* Its task becomes a member of a cluster. */
+static void make_galera(struct rig *r, const char *id)
+{
+	struct tx *tx = tx_new(r->m.ctx.store);
+	int code = 1;
+
+	str_replace(&((Gs__Task *)tx_edit(tx, OBJ_TASK, id))->galera_cluster_id, "gal");
+	store_commit(r->m.ctx.store, tx, on_row_committed, &code);
+	while (code == 1)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_int_equal(code, 0);
+}
+
 /* Cost review (3): every seqno that a member sent had all passes run. */
 static void test_seqnos_run_no_pass(void **state)
 {
@@ -228,6 +246,7 @@ static void test_seqnos_run_no_pass(void **state)
 	struct err e = {0};
 
 	(void)state;
+	make_galera(r, id);
 	marks = 0;
 	for (int i = 1; i <= 10; i++) {
 		Gs__ReportRequest *req = report_new(w);
@@ -240,6 +259,57 @@ static void test_seqnos_run_no_pass(void **state)
 	}
 	assert_int_equal(sessions_seqno(r->m.dispatcher, id), 10);
 	assert_int_equal(marks, 0);
+	worker_free(w);
+	rig_free(r);
+}
+
+static void report_one(struct worker *w, Gs__TaskReport *take)
+{
+	Gs__ReportRequest *req = report_new(w);
+	struct err e = {0};
+
+	report_add(req, take);
+	obj_free(report_send(w, req, &e));
+	assert_int_equal(e.code, 0);
+}
+
+static bool is_heard(struct rig *r, const char *id)
+{
+	int64_t since;
+
+	return r->m.ctx.env.task_heard(r->m.ctx.env.arg, id, &since);
+}
+
+/* S12: what a task's worker said in the session before is not known to be so in this one. */
+static void test_S12_heard_in_this_session(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *id = one_task(r, w), *name = xstrdup("db.1");
+	int64_t first, since;
+
+	(void)state;
+	make_galera(r, id);
+	assert_false(is_heard(r, id));
+	report_one(w, with_view(task_report_new(id, 1, TASK_RUNNING), 1, name));
+	assert_true(is_heard(r, id));
+	r->m.ctx.env.task_heard(r->m.ctx.env.arg, id, &first);
+	worker_free(w);
+	assert_true(is_heard(r, id)); /* a connection that broke says nothing about the task */
+	w = worker_new(r);
+	worker_wait_complete(w);
+	assert_false(is_heard(r, id));
+	r->m.ctx.env.task_heard(r->m.ctx.env.arg, id, &since);
+	assert_true(since >= first);
+	report_one(w, task_report_new(id, 0, TASK_RUNNING)); /* refused: an older attempt */
+	assert_false(is_heard(r, id));
+	report_one(w, task_report_new(id, 1,
+				      TASK_RUNNING)); /* found running and not asked yet: the view is old */
+	assert_false(is_heard(r, id));
+	assert_non_null(store_task(r->m.ctx.store, id)->status->view);
+	report_one(w, with_view(task_report_new(id, 1, TASK_RUNNING), 1,
+				name)); /* nothing new: it counts all the same */
+	assert_true(is_heard(r, id));
 	worker_free(w);
 	rig_free(r);
 }
@@ -428,6 +498,7 @@ int main(void)
 		cmocka_unit_test(test_M3c_sessions_are_bounded),
 		cmocka_unit_test(test_M3c_refusals_do_not_flood_the_log),
 		cmocka_unit_test(test_seqnos_run_no_pass),
+		cmocka_unit_test(test_S12_heard_in_this_session),
 		cmocka_unit_test(test_one_event_waits_for_room),
 		cmocka_unit_test(test_many_sessions_take_turns),
 		cmocka_unit_test(test_turn_ends_in_time),
