@@ -34,6 +34,8 @@ struct context {
 	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1]; /* "" while there is no cluster */
 	const struct context_ops *ops;
 	void *daemon;
+	/* Reconcile passes so far; the newest one that is through: what it changed is committed. */
+	uint64_t pass_begun, pass_done;
 };
 
 /* It leads and its store is complete; false also while it stops. */

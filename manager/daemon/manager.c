@@ -67,6 +67,13 @@ static void on_wake(void *arg)
 	manager_mark_dirty(arg);
 }
 
+static void pass_is_through(struct manager *m)
+{
+	bug_if(m->ctx.pass_done > m->ctx.pass_begun);
+	m->ctx.pass_done = m->ctx.pass_begun;
+	sessions_passed(m->dispatcher);
+}
+
 static void on_reconciled(void *arg, const struct err *e)
 {
 	struct manager *m = arg;
@@ -75,6 +82,8 @@ static void on_reconciled(void *arg, const struct err *e)
 	m->committing = false;
 	if (!sm_is(&m->life, MANAGER_SERVING))
 		return;
+	if (e->code == 0)
+		pass_is_through(m);
 	if (e->code == 0 || e->code == E_STALE_VERSION || e->code == E_EXISTS) {
 		m->last_failure = 0;
 		if (e->code)
@@ -123,6 +132,7 @@ static void reconcile(void *arg)
 	if (!m->dirty || m->committing || !m->is_leader || !sm_is(&m->life, MANAGER_SERVING))
 		return;
 	m->dirty = false;
+	m->ctx.pass_begun++;
 	listen_tick(m);
 	m->ctx.env.wake_ms = INT64_MAX;
 	tx = tx_new(m->ctx.store);
@@ -131,6 +141,7 @@ static void reconcile(void *arg)
 	arm_wake(m);
 	if (tx_len(tx) == 0) {
 		tx_free(tx);
+		pass_is_through(m);
 		return;
 	}
 	m->committing = true;

@@ -5,7 +5,9 @@
  *
  * What can fail: an attempt fails -> the same slot again, the token is not consumed. The holder's node is
  * lost -> before any BOOTSTRAP permit the token is void and another slot starts in the next epoch; after one
- * it may be Primary where we cannot see it, and only its return or the operator ends the wait. */
+ * it may be Primary where we cannot see it, and only its return or the operator ends the wait. A token that ends
+ * takes its permit out of the holder's row in the same commit; a commit that is cut in between is mended by the next
+ * pass, which comes before a session that could carry it (manager/session). */
 #include <string.h>
 
 #include "base/mem.h"
@@ -67,6 +69,60 @@ static Gs__GaleraEpoch *token_epoch(struct galera *g)
 	return NULL;
 }
 
+/* ---- permits without a token ---- */
+
+static bool is_abandoned(const struct galera *g, uint64_t epoch)
+{
+	for (size_t i = 0; i < g->c->n_epochs; i++) {
+		if (g->c->epochs[i]->n == epoch)
+			return g->c->epochs[i]->abandoned;
+	}
+	return false;
+}
+
+/* It would let its holder begin a history for which there is no token, or somebody else's. */
+static bool is_forfeit(const struct galera *g, const Gs__Task *t)
+{
+	const Gs__BootstrapToken *token = g->c->token;
+	const Gs__GaleraPermit *p = t->permit;
+
+	if (!permit_begins_history(p))
+		return false;
+	if (!token || token->epoch != p->epoch)
+		return is_abandoned(g, p->epoch);
+	return token->state == TOKEN_VOID || strcmp(token->task_id, t->meta->id) != 0;
+}
+
+/* The holder may have the permit already: it comes back to HELD with a new attempt, unless it has been in a Primary
+ * view. The group stays written there, by which its process is known as one of an older group. */
+static void revoke(struct galera *g, const Gs__Task *t)
+{
+	Gs__Task *edit = tx_edit(g->tx, OBJ_TASK, t->meta->id);
+
+	bug_if(!edit || !permit_begins_history(edit->permit));
+	edit->permit->mode = PERMIT_NONE;
+	edit->permit->withdraw = true;
+	edit->permit->prefetch = false;
+	edit->permit->serial = ++g->c->permit_serial;
+	tx_behind(g->tx, OBJ_TASK, t->meta->id);
+}
+
+void galera_revoke_permits(struct galera *g)
+{
+	for (size_t k = 0; k < g->c->n_service_ids; k++) {
+		cleanup_free const Gs__Task **tasks = NULL;
+		size_t n = tx_tasks_of_service(g->tx, g->c->service_ids[k], &tasks);
+
+		for (size_t i = 0; i < n; i++) {
+			Gs__TaskState state = tasks[i]->status ? tasks[i]->status->state : TASK_NEW;
+
+			if ((!task_state_is_final(state) || state == TASK_ORPHANED) &&
+			    is_forfeit(g, tasks[i]))
+				revoke(g, tasks[i]);
+		}
+	}
+}
+
 /* What the holder may have written under this epoch is from now on a fork. */
 void galera_token_abandon(struct galera *g)
 {
@@ -91,6 +147,25 @@ static void token_withdraw_in_place(struct galera *g)
 
 /* ---- genesis ---- */
 
+/* The first empty slot; else one that still has what it made under a token that was given up: nobody was ever let start
+ * with that, and it is made anew. */
+static struct galera_member *first_maker(const struct galera *g)
+{
+	struct galera_member *again = NULL;
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct galera_member *m = &g->m[i];
+
+		if (m->life != GL_HELD || m->leaving || m->stopping)
+			continue;
+		if (m->verdict == GV_EMPTY)
+			return m;
+		if (!again && m->verdict != GV_FOREIGN && m->task->status->evidence->class_ == GC_GENESIS)
+			again = m;
+	}
+	return again;
+}
+
 void galera_birth(struct galera *g)
 {
 	bug_if(galera_born(g) || galera_token_live(g));
@@ -104,16 +179,12 @@ void galera_birth(struct galera *g)
 			return;
 		}
 	}
-	for (size_t i = 0; i < g->n; i++) {
-		struct galera_member *m = &g->m[i];
-
-		if (m->life != GL_HELD || m->leaving || m->stopping || m->verdict != GV_EMPTY)
-			continue;
-		galera_token_issue(g, m, 0, false);
-		galera_permit_give(g, m, galera_permit_new(g, m, PERMIT_GENESIS));
-		galera_event(g, "galera.genesis", "%s makes the first data", galera_member_name(m));
+	struct galera_member *m = first_maker(g);
+	if (!m)
 		return;
-	}
+	galera_token_issue(g, m, 0, false);
+	galera_permit_give(g, m, galera_permit_new(g, m, PERMIT_GENESIS));
+	galera_event(g, "galera.genesis", "%s makes the first data", galera_member_name(m));
 }
 
 static void commit_genesis(struct galera *g, const struct galera_member *m)

@@ -84,6 +84,14 @@ static bool permit_fits_attempt(const Gs__Task *t)
 	return t->permit && t->permit->mode != PERMIT_NONE && t->permit->attempt >= t->status->attempt;
 }
 
+/* It was let begin a history and that was taken back: it may have been on its way. Its worker comes back with a new
+ * attempt. */
+static bool is_called_back(const Gs__Task *t)
+{
+	return t->permit && t->permit->mode == PERMIT_NONE && t->permit->withdraw &&
+	       t->permit->attempt >= t->status->attempt;
+}
+
 static bool was_let_start(const Gs__Task *t)
 {
 	return t->permit && !t->permit->prefetch; /* mode NONE without it: the start is over */
@@ -122,7 +130,7 @@ static enum galera_life task_life(const struct galera *g, const Gs__Task *t, con
 		return GL_STARTING;
 	if (!t->status->evidence || t->status->evidence->attempt != t->status->attempt)
 		return GL_ABSENT;
-	if (!was_heard(g, t))
+	if (!was_heard(g, t) || is_called_back(t))
 		return was_let_start(t) ? GL_LOST : GL_ABSENT;
 	return GL_HELD;
 }
@@ -332,6 +340,7 @@ static void one_cluster(struct store *s, struct tx *tx, struct reconcile_env *en
 	} else {
 		galera_observe(&g);
 		galera_phases(&g);
+		galera_revoke_permits(&g);
 		bug_if(strcmp(g.c->meta->id, id) != 0);
 		bug_if(g.c->epoch < row->epoch || g.c->permit_serial < row->permit_serial);
 		if (!obj_equal(g.c, g.old))

@@ -129,6 +129,8 @@ void galera_token_pass(struct galera *g);
 void galera_token_issue(struct galera *g, struct galera_member *m, uint64_t parent, bool in_place);
 /* A token is live: nobody will act on it, and its epoch counts for nothing. */
 void galera_token_abandon(struct galera *g);
+/* Permits to begin a history that no token stands for any more are taken back, of all tasks. */
+void galera_revoke_permits(struct galera *g);
 
 /* ---- elect.c ---- */
 /* Could the members that the managers cannot see be, or become, a Primary component by themselves? */

@@ -41,18 +41,12 @@ Gs__GaleraPermit *galera_permit_new(struct galera *g, const struct galera_member
 	return p;
 }
 
-/* What two members must never be told at once. */
-static bool begins_history(Gs__PermitMode mode)
-{
-	return mode == PERMIT_GENESIS || mode == PERMIT_BOOTSTRAP || mode == PERMIT_PC_BOOTSTRAP;
-}
-
 void galera_permit_give(struct galera *g, struct galera_member *m, Gs__GaleraPermit *take_permit)
 {
 	Gs__Task *t = galera_edit_task(g, m);
 
 	bug_if(take_permit->epoch != g->c->epoch || take_permit->serial != g->c->permit_serial);
-	bug_if(begins_history(take_permit->mode) &&
+	bug_if(permit_begins_history(take_permit) &&
 	       (!galera_token_live(g) || strcmp(g->c->token->slot_id, m->slot->meta->id) != 0));
 	obj_free(t->permit);
 	t->permit = take_permit;

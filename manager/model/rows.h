@@ -34,6 +34,12 @@ static inline const char *node_name(const Gs__Node *n)
 {
 	return n->description && *n->description->hostname ? n->description->hostname : n->meta->id;
 }
+/* What two members must never be told at once. */
+static inline bool permit_begins_history(const Gs__GaleraPermit *p)
+{
+	return p &&
+	       (p->mode == PERMIT_GENESIS || p->mode == PERMIT_BOOTSTRAP || p->mode == PERMIT_PC_BOOTSTRAP);
+}
 static inline bool service_is_galera(const Gs__Service *svc)
 {
 	return svc->spec && svc->spec->topology == TOPO_GALERA;

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "manager/model/pool.h"
 #include "manager/model/check.h"
+#include "manager/model/rows.h"
 #include "manager/session/internal.h"
 
 #define EVENT_BYTES (256u << 10)
@@ -49,6 +50,7 @@ struct session {
 	enum session_next next;
 	uint64_t seen;             /* of sessions->change: nothing newer was there to send */
 	uint64_t served;           /* when it had its last turn */
+	uint64_t pass;             /* the first reconcile pass that knew of it (context.pass_begun) */
 	size_t n_items;            /* of the complete set */
 	Gs__SessionEvent *waiting; /* only while FULL: it had no room */
 };
@@ -262,9 +264,39 @@ static void session_step(struct session *s, size_t *share)
 	}
 }
 
+/* The token that a permit to begin a history hangs on may be void since a moment ago, or a consent to somebody else lie
+ * there that no pass has looked at: its host was away when that was decided. A token that is confirmed is used up. */
+static bool permit_may_be_void(const struct store *s, const Gs__Task *t)
+{
+	const Gs__GaleraCluster *g = store_galera(s, t->galera_cluster_id);
+
+	if (!permit_begins_history(t->permit))
+		return false;
+	return !g || !g->token || g->token->epoch != t->permit->epoch || g->token->state != TOKEN_CONFIRMED;
+}
+
+/* The whole set of a node that holds such a permit is computed after a pass. */
+static bool set_must_wait(const struct session *s)
+{
+	const struct context *ctx = s->all->ctx;
+	const Gs__Task *const *tasks;
+	size_t n = store_tasks_of_node(ctx->store, s->node->id, &tasks);
+
+	if (ctx->pass_done >= s->pass)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (permit_may_be_void(ctx->store, tasks[i]))
+			return true;
+	return false;
+}
+
 static bool session_is_behind(const struct session *s)
 {
-	return s && sm_is(&s->sm, SESSION_OPENED) && (s->next != NEXT_CHANGES || s->seen != s->all->change);
+	if (!s || !sm_is(&s->sm, SESSION_OPENED))
+		return false;
+	if (s->next == NEXT_BEGIN || s->next == NEXT_ITEMS)
+		return !set_must_wait(s);
+	return s->next != NEXT_CHANGES || s->seen != s->all->change;
 }
 
 /* From here on its tasks' statuses are of before, until it tells of them. Who opens one session after the other and
@@ -282,6 +314,7 @@ static void session_begin(struct session *s)
 	sm_go(&s->sm, SESSION_OPENED);
 	s->node->last_seen_ms = clock_mono_ms(s->all->ctx->clock);
 	node_must_tell(s->all, s->node);
+	s->pass = s->all->ctx->pass_begun + 1;
 	sessions_push_soon(s->all);
 	context_mark_dirty(s->all->ctx);
 }
@@ -381,6 +414,11 @@ static void sessions_push_soon(struct sessions *all)
 void sessions_changed(struct sessions *all)
 {
 	all->change++;
+	sessions_push_soon(all);
+}
+
+void sessions_passed(struct sessions *all)
+{
 	sessions_push_soon(all);
 }
 

@@ -14,6 +14,8 @@ void sessions_close(struct sessions *all);
 void sessions_free(struct sessions *all); /* its connections are closed */
 /* The store has changed: sessions get the difference within a few milliseconds. */
 void sessions_changed(struct sessions *all);
+/* A reconcile pass is through (context.pass_done): who had to wait for it gets its set. */
+void sessions_passed(struct sessions *all);
 /* Leadership is gone: sessions end, memory is dropped. */
 void sessions_reset(struct sessions *all);
 int64_t sessions_last_seen_ms(struct sessions *all, const char *node_id); /* <0: no session yet */

@@ -402,6 +402,12 @@ static void act_on_permit(struct sim *s, struct wtask *t)
 		act_while_running(s, t, p);
 		return;
 	}
+	if (t->status->state == TASK_HELD && p->attempt == t->status->attempt && p->mode == PERMIT_NONE &&
+	    p->withdraw) {
+		t->permit_serial = p->serial;
+		next_attempt(s, t);
+		return;
+	}
 	if (t->status->state != TASK_HELD || p->attempt != t->status->attempt || p->mode == PERMIT_NONE ||
 	    p->mode == PERMIT_PC_BOOTSTRAP || p->epoch < t->vol->epoch || t->row->desired > TASK_RUNNING)
 		return;

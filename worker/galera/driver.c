@@ -296,6 +296,16 @@ static void permit_apply(struct galera *g)
 	}
 }
 
+/* A permit that may be on its way here was taken back: what is held now is told of anew, as another attempt. */
+static void call_back(struct galera *g)
+{
+	struct err e = {0};
+
+	bug_if(!sm_is(&g->step, GA_HELD));
+	err_set(&e, E_UNAVAILABLE, "the managers took its permit back");
+	galera_fail(g, &e);
+}
+
 /* permit NULL: look again at the one that waits. */
 static void op_permit(void *d, const Gs__GaleraPermit *permit)
 {
@@ -310,6 +320,8 @@ static void op_permit(void *d, const Gs__GaleraPermit *permit)
 	if (permit && permit->mode == PERMIT_NONE) {
 		if (permit->withdraw && sm_is(&g->step, GA_RUNNING))
 			watch_withdraw(g);
+		else if (permit->withdraw)
+			call_back(g);
 		else if (permit->prefetch && sm_is(&g->step, GA_HELD))
 			start_prefetch(g, permit);
 		return;

@@ -345,18 +345,30 @@ static void move_held(struct task *t)
 {
 	const Gs__GaleraPermit *p = permit_due(t);
 
-	if (!p || p->mode == PERMIT_PC_BOOTSTRAP || is_withdrawal(p))
+	if (!p || p->mode == PERMIT_PC_BOOTSTRAP)
 		return;
-	if (p->mode != PERMIT_NONE) { /* else to fetch ahead, it stays held */
+	if (!p->prefetch || is_withdrawal(p)) { /* else to fetch ahead, it stays held */
 		sm_go(&t->step, STEP_PERMITTED);
 		t->at.answer = ANSWER_NONE;
 	}
 	permit_hand_over(t, p);
 }
 
+/* The permit was taken back before its process began: no start, and no data, comes of it any more. */
+static bool is_called_back(struct task *t)
+{
+	const Gs__GaleraPermit *p = permit_due(t);
+
+	if (t->at.answer == ANSWER_NONE || !p || !is_withdrawal(p))
+		return false;
+	t->permit_serial = p->serial;
+	err_set(&t->at.failed, E_UNAVAILABLE, "the managers took its permit back");
+	return true;
+}
+
 static void move_permitted(struct task *t)
 {
-	if (t->at.failed.code != 0)
+	if (t->at.failed.code != 0 || is_called_back(t))
 		task_attempt_over(t);
 	else if (t->at.answer == ANSWER_HOLD_AGAIN) /* genesis is packed: evidence is taken again */
 		hold(t);

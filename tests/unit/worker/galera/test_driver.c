@@ -220,6 +220,71 @@ static void late_mark_leaves_the_next_tasks_alone(void **s)
 	obj_free(row);
 }
 
+/* The managers take back what they gave last. */
+static void permit_take_back(struct rig *g, Gs__Task *row)
+{
+	Gs__GaleraPermit *p = obj_new(&gs__galera_permit__descriptor);
+
+	p->withdraw = true;
+	p->epoch = p->attempt = 1;
+	p->serial = 2;
+	row->meta->version++;
+	obj_free(row->permit);
+	row->permit = p;
+	tasks_assign(g->w.tasks, row);
+}
+
+/* HELD, as this attempt; nothing was started meanwhile. */
+static void wait_attempt(struct rig *g, const char *id, uint32_t attempt)
+{
+	Gs__TaskStatus *status = NULL;
+	bool is_so = false;
+
+	loop_timer_set(&g->guard, 20000);
+	g->timed_out = false;
+	while (!g->timed_out && !is_so) {
+		uv_run(&g->loop, UV_RUN_ONCE);
+		obj_free(status);
+		status = rig_status(g, id);
+		is_so = status && status->state == TASK_HELD && status->attempt == attempt;
+		assert_true(!status || status->state <= TASK_HELD);
+	}
+	loop_timer_stop(&g->guard);
+	obj_free(status);
+	assert_true(is_so);
+}
+
+/* HEART S3: a permit to bootstrap whose token is void did not go away, whether or not its holder was at it. */
+static void permit_is_taken_back(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *begun = xasprintf("%s/begun", g->abs), *go = xasprintf("%s/go", g->abs);
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, id_a);
+	char sha256[SHA256_TEXT];
+	Gs__Task *row;
+
+	if (!can_hold())
+		skip();
+	row = member(id_a);
+	blob_make(g, sha256);
+	slow_archiver(g);
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, id_a, TASK_HELD));
+	permit_join(g, row, sha256);
+	rig_run_until(g, is_there, begun); /* on its way to a start */
+	permit_take_back(g, row);
+	assert_int_equal(fs_write(go, "", 0, 0644, NULL), 0);
+	wait_attempt(g, id_a, 2);
+	row->permit->serial++; /* while it is held */
+	row->permit->attempt = 2;
+	row->meta->version++;
+	tasks_assign(g->w.tasks, row);
+	wait_attempt(g, id_a, 3);
+	tasks_unassign(g->w.tasks, id_a);
+	rig_run_until(g, rig_is_gone, at);
+	obj_free(row);
+}
+
 /* FINDINGS H2: ten functions in four files set the step, and there was no table. */
 static void table_of_moves_is_sound(void **s)
 {
@@ -422,6 +487,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_of_moves_is_sound),
+		TEST(permit_is_taken_back),
 		TEST(unpacking_keeps_the_lock_when_its_task_is_stopped),
 		TEST(late_mark_leaves_the_next_tasks_alone),
 		TEST(s7_a_server_that_flips_has_its_log_read_with_a_rest),
