@@ -147,8 +147,8 @@ static void token_withdraw_in_place(struct galera *g)
 
 /* ---- genesis ---- */
 
-/* The first empty slot; else one that still has what it made under a token that was given up: nobody was ever let start
- * with that, and it is made anew. */
+/* The first empty slot; else one that still has what it made under a token that was given up: nobody was ever let
+ * start with that, and it is made anew. */
 static struct galera_member *first_maker(const struct galera *g)
 {
 	struct galera_member *again = NULL;

@@ -70,6 +70,7 @@ struct galera {
 	struct galera_member *m; /* by slot number, then id */
 	size_t n;
 	bool all_leaving;
+	bool view_is_whole; /* somebody is known to have been Synced in the newest view: it has all */
 	int64_t wall_ms;
 	uint32_t wait_recover_ms, auto_after_ms, grace_ms;
 	bool writer_only; /* endpoint mode "writer" */

@@ -120,6 +120,9 @@ static void stop_idle(struct galera *g)
 
 		if (!m->leaving || runs(m) || !safe || (holder && !g->all_leaving))
 			continue;
+		/* Those that serve may have joined it and not have got all that it holds. */
+		if (!g->all_leaving && !g->view_is_whole && galera_is_complete(g, m->slot->meta->id))
+			continue;
 		if (g->all_leaving || !galera_in_primary_view(g, m->slot->meta->id) || !m->in_v)
 			galera_stop(g, m);
 	}

@@ -566,15 +566,14 @@ void galera_observe(struct galera *g)
 		note_hwm(g);
 		note_writer(g);
 	}
-	bool complete = false;
 	for (size_t i = 0; i < g->n; i++) {
 		mark_v(g, &g->m[i]);
-		complete = complete || was_synced_in_v(g, &g->m[i]);
+		g->view_is_whole = g->view_is_whole || was_synced_in_v(g, &g->m[i]);
 	}
 	for (size_t i = 0; i < g->n; i++) {
 		struct galera_member *m = &g->m[i];
 
-		if (complete)
+		if (g->view_is_whole)
 			settle_lost_data(g, m);
 		else /* Perhaps a Primary of joiners only, their donor gone: what was acknowledged is with those
 		      * who were Synced before. */

@@ -264,8 +264,8 @@ static void session_step(struct session *s, size_t *share)
 	}
 }
 
-/* The token that a permit to begin a history hangs on may be void since a moment ago, or a consent to somebody else lie
- * there that no pass has looked at: its host was away when that was decided. A token that is confirmed is used up. */
+/* The token that a permit to begin a history hangs on may be void since a moment ago, or a consent to somebody else
+ * lie there that no pass has looked at: its host was away when that was decided. A confirmed one is used up. */
 static bool permit_may_be_void(const struct store *s, const Gs__Task *t)
 {
 	const Gs__GaleraCluster *g = store_galera(s, t->galera_cluster_id);
