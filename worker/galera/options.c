@@ -210,6 +210,21 @@ static void put_provider(struct buf *out, const struct options_input *in, const 
 		gcache_mib(in->disk_bytes));
 }
 
+/* Behind the user's files: what the rules of recovery rest on, where a user's word would make them untrue. Each
+ * start's own decisions (new cluster, position) come by argv; the log is where the views, the end of a process and
+ * its last words are read; a forced or heuristic recovery throws data away that the managers count on. */
+static void put_firm(struct buf *out, const struct options_input *in)
+{
+	buf_printf(out,
+		   "[mysqld]\n# set by gswarm, whatever an included file says (docs/galera-worker.md)\n"
+		   "datadir=%s\nloose-wsrep_data_home_dir=%s\nskip-log-error\nskip-wsrep-new-cluster\nloose-"
+		   "skip-wsrep-recover\n"
+		   "wsrep_start_position=00000000-0000-0000-0000-000000000000:-1\ntc-heuristic-recover=OFF\n"
+		   "innodb_force_recovery=0\ninnodb_flush_log_at_trx_commit=1\nsync_binlog=1\n"
+		   "binlog_format=ROW\ninnodb_autoinc_lock_mode=2\n",
+		   in->datadir, in->datadir);
+}
+
 static void put_server(struct buf *out, const struct options_input *in)
 {
 	buf_printf(out,
@@ -264,6 +279,7 @@ void options_tool_format(const struct options_input *in, const char *name, bool 
 {
 	put_server(out, in);
 	put_user_dir(out, in->task);
+	put_firm(out, in);
 	if (!recover) /* a genesis is synced as a whole when it is done */
 		buf_printf(out, "innodb_flush_method=nosync\ninnodb_flush_log_at_trx_commit=0\n"
 				"innodb_doublewrite=0\nsync_binlog=0\nsync_frm=0\n");
@@ -288,7 +304,9 @@ int options_format(const struct options_input *in, struct buf *out, struct err *
 	addr_format(addr, ip, sizeof(ip));
 	put_server(out, in);
 	put_user_dir(out, in->task);
-	buf_printf(out, "[mysqld]\n");
+	put_firm(out, in);
+	buf_printf(out,
+		   "[mysqld]\nsocket=" TASK_RUN "/" SOCKET_NAME "\npid-file=" TASK_RUN "/" PID_NAME "\n");
 	put_wsrep(out, in, ip);
 	put_provider(out, in, p, ip);
 	/* Stock SST scripts read this; ours passes it on. */

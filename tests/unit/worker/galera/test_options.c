@@ -30,6 +30,25 @@ static Gs__Task *task_make(const char *profile)
 	return t;
 }
 
+/* HEART S7, S10: a user's file could take away the log that recovery reads, or bootstrap at each start. */
+static void expect_firm(const char *file)
+{
+	static const char *const firm[] = {"\ndatadir=/var/lib/mysql\n",
+					   "\nloose-wsrep_data_home_dir=/var/lib/mysql\n",
+					   "\nskip-log-error\n",
+					   "\nskip-wsrep-new-cluster\n",
+					   "\ntc-heuristic-recover=OFF\n",
+					   "\ninnodb_force_recovery=0\n",
+					   "\nsync_binlog=1\n",
+					   "\nsocket=/run/task/"};
+	const char *user = strstr(file, "!includedir /etc/my.cnf.d\n");
+
+	assert_non_null(user);
+	for (size_t i = 0; i < array_size(firm); i++)
+		if (!strstr(user, firm[i]))
+			fail_msg("no %s behind the user's files in\n%s", firm[i], file);
+}
+
 static Gs__GaleraPermit *permit_make(void)
 {
 	Gs__GaleraPermit *p = obj_new(&gs__galera_permit__descriptor);
@@ -77,10 +96,14 @@ static void file_holds_what_the_group_needs(void **s)
 	for (size_t i = 0; i < array_size(wanted); i++)
 		if (!strstr(buf_text(&out), wanted[i]))
 			fail_msg("no %s in\n%s", wanted[i], buf_text(&out));
+	expect_firm(buf_text(&out));
+	assert_non_null(strstr(strstr(buf_text(&out), "!includedir"), "innodb_flush_log_at_trx_commit=1\n"));
 	/* A restart from this file can never bootstrap. */
-	assert_null(strstr(buf_text(&out), "new-cluster"));
+	assert_null(strstr(buf_text(&out), "\nwsrep-new-cluster"));
 	assert_null(strstr(buf_text(&out), "new_cluster"));
-	assert_null(strstr(buf_text(&out), "start_position"));
+	const char *position = strstr(buf_text(&out), "start_position");
+	assert_true(strncmp(position, "start_position=00000000-0000-0000-0000-000000000000:-1\n", 55) == 0);
+	assert_null(strstr(position + 1, "start_position"));
 	assert_null(strstr(buf_text(&out), "gcomm://\n"));
 	buf_fini(&out);
 	obj_free(t);
