@@ -22,8 +22,8 @@ static bool is_dead(const struct galera_member *m)
 }
 
 /* One that is in no group right now may be about to reach one: what it says stands when that is over (left.c).
- * Gone or damaged data is no evidence, unless the slot never held a finished copy; nor is what came in its place since.
- * What is damaged may hold what nobody else does, also when only its own worker knows that it was Synced. */
+ * Gone or damaged data is no evidence, unless the slot never held a finished copy; nor is what came in its place
+ * since. What is damaged may hold what nobody else does, also when only its own worker knows that it was Synced. */
 static bool has_answered(struct galera *g, const struct galera_member *m)
 {
 	if (m->haunted)
