@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* volume ls, inspect.
+/* volume ls, inspect, rm.
  *
- * The happy path is one call to the manager. What can fail: a volume that is not there, or a name that several
- * have (said by the manager). */
+ * The happy path is one call to the manager; rm then waits until the data is gone. What can fail: a volume that is
+ * not there, a name that several have, removal of one that is used (said by the manager), or what its node's worker
+ * met. */
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/client.h"
 #include "cli/filter.h"
@@ -34,6 +36,12 @@ static const struct opt inspect_options[] = {
 	{0, "pretty", OPT_FLAG, NULL, "Print for people", NULL},
 	OPT_END,
 };
+static const struct opt rm_options[] = {
+	{0, "discard-data", OPT_FLAG, NULL, "Yes, the data of these volumes is to be deleted for good", NULL},
+	{'f', "force", OPT_FLAG, NULL, "A volume that does not exist is no error", NULL},
+	OPT_END,
+};
+#define LOOK_US 100000
 
 /* No service has it. */
 static bool is_dangling(const Gs__VolumeDetail *v)
@@ -143,10 +151,56 @@ static int inspect_run(struct cmd *c, struct err *e)
 	return inspect_args(c, inspect_fetch, print_pretty, e);
 }
 
+/* Until it is gone, or its worker said why not. */
+static int wait_gone(struct cmd *c, const char *volume, const char *id, struct err *e)
+{
+	for (;; usleep(LOOK_US)) {
+		cleanup_message Gs__VolumeDetail *v = NULL;
+		int r = inspect_fetch(c, id, (const void **)&v, e);
+
+		if (r == E_NOT_FOUND) {
+			err_clear(e);
+			return 0;
+		}
+		if (r < 0)
+			return r;
+		if (strcmp(v->state, "removing") != 0)
+			return err_set(e, E_UNAVAILABLE, "volume %s on node %s: %s", volume, v->node,
+				       *v->error ? v->error : "not removed");
+		if (!v->node_ready)
+			return err_set(e, E_UNAVAILABLE,
+				       "volume %s: node %s went down; the data is deleted when it is back",
+				       volume, v->node);
+	}
+}
+
+static int rm_one(struct cmd *c, const char *volume, struct err *e)
+{
+	Gs__VolumeRemoveRequest req = GS__VOLUME_REMOVE_REQUEST__INIT;
+	cleanup_message Gs__CreatedResponse *resp = NULL;
+
+	req.ref = (char *)volume;
+	req.discard_data = opt_is_set(c, "discard-data");
+	int r = client_call(c, DAEMON_MANAGER, CONTROL_REMOVE_VOLUME, &req, &resp, e);
+	if (r == E_NOT_FOUND && opt_is_set(c, "force"))
+		return 0;
+	if (r < 0 || (r = wait_gone(c, volume, resp->id, e)) < 0)
+		return r;
+	puts(volume);
+	return 0;
+}
+
+static int rm_run(struct cmd *c, struct err *e)
+{
+	return for_each_arg(c, rm_one, e);
+}
+
 static const struct verb verbs[] = {
 	{"inspect", "[OPTIONS] VOLUME [VOLUME...]", "Show everything about volumes", inspect_options, 1, -1,
 	 false, "volume", inspect_run},
 	{"ls", "[OPTIONS]", "List the volumes of services, and what removed services have left", ls_options,
 	 0, 0, false, NULL, ls_run},
+	{"rm", "[OPTIONS] VOLUME [VOLUME...]", "Delete what removed services have left", rm_options, 1, -1,
+	 false, "volume", rm_run},
 };
 const struct noun volume_noun = {"volume", "Manage the data of services", verbs, array_size(verbs)};

@@ -8,7 +8,7 @@
 #include "proto/schema/methods.h"
 #include "manager/model/check.h"
 
-#define CONTROL_METHODS (CONTROL_INSPECT_VOLUME + 1)
+#define CONTROL_METHODS (CONTROL_REMOVE_VOLUME + 1)
 #define API_MAGIC MAGIC('a', 'p', 'i', ' ')
 struct api { /* the argument of every handler below */
 	uint32_t magic;

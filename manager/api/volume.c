@@ -2,8 +2,9 @@
 /* Volumes: the data of slots, and what services that are gone have left on disks.
  *
  * The happy path is: a row for every volume of a slot, and one for every instance that no slot has any more
- * (retired), each with the names that people know. What can fail is: no such volume, or a name that several have
- * (a retired one and the one of a new service of the same name). */
+ * (retired), each with the names that people know. Removal marks a retired one; its node's worker deletes and
+ * reports (model/report.c). What can fail is: no such volume, a name that several have (a retired one and the one of
+ * a new service of the same name), removal of one that is used or whose node is down. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -206,8 +207,80 @@ static void on_inspect_volume(struct rpc_call *call, const ProtobufCMessage *msg
 	volumes_fini(&v);
 }
 
+/* ---- removal ---- */
+
+static int in_use(const Gs__VolumeDetail *d, struct err *e)
+{
+	if (*d->task)
+		return err_set(e, E_IN_USE,
+			       "volume %s is used by task %s on node %s: remove service %s first, or scale "
+			       "it down",
+			       d->name, d->task, d->node, d->service);
+	return err_set(e, E_IN_USE, "volume %s belongs to service %s: remove that first", d->name,
+		       d->service);
+}
+
+/* Whoever deletes has typed all of it, or what the list shows of its id. */
+static int may_remove(const Gs__VolumeDetail *d, const Gs__VolumeRemoveRequest *req, struct err *e)
+{
+	if (!has_name(d, req->ref) && strlen(req->ref) < ID_SHORT_LEN)
+		return err_set(e, E_INVALID, "volume %.64s: to remove it, type its whole name (%s) or id",
+			       req->ref, d->name);
+	if (strcmp(d->state, "in-use") == 0 || strcmp(d->state, "unplaced") == 0)
+		return in_use(d, e);
+	if (!req->discard_data)
+		return err_set(e, E_INVALID,
+			       "volume %s: removing it deletes its data on node %s for good; if that is "
+			       "wanted, say --discard-data",
+			       d->name, d->node);
+	if (!d->node_ready)
+		return err_set(e, E_UNAVAILABLE,
+			       "volume %s: node %s is down, and its worker is who deletes the data: "
+			       "start it first",
+			       d->name, d->node);
+	return 0;
+}
+
+static void remove_it(struct context *ctx, struct rpc_call *call, const Gs__VolumeDetail *d,
+		      const ProtobufCMessage *msg, void *arg, rpc_handler again)
+{
+	cleanup_free char *id = xasprintf("%s.%s", d->meta->id, d->node_id);
+	Gs__CreatedResponse *resp = obj_new(&gs__created_response__descriptor);
+	struct tx *tx = tx_new(ctx->store);
+	Gs__VolumeInstance *edit = tx_edit(tx, OBJ_VOLUME_INSTANCE, id);
+
+	bug_if(!edit);
+	str_replace(&resp->id, d->meta->id);
+	edit->state = VOL_REMOVING;
+	str_replace(&edit->name, d->name);
+	str_replace(&edit->error, "");
+	audit_add(ctx, tx, call, "audit.volume.remove", d->meta->id,
+		  "volume %s of service %s removed from %s", d->name, d->service, d->node);
+	answer_commit(ctx, call, tx, resp, again, arg, msg);
+}
+
+static void on_remove_volume(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Gs__VolumeRemoveRequest *req = (const Gs__VolumeRemoveRequest *)msg;
+	struct context *ctx = api_context(arg);
+	const Gs__VolumeDetail *found;
+	struct volumes v = {0};
+	struct err e = {0};
+
+	if (answer_unless_serving(ctx, call))
+		return;
+	volumes_load(ctx, &v);
+	found = volume_find(&v, req->ref, &e);
+	if (found && may_remove(found, req, &e) == 0)
+		remove_it(ctx, call, found, msg, arg, on_remove_volume);
+	else
+		rpc_fail(call, &e);
+	volumes_fini(&v);
+}
+
 void volume_methods(rpc_handler table[CONTROL_METHODS])
 {
 	table[CONTROL_LIST_VOLUMES] = on_list_volumes;
 	table[CONTROL_INSPECT_VOLUME] = on_inspect_volume;
+	table[CONTROL_REMOVE_VOLUME] = on_remove_volume;
 }

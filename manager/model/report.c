@@ -148,3 +148,30 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 	obj_free(now);
 	return 0;
 }
+
+void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeReport *report,
+		   struct reconcile_env *env)
+{
+	cleanup_free char *id = xasprintf("%s.%s", report->volume_id, node_id);
+	const Gs__VolumeInstance *inst = tx_get(tx, OBJ_VOLUME_INSTANCE, id);
+	const Gs__Node *node = tx_get(tx, OBJ_NODE, node_id);
+	const char *where = node ? node_name(node) : node_id;
+	Gs__VolumeInstance *edit;
+
+	if (!inst || inst->state != VOL_REMOVING)
+		return;
+	if (!report->code) {
+		event_add(tx, env, "volume.removed", inst->volume_id,
+			  "volume %s of service %s is removed from %s%s", inst->name, inst->service_name,
+			  where, report->found ? "" : ", where it was not");
+		tx_remove(tx, inst);
+		return;
+	}
+	edit = tx_edit(tx, OBJ_VOLUME_INSTANCE, id);
+	edit->state = VOL_RETIRED;
+	str_replace(&edit->error, report->message);
+	bound(&edit->error);
+	event_add(tx, env, "volume.kept", edit->volume_id,
+		  "volume %s of service %s is not removed from %s: %s", edit->name, edit->service_name, where,
+		  edit->error);
+}

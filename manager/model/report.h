@@ -12,3 +12,7 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 		 struct reconcile_env *env, struct err *e);
 /* E_LIMIT for a report that is too large to be kept, whoever makes it; asked before it is copied. */
 int report_bounds(const Gs__TaskReport *report, struct err *e);
+/* How the deletion of a volume there went: its row goes, or is retired again with the reason. One that was not to be
+ * deleted there: nothing. */
+void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeReport *report,
+		   struct reconcile_env *env);

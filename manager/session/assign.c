@@ -86,6 +86,10 @@ static void item_set(Gs__AssignmentItem *item, const void *row)
 		item->item_case = ITEM_SECRET;
 		item->secret = borrowed;
 		break;
+	case OBJ_VOLUME_INSTANCE:
+		item->item_case = ITEM_VOLUME;
+		item->volume = borrowed;
+		break;
 	default:
 		bug_if(obj_kind_of(row) != OBJ_NODE);
 		item->item_case = ITEM_NODE;
@@ -212,6 +216,16 @@ static void want_surroundings(struct diff *d, const Gs__Task *t)
 		want_peers(d, t);
 }
 
+/* What a person wants deleted there. */
+static void want_discards(struct diff *d, const char *node_id)
+{
+	const Gs__VolumeInstance *inst;
+
+	for (size_t i = 0; (inst = store_at(d->s, OBJ_VOLUME_INSTANCE, i)); i++)
+		if (inst->state == VOL_REMOVING && strcmp(inst->node_id, node_id) == 0)
+			want(d, "volume", inst->volume_id, inst);
+}
+
 /* Behind everything that is new: what the node gets may be why it can do without. */
 static void drop_unwanted(struct diff *d)
 {
@@ -243,6 +257,7 @@ size_t assign_diff(const struct store *s, const char *node_id, struct assign_set
 	for (size_t i = 0; i < n; i++)
 		if (tasks[i]->desired != TASK_REMOVE || !task_is_final(tasks[i]))
 			want(&d, "task", tasks[i]->meta->id, tasks[i]);
+	want_discards(&d, node_id);
 	drop_unwanted(&d);
 	*ret = d.items;
 	*ret_more = d.more;

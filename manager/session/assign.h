@@ -4,7 +4,8 @@
  *
  * A node gets: its own Node row; every task placed on it whose desired state is not REMOVE or that it has not
  * yet reported final; for those that are not final their networks, every endpoint of these, their secrets and, as
- * `peer/<node id>`, the Node rows of the other nodes that run members of their Galera cluster. */
+ * `peer/<node id>`, the Node rows of the other nodes that run members of their Galera cluster; every
+ * volume that is to be deleted there. */
 #pragma once
 #include "manager/store/store.h"
 #include "proto/schema/dispatch.pb-c.h"

@@ -153,6 +153,8 @@ static void apply_report(struct sessions *all, struct tx *tx, struct report *r)
 		if (report_apply(all->ctx->store, tx, r->node_id, r->req->tasks[i], &all->ctx->env, &e))
 			refuse(all, r, r->req->tasks[i]->task_id, &e);
 	}
+	for (size_t i = 0; i < r->req->n_volumes; i++)
+		report_volume(tx, r->node_id, r->req->volumes[i], &all->ctx->env);
 }
 
 /* ---- commit and answer ---- */
@@ -251,7 +253,7 @@ void sessions_flush_reports(void *arg)
 
 static int check(const Gs__ReportRequest *req, struct err *e)
 {
-	if (req->n_tasks > TASKS_MAX || req->n_seqnos > TASKS_MAX)
+	if (req->n_tasks > TASKS_MAX || req->n_seqnos > TASKS_MAX || req->n_volumes > TASKS_MAX)
 		return err_set(e, E_LIMIT, "more than %d tasks in one report", TASKS_MAX);
 	for (size_t i = 0; i < req->n_tasks; i++)
 		if (!req->tasks[i]->status || !id_is_valid(req->tasks[i]->task_id))

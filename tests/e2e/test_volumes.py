@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What removed services leave on disks: found by name (issue 6, point 3)."""
+"""What removed services leave on disks: found by name, and removed by who says so (issue 6, point 3)."""
 import json
+import os
 
 import pytest
 
@@ -49,3 +50,36 @@ def test_ls_and_inspect(swarm, refused):
     assert swarm.gswarm("__complete", "volume", "inspect", "ke").stdout == "kept-1\n"
     refused(a, "volume", "inspect", "nothing", says="no volume nothing")
     refused(a, "volume", "ls", "--filter", "state=lost", says="unplaced", code=2)
+
+
+def test_rm(swarm, refused):
+    a, b = swarm.hosts
+    keeper(swarm, "old", b)
+    refused(a, "volume", "rm", "--discard-data", "old-1", says="used by task old.1 on node " + b.name)
+    [v] = rows(swarm, "--filter", "name=old-1")
+    folder = b.path("/var/lib/gswarm/worker/" + v["path"])
+    swarm.gswarm("service", "rm", "old")
+    wait_for("it is retired", lambda: state(swarm, "old-1") == "retired")
+    refused(a, "volume", "rm", "old-1", says="--discard-data")
+    refused(a, "volume", "rm", "--discard-data", v["meta"]["id"][:5], says="whole name")
+    refused(a, "volume", "rm", "--discard-data", "nothing", says="no volume nothing")
+    swarm.gswarm("volume", "rm", "--force", "--discard-data", "nothing")
+    # somebody else's data is left alone, and it is said
+    with open(folder + "/volume", encoding="ascii") as f:
+        marker = f.read()
+    with open(folder + "/volume", "w", encoding="ascii") as f:
+        f.write("volume=another service=x slot=y\n")
+    refused(a, "volume", "rm", "--discard-data", "old-1", says=["other data", b.name])
+    assert os.path.exists(folder + "/data/when") and state(swarm, "old-1") == "retired"
+    with open(folder + "/volume", "w", encoding="ascii") as f:
+        f.write(marker)
+    # its node is away, and comes back
+    b.kill_worker()
+    wait_for("it is down", lambda: swarm.node_states()[b.name] == "NODE_DOWN", 20)
+    refused(a, "volume", "rm", "--discard-data", "old-1", says=b.name + " is down")
+    b.start_worker()
+    wait_for("it is back", lambda: swarm.node_states()[b.name] == "NODE_READY", 20)
+    assert swarm.gswarm("volume", "rm", "--discard-data", "old-1").stdout == "old-1\n"
+    assert not [n for n in os.listdir(os.path.dirname(folder)) if n.startswith(v["meta"]["id"])]
+    assert state(swarm, "old-1") is None
+    assert "audit.volume.remove" in swarm.gswarm("events", "--since", "0", "--until", "0s").stdout

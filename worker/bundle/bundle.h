@@ -69,6 +69,11 @@ struct volume_spec {
  * heap. E_UNAVAILABLE when it was made before and is not there now; E_IN_USE when the marker names another volume
  * or service, or data without a marker is there. */
 int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *e);
+/* volume_remove.c: delete it, its data and the note that it was made, for good. Again after a failure or a crash:
+ * goes on. *ret_found: there was something. E_IN_USE: somebody else's data, or a mount in it; E_UNAVAILABLE: it is
+ * not there, and was. Blocks for as long as the data is large. */
+int volume_remove(const char *volumes_dir, const char *made_dir, const char *volume_id, bool *ret_found,
+		  struct err *e);
 /* Whose the volume's data was made; false when there is no such volume yet, or root's. */
 bool volume_owner(const char *volumes_dir, const char *volume_id, uid_t *ret_uid, gid_t *ret_gid);
 

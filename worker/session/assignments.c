@@ -38,6 +38,8 @@ static void apply_removed(struct worker *w, const Gs__AssignmentItem *item)
 		endpoint_removed(w, id);
 	else if (key_is(item, "secret/", &id))
 		tasks_secret_remove(w->tasks, id);
+	else if (key_is(item, "volume/", &id))
+		tasks_discard_end(w->tasks, id);
 	else if (key_is(item, "peer/", &id))
 		peers_remove(w->peers, id);
 }
@@ -56,6 +58,9 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 		break;
 	case ITEM_SECRET:
 		tasks_secret_set(w->tasks, item->secret);
+		break;
+	case ITEM_VOLUME:
+		tasks_discard(w->tasks, item->volume);
 		break;
 	case ITEM_NODE:
 		if (key_is(item, "peer/", &id))

@@ -78,6 +78,7 @@ struct tasks {
 	struct risky *risky;    /* for what others serve (job.c) */
 	/* load.c: notes of an earlier worker that could not be read yet */
 	struct task_unread *unread;
+	struct discard *discards; /* discard.c */
 	struct loop_timer read_again;
 	struct backoff read_backoff;
 	bool reading;
@@ -245,6 +246,14 @@ void tasks_unread_dump(const struct tasks *ts, struct buf *out); /* a line each 
 void task_tools_end(
 	struct task *t); /* kills them, or they do not start; each moves the task when it is gone */
 void task_tools_forget(struct task *t); /* they go on without it */
+
+/* ---- discard.c: what table.c does with volumes that are to go ---- */
+void discards_set_begin(struct tasks *ts);                           /* a complete set comes */
+void discards_set_end(struct tasks *ts);                             /* what was not in it is not wanted */
+void discards_report_fill(struct tasks *ts, Gs__ReportRequest *req); /* adds what is not acknowledged */
+void discards_reported(struct tasks *ts, bool ok);                   /* as tasks_reported */
+bool discards_pending(const struct tasks *ts);                       /* something is not acknowledged */
+void discards_fini(struct tasks *ts);                                /* forgets them; no job is under way */
 
 /* ---- prepare.c: jobs. Each stores what it learned and calls task_move: a step with a job is over when the task is
  * not busy any more. ---- */

@@ -82,6 +82,7 @@ void tasks_gone(struct tasks *ts)
 		free(s);
 	}
 	tasks_unread_fini(ts);
+	discards_fini(ts);
 	free(ts);
 }
 
@@ -216,6 +217,7 @@ void tasks_set_begin(struct tasks *ts)
 	for (struct task *t = ts->list; t; t = t->next)
 		t->marked = false;
 	tasks_unread_set_begin(ts);
+	discards_set_begin(ts);
 	ts->in_set = true;
 }
 
@@ -228,8 +230,10 @@ void tasks_set_end(struct tasks *ts)
 		if (!t->marked)
 			unassign(t);
 	}
-	if (ts->in_set)
+	if (ts->in_set) {
 		tasks_unread_set_end(ts);
+		discards_set_end(ts);
+	}
 	ts->in_set = false;
 	tasks_kick(ts);
 }
@@ -317,11 +321,13 @@ size_t tasks_report_fill(struct tasks *ts, Gs__ReportRequest *req)
 		obj_add(&req->n_tasks, &req->tasks, r);
 		t->sent = t->version;
 	}
-	return req->n_tasks + req->n_seqnos;
+	discards_report_fill(ts, req);
+	return req->n_tasks + req->n_seqnos + req->n_volumes;
 }
 
 void tasks_reported(struct tasks *ts, bool ok)
 {
+	discards_reported(ts, ok);
 	for (struct task *t = ts->list; t; t = t->next) {
 		bug_if(t->sent > t->version || t->acked > t->version);
 		if (ok && t->sent != 0)
@@ -363,7 +369,7 @@ bool tasks_report_pending(const struct tasks *ts)
 	for (const struct task *t = ts->list; t; t = t->next)
 		if (is_pending(t))
 			return true;
-	return false;
+	return discards_pending(ts);
 }
 
 /* ---- the rest ---- */

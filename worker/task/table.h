@@ -39,6 +39,10 @@ void tasks_set_begin(struct tasks *ts);
 void tasks_set_end(struct tasks *ts);                              /* unassigned ones stop */
 void tasks_secret_set(struct tasks *ts, const Gs__Secret *secret); /* copied */
 void tasks_secret_remove(struct tasks *ts, const char *secret_id);
+/* Delete that volume here, and report how it went; once for a version of the row. */
+void tasks_discard(struct tasks *ts, const Gs__VolumeInstance *row);
+/* The managers know how it went, or do not want it any more; what is under way goes on. Unknown: nothing. */
+void tasks_discard_end(struct tasks *ts, const char *volume_id);
 /* A network, secret or endpoint changed: look again at whatever waits. */
 void tasks_kick(struct tasks *ts);
 /* Names in the tasks' /etc/hosts changed. */

@@ -134,11 +134,92 @@ static void test_a_volume_that_has_no_place_yet(void **state)
 	rig_free(r);
 }
 
+static char *discard(struct rig *r, const char *ref, bool yes, struct err *e)
+{
+	Gs__VolumeRemoveRequest req = GS__VOLUME_REMOVE_REQUEST__INIT;
+	Gs__CreatedResponse *resp;
+	char *id;
+
+	err_clear(e);
+	req.ref = (char *)ref;
+	req.discard_data = yes;
+	resp = rig_call(r, CONTROL_REMOVE_VOLUME, &req, e);
+	id = resp ? xstrdup(resp->id) : NULL;
+	obj_free(resp);
+	return id;
+}
+
+static void told(struct rig *r, const char *ref, bool yes, const char *text)
+{
+	struct err e = {0};
+
+	assert_null(discard(r, ref, yes, &e));
+	if (!strstr(e.msg, text))
+		fail_msg("'%s' does not say '%s'", e.msg, text);
+}
+
+static void report_removal(struct worker *w, const char *id, int code, const char *message)
+{
+	Gs__ReportRequest *req = report_new(w);
+	Gs__VolumeReport *v = obj_new(&gs__volume_report__descriptor);
+	struct err e = {0};
+
+	str_replace(&v->volume_id, id);
+	str_replace(&v->message, message);
+	v->code = code;
+	v->found = true;
+	obj_add(&req->n_volumes, &req->volumes, v);
+	obj_free(report_send(w, req, &e));
+	assert_int_equal(e.code, 0);
+	rig_wait_reconciled(w->r);
+}
+
+static void test_removal_is_said_and_done_by_the_worker(void **state)
+{
+	struct rig *r = rig_with_cluster();
+	struct worker *w = worker_new(r);
+	cleanup_free char *task = NULL, *id = NULL, *again = NULL;
+	Gs__VolumeDetail *d;
+	struct err e = {0};
+	size_t from;
+
+	(void)state;
+	worker_wait_complete(w);
+	task = keeper_runs(r, w, "db");
+	told(r, "db-1", true, "used by task db.1 on node docker1.local");
+	d = inspect(r, "db-1", &e);
+	report_removal(w, d->meta->id, 0, ""); /* that was never asked for */
+	obj_free(d);
+	assert_int_equal(count(r), 1);
+	remove_service(r, w, "db", task);
+	wait_state(r, "db-1", "retired");
+	told(r, "db-1", false, "--discard-data");
+	told(r, "nothing", true, "no volume nothing");
+	from = w->n;
+	id = discard(r, "db-1", true, &e);
+	assert_non_null(id);
+	told(r, (char[]){id[0], id[1], id[2], id[3], 0}, true, "type its whole name (db-1)");
+	assert_string_equal(worker_wait_item(w, "volume/", from)->volume->volume_id, id);
+	wait_state(r, "db-1", "removing");
+	report_removal(w, id, E_IN_USE, "it is a mount");
+	d = inspect(r, "db-1", &e);
+	assert_string_equal(d->state, "retired");
+	assert_string_equal(d->error, "it is a mount");
+	obj_free(d);
+	again = discard(r, id, true, &e);
+	assert_string_equal(again, id);
+	report_removal(w, id, 0, "");
+	assert_int_equal(count(r), 0);
+	worker_free(w);
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_a_removed_service_left_is_listed),
 		cmocka_unit_test(test_a_volume_that_has_no_place_yet),
+		cmocka_unit_test(test_removal_is_said_and_done_by_the_worker),
 	};
 
 	log_init("test", LOG_ERROR, 2);

@@ -238,6 +238,40 @@ static void volume_is_made_and_found_again(void **s)
 	free(again);
 }
 
+/* Issue 6, point 3: what is removed is this volume, all of it, also when a removal was cut off. */
+static void volume_is_removed(void **s)
+{
+	struct volume_spec spec = volume(ID_B);
+	cleanup_free char *made = xasprintf("%s/made", dir), *note = xasprintf("%s/" ID_A, made);
+	cleanup_free char *at = xasprintf("%s/" ID_A, dir), *half = xasprintf("%s.removing", at);
+	cleanup_free char *marker = xasprintf("%s/volume", at);
+	cleanup_free char *path = NULL, *again = NULL;
+	struct err e = {0};
+	bool found;
+
+	spec.made_dir = made;
+	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
+	assert_true(found && !fs_exists(at) && !fs_exists(half) && !fs_exists(note));
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
+	assert_false(found);
+	/* cut off behind the rename: gone on with */
+	assert_int_equal(volume_prepare(&spec, &again, &e), 0);
+	assert_int_equal(rename(at, half), 0);
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
+	assert_true(found && !fs_exists(half) && !fs_exists(note));
+	/* not mounted now: nothing is said to be gone */
+	assert_int_equal(fs_write(note, "1\n", 2, 0600, &e), 0);
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), E_UNAVAILABLE);
+	assert_true(fs_exists(note));
+	/* somebody else's */
+	assert_int_equal(fs_mkdir(path, 0755, &e), 0);
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), E_IN_USE);
+	assert_int_equal(fs_write(marker, "volume=" ID_B " service=x slot=y\n", 20, 0600, &e), 0);
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), E_IN_USE);
+	assert_true(fs_exists(path));
+}
+
 /* Safety review, 6: a volume whose disk was not mounted was made anew, empty, and its task ran on that. */
 static void s6_volume_that_is_missing_is_not_made_anew(void **s)
 {
@@ -483,6 +517,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(intent_unreadable_is_no_damage, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_final_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_is_made_and_found_again, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(volume_is_removed, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(s6_volume_that_is_missing_is_not_made_anew, make_dir,
 						drop_dir),
 		cmocka_unit_test_setup_teardown(s6_volume_with_an_empty_place_of_data, make_dir, drop_dir),
