@@ -48,6 +48,21 @@ static void wait_state(struct rig *r, const char *ref, const char *state)
 	obj_free(d);
 }
 
+/* The next task that comes; of one before it the worker may be told now that it is gone. */
+static const Gs__Task *next_task(struct worker *w, size_t from)
+{
+	const Gs__AssignmentItem *item;
+
+	for (;; from++) {
+		item = worker_wait_item(w, "task/", from);
+		assert_non_null(item);
+		for (size_t k = 0; from < w->n && k < w->events[from]->n_items; k++)
+			if (w->events[from]->items[k]->item_case == ITEM_TASK &&
+			    w->events[from]->items[k]->task->desired == TASK_RUNNING)
+				return w->events[from]->items[k]->task;
+	}
+}
+
 /* A service with one task on the worker's node, which runs; the task's id. */
 static char *keeper_runs(struct rig *r, struct worker *w, const char *name)
 {
@@ -57,7 +72,7 @@ static char *keeper_runs(struct rig *r, struct worker *w, const char *name)
 	char *id;
 
 	assert_int_equal(create_service(r, keeper(name, 1), &e), 0);
-	id = xstrdup(worker_wait_item(w, "task/", from)->task->meta->id);
+	id = xstrdup(next_task(w, from)->meta->id);
 	req = report_new(w);
 	report_add(req, task_report_new(id, 1, TASK_RUNNING));
 	obj_free(report_send(w, req, &e));
