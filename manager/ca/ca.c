@@ -31,13 +31,41 @@
 /* A node renews at half life and may lose an answer now and then; more than this is a fault or an attack on
  * the size of the state. */
 #define NODE_CERTS_MAX 16
+/* A node that comes back gets a new certificate for one that expired in the meantime, but not for ever: who has
+ * been away for the default life four times over has been given up, and its disk may be in other hands. */
+#define GRACE_MS (365 * INT64_C(86400000))
 #define NODES_MAX 5000
 /* Nodes that have joined and never had a session: many are a fault of whoever joins, or an attack. */
 #define NODES_UNHEARD_MAX 100
 
 /* ---- roles ---- */
 
-unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e)
+/* One whose time is over, by which a node asks for its next. That our root has signed it is what TLS has checked. */
+static unsigned role_of_expired(const struct store *s, const Gs__NodeCert *cert, bool is_manager,
+				int64_t now_ms, struct err *e)
+{
+	static const char hint[] = "run 'gswarm leave' there, then it can join anew";
+
+	if (is_manager || cert->for_manager)
+		err_set(e, E_UNAUTHENTICATED, "the certificate of the manager on node %s has expired",
+			cert->node_id);
+	else if (ca_is_superseded(s, cert))
+		err_set(e, E_UNAUTHENTICATED,
+			"this certificate of node %s has expired, and the node has used a newer one since: "
+			"%s",
+			cert->node_id, hint);
+	else if (now_ms - cert->not_after_ms > GRACE_MS)
+		err_set(e, E_UNAUTHENTICATED,
+			"the certificate of node %s expired %d days ago, and after %d days it is not "
+			"renewed: %s",
+			cert->node_id, (int)((now_ms - cert->not_after_ms) / 86400000),
+			(int)(GRACE_MS / 86400000), hint);
+	else
+		return ROLE_BIT_EXPIRED;
+	return 0;
+}
+
+unsigned ca_role(const struct store *s, const struct rpc_peer *peer, int64_t now_ms, struct err *e)
 {
 	const Gs__NodeCert *cert = store_get(s, OBJ_NODE_CERT, peer->serial);
 	const Gs__Node *node = store_node(s, peer->node_id);
@@ -52,6 +80,8 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err 
 			peer->node_id);
 	else if (!cert || strcmp(cert->node_id, peer->node_id) != 0)
 		err_set(e, E_UNAUTHENTICATED, "the certificate of node %s is not known here", peer->node_id);
+	else if (peer->is_expired)
+		return role_of_expired(s, cert, peer->is_manager, now_ms, e);
 	else
 		return ROLE_BIT_NONE |
 		       (node->spec->role == ROLE_MANAGER ? ROLE_BIT_MANAGER : ROLE_BIT_WORKER);
@@ -89,26 +119,59 @@ static bool may_join(struct ca *ca, const struct rpc_peer *peer)
 	       bucket_take(&ca->joins, now, 1, JOINS_PER_S, JOINS_BURST);
 }
 
+static void on_proved(void *arg, const struct err *e)
+{
+	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
+
+	bug_if(!ca->proving);
+	ca->proving = false;
+	if (e->code && e->code != E_STALE_VERSION)
+		log_warn("noting that a renewed certificate is in use: %s; again with its next call", e->msg);
+}
+
+/* The node holds the certificate that it renewed: from now on the one before is good for nothing once it expires. */
+static void prove(struct ca *ca, const char *serial)
+{
+	struct context *ctx = ca->ctx;
+	const Gs__NodeCert *cert = store_get(ctx->store, OBJ_NODE_CERT, serial);
+	Gs__NodeCert *row;
+	struct tx *tx;
+
+	if (!cert->unproved || ca->proving || !context_is_serving(ctx))
+		return;
+	row = obj_dup(cert);
+	row->unproved = false;
+	tx = tx_new(ctx->store);
+	tx_update(tx, row);
+	ca->proving = true;
+	store_commit(ctx->store, tx, on_proved, ca);
+}
+
 unsigned ca_authorise(const struct rpc_peer *peer, void *arg, struct err *e)
 {
-	const struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
+	struct ca *ca = magic_of(struct ca, CA_MAGIC, arg);
+	unsigned role;
 
 	if (peer->is_local)
 		return ROLE_BIT_LOCAL;
-	if (peer->is_authenticated)
-		return ca_role(ca->ctx->store, peer, e);
-	return ROLE_BIT_NONE;
+	if (!peer->is_authenticated)
+		return ROLE_BIT_NONE;
+	role = ca_role(ca->ctx->store, peer, clock_wall_ms(ca->ctx->clock), e);
+	if (role)
+		prove(ca, peer->serial);
+	return role;
 }
 
 /* ---- issue ---- */
 
-void ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms)
+Gs__NodeCert *ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms)
 {
 	Gs__NodeCert *row = obj_new_row(OBJ_NODE_CERT, serial);
 
 	str_replace(&row->node_id, node_id);
 	row->not_after_ms = not_after_ms;
 	tx_create(tx, row);
+	return row;
 }
 
 int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
@@ -134,7 +197,7 @@ int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, boo
 	OPENSSL_cleanse(key, strlen(key));
 	if (rc)
 		return rc;
-	ca_add_cert(tx, serial, node_id, not_after_ms);
+	ca_add_cert(tx, serial, node_id, not_after_ms)->for_manager = is_manager;
 	return 0;
 }
 

@@ -40,13 +40,14 @@ int ca_token_text(const Gs__Cluster *cluster, Gs__Role role, char ret_text[96], 
 /* A certificate for node_id and its NodeCert row in tx. is_manager: for the manager process, not its worker. */
 int ca_issue(struct tx *tx, const Gs__Cluster *cluster, const char *node_id, bool is_manager,
 	     const ProtobufCBinaryData *csr_pem, int64_t now_ms, char **ret_cert_pem, struct err *e);
-/* The row of a certificate that has been made. */
-void ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms);
+/* The row of a certificate that has been made; the tx's, to be changed until that is committed. */
+Gs__NodeCert *ca_add_cert(struct tx *tx, const char *serial, const char *node_id, int64_t not_after_ms);
 /* E_EXHAUSTED: the node has as many valid certificates as it may have. */
 int ca_check_certs(const struct context *ctx, const char *node_id, struct err *e);
 /* Before a certificate is added by one of that serial: when the node has as many as it may, its oldest other one
  * goes. It is one whose answer was lost; whoever refused here would never let the node renew again. */
 void ca_replace_cert(const struct context *ctx, struct tx *tx, const char *node_id, const char *serial);
 /* What the store says of the certificate that the peer has proved: ROLE_BIT_NONE and one more; 0 with
- * E_UNAUTHENTICATED when it is another cluster's, unknown, revoked, or its node was removed. */
-unsigned ca_role(const struct store *s, const struct rpc_peer *peer, struct err *e);
+ * E_UNAUTHENTICATED when it is another cluster's, unknown, revoked, or its node was removed. Of one that has expired:
+ * ROLE_BIT_EXPIRED, when it is the node's last and that is less than a year ago. */
+unsigned ca_role(const struct store *s, const struct rpc_peer *peer, int64_t now_ms, struct err *e);

@@ -24,7 +24,11 @@ struct ca {
 	struct ca_root root; /* ours: every token has its digest */
 	struct renewals *renewals;
 	struct loop_timer renew;
+	bool proving; /* a commit of ca_authorise is under way */
 };
 
+/* A newer certificate of the same node and process was issued, and somebody has shown it: one that was renewed to may
+ * have been lost on its way, and then its node has this one only. Of two that nobody has shown the newer counts. */
+bool ca_is_superseded(const struct store *s, const Gs__NodeCert *cert);
 /* The timer of ca_renew_own; ca: the struct ca. */
 void ca_on_renew_look(void *ca);

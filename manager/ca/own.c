@@ -81,8 +81,8 @@ static void on_swept(void *arg, const struct err *e)
 		log_warn("removing expired certificates: %s; trying again in an hour", e->msg);
 }
 
-/* By the end of its time; of two that end together, the one behind. */
-static bool is_newest_of_node(const struct store *s, const Gs__NodeCert *of)
+/* By the order in which they were issued, as the log has it and no clock; of two of one commit, the one behind. */
+bool ca_is_superseded(const struct store *s, const Gs__NodeCert *of)
 {
 	const Gs__NodeCert *cert;
 	bool behind = false;
@@ -90,19 +90,20 @@ static bool is_newest_of_node(const struct store *s, const Gs__NodeCert *of)
 	for (size_t i = 0; (cert = store_at(s, OBJ_NODE_CERT, i)); i++) {
 		if (cert == of)
 			behind = true;
-		else if (!cert->revoked && strcmp(cert->node_id, of->node_id) == 0 &&
-			 (cert->not_after_ms > of->not_after_ms ||
-			  (behind && cert->not_after_ms == of->not_after_ms)))
-			return false;
+		else if (!cert->revoked && cert->for_manager == of->for_manager &&
+			 (!cert->unproved || of->unproved) && strcmp(cert->node_id, of->node_id) == 0 &&
+			 (cert->meta->spec_version > of->meta->spec_version ||
+			  (behind && cert->meta->spec_version == of->meta->spec_version)))
+			return true;
 	}
-	return true;
+	return false;
 }
 
 /* That its time is over is said by a clock, which may be ahead: without any row the node would be unknown for good
- * when the clock is right again. Nobody gets in by a certificate that has expired. */
+ * when the clock is right again. And a node that comes back renews by its last one (ca_role). */
 static bool is_last_of_a_node(const struct store *s, const Gs__NodeCert *cert)
 {
-	return !cert->revoked && store_node(s, cert->node_id) && is_newest_of_node(s, cert);
+	return !cert->revoked && store_node(s, cert->node_id) && !ca_is_superseded(s, cert);
 }
 
 static void sweep(struct context *ctx)

@@ -113,7 +113,7 @@ static void commit(struct renew_job *j)
 	struct tx *tx = tx_new(ctx->store);
 
 	ca_replace_cert(ctx, tx, j->node_id, rpc_call_peer(j->call)->serial);
-	ca_add_cert(tx, j->serial, j->node_id, j->not_after_ms);
+	ca_add_cert(tx, j->serial, j->node_id, j->not_after_ms)->unproved = true;
 	obj_bytes_set(&resp->cert_pem, j->cert_pem, strlen(j->cert_pem));
 	obj_bytes_set(&resp->ca_pem, j->ca_pem, strlen(j->ca_pem));
 	answer_commit(ctx, j->call, tx, resp, NULL, NULL, NULL);
@@ -130,7 +130,7 @@ static void on_signed(void *arg)
 	r->busy = false;
 	if (!answer_unless_serving(ctx, j->call)) {
 		if (j->e.code == 0)
-			ca_role(ctx->store, rpc_call_peer(j->call), &j->e);
+			ca_role(ctx->store, rpc_call_peer(j->call), clock_wall_ms(ctx->clock), &j->e);
 		if (j->e.code)
 			rpc_fail(j->call, &j->e);
 		else

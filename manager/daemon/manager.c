@@ -378,6 +378,7 @@ static void on_lag(void *arg)
 static int make_server(struct manager *m, struct err *e)
 {
 	struct rpc_server_config config = {.authorise = ca_authorise,
+					   .takes_expired = true, /* for CA.Renew: ca_role */
 					   .node_conns_max = RPC_NODE_CONNS,
 					   .arg = m->ca,
 					   .gid_group = "gswarm"};

@@ -149,6 +149,8 @@ static const char *role_name(unsigned bit)
 		return "a manager";
 	case ROLE_BIT_LOCAL:
 		return "a local user";
+	case ROLE_BIT_EXPIRED:
+		return "an expired certificate";
 	default:
 		return "a caller without a certificate";
 	}
@@ -171,9 +173,15 @@ static int call_authorise(struct rpc_conn *c, unsigned service, unsigned method,
 	unsigned allowed = rpc_method_roles(service, method), role;
 	char name[64];
 
-	if (allowed & ROLE_BIT_NONE)
+	if ((allowed & ROLE_BIT_NONE) && !c->peer.is_expired)
 		return 0;
 	*e = (struct err){0};
+	if (c->peer.is_expired && !(allowed & ROLE_BIT_EXPIRED)) /* whatever authorise may think of it */
+		return err_set(e, E_UNAUTHENTICATED,
+			       "the certificate of node %s has expired: it can be renewed and no more; is "
+			       "the time right "
+			       "on both hosts?",
+			       c->peer.node_id);
 	role = call_role(c, e);
 	if (role & allowed)
 		return 0;

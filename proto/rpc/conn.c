@@ -184,7 +184,7 @@ struct rpc_conn *conn_new(uv_loop_t *loop, bool is_unix, bool is_server, const s
 
 bool conn_is_trusted(const struct rpc_conn *c)
 {
-	return !c->is_server || c->peer.is_local || c->peer.is_authenticated;
+	return !c->is_server || c->peer.is_local || (c->peer.is_authenticated && !c->peer.is_expired);
 }
 
 size_t conn_message_limit(const struct rpc_conn *c)
@@ -327,15 +327,21 @@ static void conn_parse(struct rpc_conn *c)
 
 /* ---- TLS ---- */
 
+static bool is_of_clocks(long verdict)
+{
+	return verdict == X509_V_ERR_CERT_HAS_EXPIRED || verdict == X509_V_ERR_CERT_NOT_YET_VALID;
+}
+
 /* OpenSSL's reason, or what it found wrong with the other side's certificate. */
 static void tls_reason(struct rpc_conn *c, const char *what, struct err *e)
 {
 	long verdict = SSL_get_verify_result(c->ssl);
 
 	tls_fail(e, c->was_open ? E_CLOSED : E_UNAUTHENTICATED, what);
-	if (verdict != X509_V_OK)
-		err_set(e, E_UNAUTHENTICATED, "%s: the other side's certificate: %s", what,
-			X509_verify_cert_error_string(verdict));
+	if (verdict != X509_V_OK && !c->peer.is_expired)
+		err_set(e, E_UNAUTHENTICATED, "%s: the other side's certificate: %s%s", what,
+			X509_verify_cert_error_string(verdict),
+			is_of_clocks(verdict) ? ": is the time right on both hosts?" : "");
 }
 
 /* Who is on the other side, from the certificate it proved. */
@@ -351,6 +357,8 @@ static int peer_from_cert(struct rpc_conn *c, struct err *e)
 	memcpy(c->peer.cluster_id, info.cluster_id, sizeof(c->peer.cluster_id));
 	memcpy(c->peer.serial, info.serial, sizeof(c->peer.serial));
 	c->peer.is_authenticated = true;
+	c->peer.is_expired = SSL_get_verify_result(c->ssl) == X509_V_ERR_CERT_HAS_EXPIRED;
+	bug_if(c->peer.is_expired && !c->takes_expired);
 	c->peer.is_manager = info.is_manager;
 	if (c->expect_manager && !info.is_manager)
 		return err_set(e, E_UNAUTHENTICATED, "%s is node %s, but no manager", c->peer.addr,
@@ -695,6 +703,8 @@ void conn_established(struct rpc_conn *c, struct tls_identity *identity)
 		conn_fail(c, &e);
 		return;
 	}
+	if (c->takes_expired)
+		tls_session_take_expired(c->ssl);
 	c->tls_in = SSL_get_rbio(c->ssl);
 	c->tls_out = SSL_get_wbio(c->ssl);
 	sm_go(&c->sm, CONN_HANDSHAKE);

@@ -107,6 +107,7 @@ struct rpc_conn {
 	char cluster_id[ID_LEN + 1], node_id[ID_LEN + 1]; /* ours, for Hello */
 	char expect_node[ID_LEN + 1];
 	bool expect_manager;
+	bool takes_expired; /* the other side's certificate, that is */
 
 	const struct conn_ops *ops;
 	void *owner;
@@ -153,7 +154,7 @@ size_t conn_message_limit(const struct rpc_conn *c);
 void conn_set_limit(struct rpc_conn *c, uint64_t delay_ms, const char *text);
 /* To be called whenever a deadline of a call or of the connection has changed. */
 void conn_timer_update(struct rpc_conn *c);
-bool conn_is_trusted(const struct rpc_conn *c); /* we, as a server, know who that is */
+bool conn_is_trusted(const struct rpc_conn *c); /* we, as a server, know now who that is */
 
 /* ---- hello.c ---- */
 void hello_send(struct rpc_conn *c);

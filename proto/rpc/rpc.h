@@ -36,12 +36,19 @@ const ProtobufCServiceDescriptor *rpc_service_descriptor(unsigned service);
 const char *rpc_method_name(unsigned service, unsigned method, char *buf, size_t n);
 
 /* Who may call a method, from the @role comments (generated proto/schema/roles.h). */
-enum rpc_role { ROLE_BIT_NONE = 1, ROLE_BIT_WORKER = 2, ROLE_BIT_MANAGER = 4, ROLE_BIT_LOCAL = 8 };
+enum rpc_role {
+	ROLE_BIT_NONE = 1,
+	ROLE_BIT_WORKER = 2,
+	ROLE_BIT_MANAGER = 4,
+	ROLE_BIT_LOCAL = 8,
+	ROLE_BIT_EXPIRED = 16, /* a certificate whose time is over; see rpc_server_config.takes_expired */
+};
 unsigned rpc_method_roles(unsigned service, unsigned method); /* bit set; 0 for an unknown method */
 
 struct rpc_peer {
 	bool is_local;         /* unix socket; uid/gid/pid from SO_PEERCRED */
 	bool is_authenticated; /* a certificate of our CA */
+	bool is_expired;       /* ... whose time is over: only what ROLE_BIT_EXPIRED may call */
 	bool is_manager; /* that is a manager's own; what a caller may do is asked of the store instead */
 	char node_id[ID_LEN + 1], cluster_id[ID_LEN + 1], serial[33];
 	uid_t uid;

@@ -124,7 +124,7 @@ static void log_failed(struct rpc_server *s, const struct rpc_conn *c)
 
 static bool is_stranger(const struct rpc_conn *c)
 {
-	return !c->peer.is_local && !c->peer.is_authenticated;
+	return !conn_is_trusted(c);
 }
 
 /* A connection counts as a stranger until Hello, even with a certificate. */
@@ -144,7 +144,7 @@ static void on_open(struct rpc_conn *c)
 
 	c->since = uv_now(s->loop);
 	if (is_stranger(c))
-		conn_set_limit(c, STRANGER_MS, "no certificate, and here for too long");
+		conn_set_limit(c, STRANGER_MS, "no valid certificate, and here for too long");
 	else
 		no_stranger_any_more(s, c);
 	if (s->config.on_conn)
@@ -272,6 +272,7 @@ static struct rpc_conn *server_conn_new(struct rpc_server *s, bool is_unix)
 	struct rpc_conn *c = conn_new(s->loop, is_unix, true, &server_ops, s);
 
 	c->services = &s->services;
+	c->takes_expired = s->config.takes_expired;
 	memcpy(c->cluster_id, s->config.cluster_id, sizeof(c->cluster_id));
 	memcpy(c->node_id, s->config.node_id, sizeof(c->node_id));
 	DL_APPEND(s->conns, c);

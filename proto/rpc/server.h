@@ -14,6 +14,9 @@ struct rpc_server_config {
 	 * role bits (one of enum rpc_role), or 0 to refuse with *e. For a local peer the server itself has checked
 	 * uid 0 or group gswarm at accept. NULL: local peers have ROLE_BIT_LOCAL, all others nothing. */
 	unsigned (*authorise)(const struct rpc_peer *peer, void *arg, struct err *e);
+	/* A certificate whose time is over opens a connection too: one with the bounds of those without any, which
+	 * may call methods with ROLE_BIT_EXPIRED only. */
+	bool takes_expired;
 	/* Connections that one node's certificates may hold; for one more its oldest goes. 0: any number. */
 	unsigned node_conns_max;
 	/* May be NULL. After Hello, and when such a connection has gone. */

@@ -10,7 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-BITS = {"none": "ROLE_BIT_NONE", "worker": "ROLE_BIT_WORKER", "manager": "ROLE_BIT_MANAGER", "local": "ROLE_BIT_LOCAL"}
+BITS = {"none": "ROLE_BIT_NONE", "worker": "ROLE_BIT_WORKER", "manager": "ROLE_BIT_MANAGER", "local": "ROLE_BIT_LOCAL",
+        "expired": "ROLE_BIT_EXPIRED"}
 HEAD = "/* generated from the .proto files */\n"
 
 

@@ -21,6 +21,9 @@ void tls_info_of(X509 *cert, struct tls_cert_info *ret);
 
 /* A TLS 1.3 session on two memory BIOs. NULL if the identity cannot play that side. */
 SSL *tls_session_new(struct tls_identity *id, bool is_server);
+/* The other side's own certificate may be one whose time is over, and nothing else may be wrong with it: the verify
+ * result is X509_V_ERR_CERT_HAS_EXPIRED then. */
+void tls_session_take_expired(SSL *ssl);
 /* Can it play the server? */
 bool tls_identity_has_cert(const struct tls_identity *id);
 

@@ -314,6 +314,22 @@ static inline void rig_wait_reconciled(struct rig *r)
 		uv_run(&r->loop, UV_RUN_ONCE);
 }
 
+static inline void rig_on_committed(void *arg, const struct err *e)
+{
+	*(int *)arg = e->code;
+}
+
+static inline void rig_commit(struct rig *r, struct tx *tx)
+{
+	int code = 1;
+
+	tx_allow_split(tx);
+	store_commit(r->m.ctx.store, tx, rig_on_committed, &code);
+	while (code == 1)
+		uv_run(&r->loop, UV_RUN_ONCE);
+	assert_int_equal(code, 0);
+}
+
 static inline char *rig_token(struct rig *r, bool manager)
 {
 	Gs__JoinTokensRequest req = GS__JOIN_TOKENS_REQUEST__INIT;
