@@ -39,12 +39,14 @@
 #define RENEW_RETRY_MS (60 * 1000)
 #define RENEW_FIRST_MS 200
 
-enum { AGENT_NEW, AGENT_WAITING, AGENT_CONNECTING, AGENT_OPENING, AGENT_OPEN, AGENT_ENDED };
+enum { AGENT_NEW, AGENT_WAITING, AGENT_CONNECTING, AGENT_RENEWING, AGENT_OPENING, AGENT_OPEN, AGENT_ENDED };
 
 static const struct sm_state agent_states[] = {
 	{AGENT_NEW, "new", SM(AGENT_CONNECTING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
 	{AGENT_WAITING, "waiting", SM(AGENT_CONNECTING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
-	{AGENT_CONNECTING, "connecting", SM(AGENT_OPENING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_CONNECTING, "connecting",
+	 SM(AGENT_RENEWING) | SM(AGENT_OPENING) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
+	{AGENT_RENEWING, "renewing", SM(AGENT_WAITING) | SM(AGENT_ENDED)},
 	{AGENT_OPENING, "opening", SM(AGENT_OPEN) | SM(AGENT_WAITING) | SM(AGENT_ENDED)},
 	{AGENT_OPEN, "open", SM(AGENT_WAITING) | SM(AGENT_ENDED)},
 	{AGENT_ENDED, "ended", 0},
@@ -75,6 +77,7 @@ struct agent {
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
 	bool renewing;
+	bool clock_is_off; /* a certificate that had just come had expired: this clock is no judge of them */
 	void (*left)(void *arg); /* of a leave that is being told */
 	void *left_arg;
 	unsigned handles, calls; /* open timers and clients; calls whose done has not fired */
@@ -85,7 +88,8 @@ static void agent_check(const struct sm *sm, unsigned from)
 	const struct agent *a = container_of(sm, const struct agent, sm);
 
 	bug_if_off_loop();
-	bug_if(sm_in(sm, SM(AGENT_CONNECTING) | SM(AGENT_OPENING) | SM(AGENT_OPEN)) && !a->now.client);
+	bug_if(sm_in(sm, SM(AGENT_CONNECTING) | SM(AGENT_RENEWING) | SM(AGENT_OPENING) | SM(AGENT_OPEN)) &&
+	       !a->now.client);
 	bug_if(sm_in(sm, SM(AGENT_NEW) | SM(AGENT_WAITING)) && (a->now.client || a->now.in_set));
 	bug_if(sm_is(sm, AGENT_OPEN) && !*a->now.session_id);
 }
@@ -108,12 +112,13 @@ static void call_over(struct agent *a)
 }
 
 static void session_lost(struct agent *a, const char *why);
+static void agent_wait(struct agent *a, const char *why, uint64_t wait_ms);
 static void session_ended(struct agent *a, const struct err *e, const char *else_why);
 
 /* A connection is under way or there. */
 static bool has_attempt(const struct agent *a)
 {
-	return sm_in(&a->sm, SM(AGENT_CONNECTING) | SM(AGENT_OPENING) | SM(AGENT_OPEN));
+	return sm_in(&a->sm, SM(AGENT_CONNECTING) | SM(AGENT_RENEWING) | SM(AGENT_OPENING) | SM(AGENT_OPEN));
 }
 
 static struct backoff backoff_within(uint32_t heartbeat_ms)
@@ -313,6 +318,18 @@ static void renew_plan(struct agent *a, int64_t soonest_ms)
 			       wait > soonest_ms ? (uint64_t)wait : backoff_jitter((uint64_t)soonest_ms));
 }
 
+bool agent_cert_expired(const char *cert_pem, int64_t now_ms)
+{
+	struct tls_cert_info info;
+
+	return tls_cert_info(cert_pem, &info, NULL) == 0 && now_ms > info.not_after_ms;
+}
+
+static bool has_expired(const struct agent *a)
+{
+	return agent_cert_expired(a->w->state.cert, clock_wall_ms(&clock_real));
+}
+
 static char *pem_dup(const ProtobufCBinaryData *d)
 {
 	char *text = xmalloc(d->len + 1);
@@ -342,7 +359,13 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 		}
 		worker_state_changed(w, STATE_CERT);
 		worker_identity_changed(w, identity);
-		log_info("certificate renewed");
+		a->clock_is_off = has_expired(a);
+		if (a->clock_is_off)
+			log_warn("certificate renewed; it has expired already by the clock of this host: is "
+				 "the time "
+				 "right here and on the managers?");
+		else
+			log_info("certificate renewed");
 	}
 	free(ca);
 	/* One that cannot be used, or is past its half as it comes (a clock that is wrong): not at once again. */
@@ -352,22 +375,28 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
 {
 	struct agent *a = agent_of(arg);
+	bool before_session = sm_is(&a->sm, AGENT_RENEWING);
 
 	call_over(a);
 	a->renewing = false;
 	if (is_ended(a))
 		return;
-	if (!resp) {
+	if (resp)
+		renewed(a, (const Gs__RenewResponse *)resp);
+	if (before_session) {
+		agent_wait(a,
+			   resp ? "dialling again with the new certificate"
+			   : e  ? e->msg
+				: "no answer",
+			   resp ? backoff_next(&a->backoff) : backoff_next(&a->refused));
+	} else if (!resp) {
 		log_warn("renew the certificate: %s", e ? e->msg : "no answer");
 		loop_timer_set(&a->renew, backoff_jitter(RENEW_RETRY_MS));
-		return;
 	}
-	renewed(a, (const Gs__RenewResponse *)resp);
 }
 
-static void on_renew_timer(void *arg)
+static int renew_start(struct agent *a, struct err *e)
 {
-	struct agent *a = agent_of(arg);
 	Gs__RenewRequest req = GS__RENEW_REQUEST__INIT;
 	struct rpc_call_spec spec = {.service = RPC_CA,
 				     .method = CA_RENEW,
@@ -375,8 +404,33 @@ static void on_renew_timer(void *arg)
 				     .deadline_ms = CALL_DEADLINE_MS,
 				     .done = on_renew_done,
 				     .arg = a};
-	struct tls_cert_info info;
 	cleanup_free char *csr = NULL;
+
+	if (tls_csr_new(a->w->state.key, a->w->state.node_id, &csr, e) < 0)
+		return e->code;
+	a->renewing = true;
+	a->calls++;
+	req.csr_pem.data = (uint8_t *)csr;
+	req.csr_pem.len = strlen(csr);
+	rpc_call_start(a->now.client, &spec);
+	return 0;
+}
+
+/* Off for longer than it lives: the managers renew it, and do nothing else for it. */
+static void renew_before_session(struct agent *a)
+{
+	struct err e = {0};
+
+	log_warn("the certificate of this node has expired: it is renewed before the session");
+	sm_go(&a->sm, AGENT_RENEWING);
+	if (renew_start(a, &e) < 0)
+		agent_wait(a, e.msg, backoff_next(&a->refused));
+}
+
+static void on_renew_timer(void *arg)
+{
+	struct agent *a = agent_of(arg);
+	struct tls_cert_info info;
 	struct err e = {0};
 
 	if (tls_cert_info(a->w->state.cert, &info, &e) == 0 &&
@@ -384,16 +438,8 @@ static void on_renew_timer(void *arg)
 		renew_plan(a, RENEW_FIRST_MS);
 		return;
 	}
-	if (!sm_is(&a->sm, AGENT_OPEN) || a->renewing ||
-	    tls_csr_new(a->w->state.key, a->w->state.node_id, &csr, &e) < 0) {
+	if (!sm_is(&a->sm, AGENT_OPEN) || a->renewing || renew_start(a, &e) < 0)
 		loop_timer_set(&a->renew, RENEW_RETRY_MS);
-		return;
-	}
-	a->renewing = true;
-	a->calls++;
-	req.csr_pem.data = (uint8_t *)csr;
-	req.csr_pem.len = strlen(csr);
-	rpc_call_start(a->now.client, &spec);
 }
 
 /* ---- the session ---- */
@@ -493,8 +539,12 @@ static void on_client_state(struct rpc_client *c, enum rpc_client_state state, c
 {
 	struct agent *a = agent_of(arg);
 
-	if (state == RPC_OPEN && c == a->now.client && sm_is(&a->sm, AGENT_CONNECTING))
-		session_start(a);
+	if (state == RPC_OPEN && c == a->now.client && sm_is(&a->sm, AGENT_CONNECTING)) {
+		if (has_expired(a) && !a->clock_is_off && !a->renewing)
+			renew_before_session(a);
+		else
+			session_start(a);
+	}
 	if (state != RPC_CLOSED)
 		return;
 	bug_if(a->handles == 0);

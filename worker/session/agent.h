@@ -6,6 +6,7 @@
  *             timer |      v lost           v refused                v lost, a gap in the sequence
  *                  WAITING (back-off 0.1 s .. two heartbeats; the named leader or the next of the list)
  *                                                              ENDED from each of them: agent_free
+ * A certificate that has expired is renewed instead of OPENING: RENEWING, then WAITING for a new connection.
  * Tasks know nothing of it: they go on while there is no session. */
 #pragma once
 #include <stdbool.h>
@@ -40,5 +41,7 @@ void agent_reconnect(struct agent *a);
  * and never less than soonest_ms. E_INVALID: it is none. */
 int agent_renew_wait(const char *cert_pem, int64_t now_ms, int64_t soonest_ms, int64_t *ret_ms,
 		     struct err *e);
+/* Its time is over, so that it is to be renewed before anything else. */
+bool agent_cert_expired(const char *cert_pem, int64_t now_ms);
 /* A line for `system dump`. */
 void agent_dump(const struct agent *a, struct buf *out);

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The worker's session: its table of states is whole (FINDINGS H2). */
+/* The worker's session: its table of states is whole (FINDINGS H2), and when a certificate is renewed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 // after the headers it needs
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
+#include "proto/rpc/server.h"
+#include "proto/schema/ca.pb-c.h"
+#include "proto/schema/dispatch.pb-c.h"
 #include "proto/tls/tls.h"
+#include "tests/lib/own_loopback.h"
 #include "worker/session/agent.h"
+#include "worker/session/peers.h"
 
 static void test_states_are_sound(void **state)
 {
@@ -50,12 +57,145 @@ static void test_renewal_is_not_asked_for_at_once_again(void **state)
 	free(cert);
 }
 
+/* ---- the third session's safety review, 5: off for longer than the certificate lives ---- */
+
+#define MANAGER_IP "127.23.7.9"
+#define MANAGER_AT MANAGER_IP ":2377"
+#define DAY_MS INT64_C(86400000)
+
+struct grace {
+	uv_loop_t loop;
+	struct worker w;
+	struct rpc_server *server;
+	char *ca, *ca_key;
+	unsigned renewals, sessions;
+};
+
+static char *issued(struct grace *g, const char *csr, bool is_manager, int64_t now_ms)
+{
+	const struct tls_issue in = {g->ca,  g->ca_key,  csr,       g->w.state.node_id, g->w.state.cluster_id,
+				     now_ms, 90 * 86400, is_manager};
+	char serial[33], *cert = NULL;
+	int64_t until;
+
+	assert_int_equal(tls_issue(&in, &cert, serial, &until, NULL), 0);
+	return cert;
+}
+
+static unsigned authorise(const struct rpc_peer *peer, void *arg, struct err *e)
+{
+	return peer->is_expired ? ROLE_BIT_EXPIRED : ROLE_BIT_WORKER;
+}
+
+static void on_renew(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Gs__RenewRequest *req = (const Gs__RenewRequest *)msg;
+	Gs__RenewResponse resp = GS__RENEW_RESPONSE__INIT;
+	struct grace *g = arg;
+	cleanup_free char *csr = strndup((char *)req->csr_pem.data, req->csr_pem.len);
+	cleanup_free char *cert = issued(g, csr, false, clock_wall_ms(&clock_real));
+
+	assert_int_equal(g->sessions, 0);
+	g->renewals++;
+	resp.cert_pem = (ProtobufCBinaryData){strlen(cert), (uint8_t *)cert};
+	rpc_reply(call, &resp.base);
+}
+
+static void on_session(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct grace *g = arg;
+
+	g->sessions++;
+	rpc_end(call);
+}
+
+static void grace_serve(struct grace *g)
+{
+	static const rpc_handler ca[] = {[CA_RENEW] = on_renew},
+				 dispatcher[] = {[DISPATCHER_SESSION] = on_session};
+	const struct rpc_server_config config = {.authorise = authorise, .takes_expired = true, .arg = g};
+	cleanup_free char *key = NULL, *csr = NULL, *cert = NULL;
+	struct tls_identity *identity;
+	struct err e = {0};
+
+	assert_int_equal(tls_key_new(&key, &e), 0);
+	assert_int_equal(tls_csr_new(key, "", &csr, &e), 0);
+	cert = issued(g, csr, true, clock_wall_ms(&clock_real));
+	assert_int_equal(tls_identity_new(g->ca, cert, key, &identity, &e), 0);
+	rpc_server_new(&g->loop, &config, &g->server);
+	rpc_server_add(g->server, RPC_CA, ca, array_size(ca), g);
+	rpc_server_add(g->server, RPC_DISPATCHER, dispatcher, array_size(dispatcher), g);
+	if (rpc_server_listen_tcp(g->server, MANAGER_IP, 2377, identity, &e))
+		fail_msg("%s", e.msg);
+	tls_identity_unref(identity);
+}
+
+/* A worker whose certificate is so old, until it has a session. */
+static void session_of(struct grace *g, int64_t cert_made_ms)
+{
+	static char *managers[] = {(char *)MANAGER_AT};
+	cleanup_free char *csr = NULL;
+	struct worker *w = &g->w;
+
+	*g = (struct grace){0};
+	uv_loop_init(&g->loop);
+	w->loop = &g->loop;
+	w->managers = managers;
+	w->n_managers = 1;
+	id_new(w->state.cluster_id);
+	id_new(w->state.node_id);
+	assert_int_equal(tls_root_new(w->state.cluster_id, &g->ca, &g->ca_key, NULL), 0);
+	w->state.ca = xstrdup(g->ca);
+	assert_int_equal(tls_key_new(&w->state.key, NULL), 0);
+	assert_int_equal(tls_csr_new(w->state.key, "", &csr, NULL), 0);
+	w->state.cert = issued(g, csr, false, cert_made_ms);
+	assert_int_equal(tls_identity_new(g->ca, w->state.cert, w->state.key, &w->identity, NULL), 0);
+	w->peers = peers_new(w);
+	grace_serve(g);
+	w->agent = agent_new(w);
+	agent_start(w->agent);
+	while (g->sessions == 0) /* or the test's limit ends it */
+		uv_run(&g->loop, UV_RUN_ONCE);
+	agent_free(w->agent);
+	peers_free(w->peers);
+	rpc_server_close(g->server, NULL, NULL);
+	uv_run(&g->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&g->loop), 0);
+	tls_identity_unref(w->identity);
+	free(w->state.ca);
+	free(w->state.cert);
+	free(w->state.key);
+	free(g->ca);
+	free(g->ca_key);
+}
+
+static void test_s5_expired_certificate_is_renewed_before_the_session(void **state)
+{
+	int64_t now = clock_wall_ms(&clock_real);
+	struct grace g;
+
+	session_of(&g, now - 100 * DAY_MS);
+	assert_int_equal(g.renewals, 1);
+}
+
+static void test_s5_good_certificate_has_its_session_at_once(void **state)
+{
+	int64_t now = clock_wall_ms(&clock_real);
+	struct grace g;
+
+	session_of(&g, now - 10 * DAY_MS);
+	assert_int_equal(g.renewals, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_states_are_sound),
 		cmocka_unit_test(test_renewal_is_not_asked_for_at_once_again),
+		cmocka_unit_test(test_s5_expired_certificate_is_renewed_before_the_session),
+		cmocka_unit_test(test_s5_good_certificate_has_its_session_at_once),
 	};
 
+	own_loopback();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
