@@ -184,6 +184,21 @@ static inline void *rig_call_on(struct rig *r, struct rpc_client *c, unsigned se
 	return w.resp;
 }
 
+/* How many of so many calls were allowed. */
+static inline unsigned rig_get_roots(struct rig *r, struct rpc_client *c, int tries, struct err *e)
+{
+	Gs__Empty empty = GS__EMPTY__INIT;
+	unsigned allowed = 0;
+
+	for (int i = 0; i < tries; i++) {
+		void *resp = rig_call_on(r, c, RPC_CA, CA_GET_ROOT, &empty, e);
+
+		allowed += !!resp;
+		obj_free(resp);
+	}
+	return allowed;
+}
+
 /* Two calls that are both on their way before either is answered. */
 static inline void rig_call_both(struct rig *r, const unsigned methods[2], const void *const reqs[2],
 				 struct err ret_errs[2])
