@@ -258,14 +258,14 @@ def plant(path, how):
 
 
 @pytest.mark.parametrize("how", ["fifo", "link"])
-@pytest.mark.parametrize("name", ["my.cnf.tmp", "tool.cnf.tmp", "my.cnf", "sst/wsrep_sst_gswarm.tmp", "mysqld.pid", "mysqld.sock"])
-def test_W2_planted_in_the_run_folder(db, name, how):
+def test_W2_planted_in_the_run_folder(db, how):
     """What the server's user can plant in its folder: the worker goes on, and so does the database."""
     task = db.running("db")[1]
-    path = os.path.join(run_folder(db.manager, task), name)
-    if os.path.lexists(path):
-        os.unlink(path)
-    plant(path, how)
+    for name in ("my.cnf.tmp", "tool.cnf.tmp", "my.cnf", "sst/wsrep_sst_gswarm.tmp", "mysqld.pid", "mysqld.sock"):
+        path = os.path.join(run_folder(db.manager, task), name)
+        if os.path.lexists(path):
+            os.unlink(path)
+        plant(path, how)
     kill_hard(task["status"]["pid"])
     after = db.wait_synced("db", 1)
     assert after[1]["status"]["pid"] != task["status"]["pid"]
