@@ -40,15 +40,49 @@
 
 /* ---- roles ---- */
 
-/* One whose time is over, by which a node asks for its next. That our root has signed it is what TLS has checked. */
-static unsigned role_of_expired(const struct store *s, const Gs__NodeCert *cert, bool is_manager,
-				int64_t now_ms, struct err *e)
+static bool is_loopback(const uint8_t ip[16], size_t len)
+{
+	static const uint8_t v6[16] = {[15] = 1};
+
+	return len == 4 ? ip[0] == 127 : len == 16 && memcmp(ip, v6, 16) == 0;
+}
+
+/* The caller sits on the node's own host. */
+static bool comes_from(const Gs__Node *node, const struct rpc_peer *peer)
+{
+	const ProtobufCBinaryData *known = node->description ? &node->description->advertise_ip : NULL;
+	uint8_t ip[16], own[16];
+	char host[64];
+	uint16_t port;
+	size_t len;
+
+	if (hostport_parse(peer->addr, MANAGER_PORT, host, sizeof(host), &port, NULL) < 0)
+		return false;
+	len = addr_bytes(host, ip);
+	if (is_loopback(ip, len) || (len && known && known->len == len && memcmp(known->data, ip, len) == 0))
+		return true;
+	return len && *node->manager_addr &&
+	       hostport_parse(node->manager_addr, MANAGER_PORT, host, sizeof(host), &port, NULL) == 0 &&
+	       addr_bytes(host, own) == len && memcmp(own, ip, len) == 0;
+}
+
+/* One whose time is over, by which a node asks for its next. That our root has signed it is what TLS has checked.
+ * That of a manager's node opens the whole Control API once it is renewed: from an old disk or backup nobody else
+ * may do that. */
+static unsigned role_of_expired(const struct store *s, const Gs__Node *node, const Gs__NodeCert *cert,
+				const struct rpc_peer *peer, int64_t now_ms, struct err *e)
 {
 	static const char hint[] = "run 'gswarm leave' there, then it can join anew";
 
-	if (is_manager || cert->for_manager)
+	if (peer->is_manager || cert->for_manager)
 		err_set(e, E_UNAUTHENTICATED, "the certificate of the manager on node %s has expired",
 			cert->node_id);
+	else if (node->spec->role == ROLE_MANAGER && !comes_from(node, peer))
+		err_set(e, E_UNAUTHENTICATED,
+			"the certificate of node %s has expired, and that of a manager's node is renewed "
+			"from "
+			"its own address only, not from %s",
+			cert->node_id, peer->addr);
 	else if (ca_is_superseded(s, cert))
 		err_set(e, E_UNAUTHENTICATED,
 			"this certificate of node %s has expired, and the node has used a newer one since: "
@@ -81,7 +115,7 @@ unsigned ca_role(const struct store *s, const struct rpc_peer *peer, int64_t now
 	else if (!cert || strcmp(cert->node_id, peer->node_id) != 0)
 		err_set(e, E_UNAUTHENTICATED, "the certificate of node %s is not known here", peer->node_id);
 	else if (peer->is_expired)
-		return role_of_expired(s, cert, peer->is_manager, now_ms, e);
+		return role_of_expired(s, node, cert, peer, now_ms, e);
 	else
 		return ROLE_BIT_NONE |
 		       (node->spec->role == ROLE_MANAGER ? ROLE_BIT_MANAGER : ROLE_BIT_WORKER);

@@ -106,14 +106,25 @@ static void on_sign(void *arg)
 	tls_issue(&in, &j->cert_pem, j->serial, &j->not_after_ms, &j->e);
 }
 
+/* Who was away for so long may be somebody else. */
+static void tell_of_expired(struct context *ctx, struct tx *tx, const struct rpc_peer *peer)
+{
+	event_add(tx, &ctx->env, "node.certificate", peer->node_id,
+		  "node %s renewed an expired certificate from %s",
+		  node_name(store_node(ctx->store, peer->node_id)), peer->addr);
+}
+
 static void commit(struct renew_job *j)
 {
+	const struct rpc_peer *peer = rpc_call_peer(j->call);
 	struct context *ctx = j->all->ctx;
 	Gs__RenewResponse *resp = obj_new(&gs__renew_response__descriptor);
 	struct tx *tx = tx_new(ctx->store);
 
-	ca_replace_cert(ctx, tx, j->node_id, rpc_call_peer(j->call)->serial);
+	ca_replace_cert(ctx, tx, j->node_id, peer->serial);
 	ca_add_cert(tx, j->serial, j->node_id, j->not_after_ms)->unproved = true;
+	if (peer->is_expired)
+		tell_of_expired(ctx, tx, peer);
 	obj_bytes_set(&resp->cert_pem, j->cert_pem, strlen(j->cert_pem));
 	obj_bytes_set(&resp->ca_pem, j->ca_pem, strlen(j->ca_pem));
 	answer_commit(ctx, j->call, tx, resp, NULL, NULL, NULL);

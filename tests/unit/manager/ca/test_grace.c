@@ -181,6 +181,79 @@ static void test_s5_manager_beside_it_does_not_count(void **state)
 	grace_close(&g);
 }
 
+/* What the manager says to a worker's expired certificate from there. */
+static unsigned role_from(struct grace *g, const char *addr, struct err *e)
+{
+	struct context *ctx = &g->r->m.ctx;
+	struct rpc_peer peer = {.is_authenticated = true, .is_expired = true};
+	struct tls_cert_info info;
+
+	assert_int_equal(tls_cert_info(g->cert, &info, NULL), 0);
+	strcpy(peer.node_id, g->node_id);
+	strcpy(peer.serial, info.serial);
+	strcpy(peer.cluster_id, store_cluster(ctx->store)->meta->id);
+	snprintf(peer.addr, sizeof(peer.addr), "%s", addr);
+	return ca_role(ctx->store, &peer, clock_wall_ms(&clock_real), e);
+}
+
+/* Renewed it opens the whole Control API, so an old copy of it must not do from anywhere. */
+static void test_s5_managers_node_renews_from_its_own_address_only(void **state)
+{
+	static const char *const own[] = {"127.0.0.1:40000", "[::1]:40000", "192.168.55.112:40000"};
+	static const char *const others[] = {"192.168.55.113:40000", "[fd00::1]:40000", "[::7f00:1]:1", "?"};
+	struct err e = {0};
+	struct grace g;
+	Gs__Node *row;
+	struct tx *tx;
+
+	grace_open(&g, 100);
+	assert_int_equal(role_from(&g, others[0], &e), ROLE_BIT_EXPIRED); /* a worker's */
+	tx = tx_new(g.r->m.ctx.store);
+	row = tx_edit(tx, OBJ_NODE, g.node_id);
+	row->spec->role = ROLE_MANAGER;
+	rig_commit(g.r, tx);
+	for (size_t i = 0; i < array_size(own); i++)
+		if (role_from(&g, own[i], &e) != ROLE_BIT_EXPIRED)
+			fail_msg("%s: %s", own[i], e.msg);
+	for (size_t i = 0; i < array_size(others); i++) {
+		err_clear(&e);
+		assert_int_equal(role_from(&g, others[i], &e), 0);
+		assert_int_equal(e.code, E_UNAUTHENTICATED);
+		assert_non_null(strstr(e.msg, "from its own address only"));
+	}
+	grace_close(&g);
+}
+
+static const Gs__Event *event_of(const struct store *s, const char *kind)
+{
+	const Gs__Event *ev;
+
+	for (size_t i = 0; (ev = store_at(s, OBJ_EVENT, i)); i++)
+		if (strcmp(ev->kind, kind) == 0)
+			return ev;
+	return NULL;
+}
+
+static void test_s5_is_told_of(void **state)
+{
+	cleanup_free char *cert = NULL, *next = NULL;
+	const Gs__Event *ev;
+	struct err e = {0};
+	struct grace g;
+
+	grace_open(&g, 50);
+	assert_non_null(cert = renew(&g, &e));
+	assert_null(event_of(g.r->m.ctx.store, "node.certificate")); /* as every node does */
+	grace_close(&g);
+	grace_open(&g, 100);
+	assert_non_null(next = renew(&g, &e));
+	assert_non_null(ev = event_of(g.r->m.ctx.store, "node.certificate"));
+	assert_non_null(
+		strstr(ev->text, "node docker2.local renewed an expired certificate from 127.0.0.1:"));
+	assert_string_equal(ev->object_id, g.node_id);
+	grace_close(&g);
+}
+
 static void test_s5_not_for_ever(void **state)
 {
 	cleanup_free char *cert = NULL;
@@ -217,6 +290,8 @@ int main(void)
 		cmocka_unit_test(test_s5_lost_answers_lock_nobody_out),
 		cmocka_unit_test(test_s5_one_of_before_is_refused),
 		cmocka_unit_test(test_s5_manager_beside_it_does_not_count),
+		cmocka_unit_test(test_s5_managers_node_renews_from_its_own_address_only),
+		cmocka_unit_test(test_s5_is_told_of),
 		cmocka_unit_test(test_s5_not_for_ever),
 		cmocka_unit_test(test_s5_removed_node_gets_nothing),
 	};
