@@ -135,6 +135,14 @@ static enum galera_life task_life(const struct galera *g, const Gs__Task *t, con
 	return GL_HELD;
 }
 
+/* It was let into a group that a later one has taken the place of, in which a Primary was seen. What it holds was
+ * compared or given up then, and it cannot be in the later one. */
+static bool is_of_older_group(const struct galera *g, const Gs__Task *t)
+{
+	return t->permit->group_epoch < g->c->group_epoch && galera_born(g) &&
+	       g->c->last_primary->epoch >= g->c->group_epoch;
+}
+
 static bool newer_task(const Gs__Task *a, const Gs__Task *b)
 {
 	bool a_wanted = a->desired <= TASK_RUNNING, b_wanted = b->desired <= TASK_RUNNING;
@@ -158,7 +166,7 @@ static void member_add_task(struct galera *g, struct galera_member *m, const Gs_
 	bug_if(strcmp(t->slot_id, m->slot->meta->id) != 0 || !may_still_run(t));
 	if (task_state_is_final(t->status ? t->status->state : TASK_NEW)) {
 		bug_if(life != GL_ABSENT && life != GL_LOST);
-		m->haunted = m->haunted || life == GL_LOST;
+		m->haunted = m->haunted || (life == GL_LOST && !is_of_older_group(g, t));
 		return;
 	}
 	if (!m->task || newer_task(t, m->task)) {

@@ -253,6 +253,24 @@ static void note_foreign(struct galera *g, struct galera_member *m)
 			    : "");
 }
 
+/* The slot's new task is in a Primary: the one that was given up with its node is in none, and can be in none with
+ * others, since its address is the new one's. Without a permit its row says that it was never let start. */
+static void lay_ghosts(struct galera *g, struct galera_member *m)
+{
+	cleanup_free const Gs__Task **tasks = NULL;
+	size_t n = m->haunted ? tx_tasks_of_service(g->tx, m->slot->service_id, &tasks) : 0;
+
+	bug_if(!m->synced || m->outdated);
+	for (size_t i = 0; i < n; i++) {
+		const Gs__Task *t = tasks[i];
+
+		if (strcmp(t->slot_id, m->slot->meta->id) == 0 && t->status &&
+		    t->status->state == TASK_ORPHANED && t->permit)
+			obj_set(&((Gs__Task *)tx_edit(g->tx, OBJ_TASK, t->meta->id))->permit, NULL);
+	}
+	m->haunted = false;
+}
+
 static void note_synced(struct galera *g, struct galera_member *m)
 {
 	const Gs__GaleraSlot *seen = galera_find_record(g, m->slot->meta->id);
@@ -556,11 +574,13 @@ void galera_observe(struct galera *g)
 	if (galera_born(g)) {
 		note_views(g);
 		for (size_t i = 0; i < g->n; i++) {
-			if (g->m[i].synced && galera_is_current(g, &g->m[i]))
+			if (g->m[i].synced && galera_is_current(g, &g->m[i])) {
+				lay_ghosts(g, &g->m[i]);
 				note_synced(g, &g->m[i]);
-			else if (g->m[i].life == GL_PRIMARY && !g->m[i].synced && !g->m[i].donor &&
-				 galera_is_complete(
-					 g, g->m[i].slot->meta->id)) /* it missed something and catches up */
+			} else if (g->m[i].life == GL_PRIMARY && !g->m[i].synced && !g->m[i].donor &&
+				   galera_is_complete(
+					   g,
+					   g->m[i].slot->meta->id)) /* it missed something and catches up */
 				galera_slot_record(g, g->m[i].slot->meta->id)->epoch = 0;
 		}
 		note_hwm(g);
