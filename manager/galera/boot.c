@@ -368,8 +368,10 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 			g); /* bound to a process that is gone, or has no group to bootstrap */
 		return;
 	}
-	if (m->life == GL_NONPRIM && p->prim_conf_id && v && v->prim_conf_id > p->prim_conf_id) {
-		token_withdraw_in_place(g); /* it was in a newer view: it refuses this order for ever */
+	/* It was in a newer view, or nobody knows any more in which: it refuses this order for ever. */
+	if (m->life == GL_NONPRIM && p->prim_conf_id && v &&
+	    (!v->prim_conf_id || v->prim_conf_id > p->prim_conf_id)) {
+		token_withdraw_in_place(g);
 		return;
 	}
 	if (m->life == GL_LOST) {
@@ -387,9 +389,9 @@ static void in_place_pending(struct galera *g, struct galera_member *m)
 
 		next->prim_conf_id = p->prim_conf_id;
 		galera_permit_give(g, m, next);
-	} else {
+	} else if (again > g->wall_ms) {
 		galera_wake_at(g, again);
-	}
+	} /* else what it reports wakes us */
 }
 
 void galera_token_pass(struct galera *g)

@@ -120,7 +120,7 @@ static struct galera_member *best_source(const struct galera *g)
 }
 
 /* Runs, was Synced, and left Primary from the newest view that is known: it has received all that was
- * acknowledged. */
+ * acknowledged. Its worker bootstraps none of which it does not know the view. */
 static bool is_survivor(const struct galera *g, const struct galera_member *m)
 {
 	const char *slot = m->slot->meta->id;
@@ -128,8 +128,7 @@ static bool is_survivor(const struct galera *g, const struct galera_member *m)
 	if (m->life != GL_NONPRIM || m->outdated || m->left || !galera_in_primary_view(g, slot) ||
 	    !galera_is_complete(g, slot))
 		return false;
-	uint64_t conf = m->task->status->view->prim_conf_id;
-	return !conf || conf == g->c->last_primary->conf_id;
+	return m->task->status->view->prim_conf_id == g->c->last_primary->conf_id;
 }
 
 static struct galera_member *best_survivor(const struct galera *g)
@@ -221,11 +220,27 @@ static void regroup(struct galera *g, const char *why)
 		galera_event(g, "galera.regroup", "%s: all stop, then elect", why);
 }
 
+/* Somebody of V holds more than the one that could go on: stopped, or running after nobody knows which view. */
+static bool somebody_has_more(const struct galera *g, const struct galera_member *live)
+{
+	const struct galera_member *source = best_source(g);
+
+	if (source && source->in_v && source->seqno > live->seqno)
+		return true;
+	for (size_t i = 0; i < g->n; i++) {
+		const struct galera_member *m = &g->m[i];
+
+		if (m->in_v && m->life == GL_NONPRIM && !m->outdated &&
+		    !m->task->status->view->prim_conf_id && m->seqno > live->seqno)
+			return true;
+	}
+	return false;
+}
+
 /* True when something was decided. Nothing acknowledged can be missing on this side in either case: all dead
  * members showed what they have, or those not here could never have gone on by themselves. */
 static bool try_survivors(struct galera *g, struct galera_member *live, const struct tally *t)
 {
-	struct galera_member *source = best_source(g);
 	size_t alive = 0, graceful = 0, running = 0;
 
 	for (size_t i = 0; i < g->n; i++) {
@@ -238,9 +253,9 @@ static bool try_survivors(struct galera *g, struct galera_member *live, const st
 	bool rest_is_minor = 2 * (t->v - alive) + graceful <= t->v;
 	if (galera_obeys(g, GALERA_RULE_UNSEEN) && !all_known && !rest_is_minor)
 		return false;
-	if (!live || (source && source->in_v && source->seqno > live->seqno)) {
+	if (!live || somebody_has_more(g, live)) {
 		if (all_known)
-			regroup(g, live ? "a stopped member holds newer data than the running ones"
+			regroup(g, live ? "a member that cannot go on as it is holds the newest data"
 					: "no running member can go on as it is");
 		return all_known;
 	}

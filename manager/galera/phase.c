@@ -112,6 +112,14 @@ static void without_primary(struct galera *g)
 	galera_recover(g);
 }
 
+/* An elected source serves nobody else before it is confirmed; its token names the whole group. */
+static bool may_serve(const struct galera *g)
+{
+	bool unconfirmed = galera_token_live(g) && g->c->token->epoch == g->c->group_epoch;
+
+	return galera_born(g) && galera_has_primary(g) && !unconfirmed;
+}
+
 static void booting(struct galera *g)
 {
 	bug_if(!galera_token_live(g));
@@ -119,7 +127,7 @@ static void booting(struct galera *g)
 	if (!galera_token_live(g))
 		return;
 	galera_restart_left(g);
-	if (g->c->phase != GP_BLOCKED)
+	if (g->c->phase != GP_BLOCKED && !may_serve(g)) /* else it would change there and back in each pass */
 		galera_set_phase(g, GP_BOOTING);
 	galera_prefetch(g);
 }
@@ -147,9 +155,7 @@ void galera_phases(struct galera *g)
 		booting(g);
 	else if (!galera_born(g))
 		galera_birth(g);
-	/* An elected source serves nobody else before it is confirmed; its token names the whole group. */
-	bool unconfirmed = galera_token_live(g) && g->c->token->epoch == g->c->group_epoch;
-	if (galera_born(g) && galera_has_primary(g) && !unconfirmed) {
+	if (may_serve(g)) {
 		serve(g);
 		return;
 	}

@@ -343,7 +343,19 @@ static void do_genesis(struct world *w, unsigned i)
 	do_held(w, i, &held);
 }
 
-/* db.N primary|non-primary [joining|donor|joined|synced] [conf C] [seqno S] [with NAME...] */
+/* As its worker does: the newest Primary view that this process was in is told while it is in none. */
+static void keep_primary_view(Gs__GaleraView *v, const Gs__GaleraView *before)
+{
+	bool was_in = strcmp(before->status, "Primary") == 0;
+	size_t n = was_in ? before->n_members : before->n_prim_members;
+
+	v->prim_conf_id = was_in ? before->conf_id : before->prim_conf_id;
+	for (size_t i = 0; i < n; i++)
+		obj_add_str(&v->n_prim_members, &v->prim_members,
+			    was_in ? before->members[i] : before->prim_members[i]);
+}
+
+/* db.N primary|non-primary [forgot] [joining|donor|joined|synced] [conf C] [seqno S] [with NAME...] */
 static void do_runs(struct world *w, unsigned i, bool primary, struct words *l)
 {
 	static const char *const states[] = {"-", "joining", "donor", "joined", "synced"};
@@ -354,6 +366,8 @@ static void do_runs(struct world *w, unsigned i, bool primary, struct words *l)
 	str_replace(&v->status, primary ? "Primary" : "non-Primary");
 	str_replace(&v->cluster_uuid, UUID);
 	v->conf_id = UINT64_MAX;
+	if (!take(l, "forgot") && !primary && t->status->view)
+		keep_primary_view(v, t->status->view);
 	for (unsigned s = 1; s < 5; s++)
 		if (take(l, states[s]))
 			v->local_state = s;
@@ -385,6 +399,8 @@ static void do_left(struct world *w, unsigned i, const char *health)
 	v->conf_id = UINT64_MAX;
 	v->local_state = strcmp(health, "BROKEN") == 0 ? 5 : 0;
 	v->last_committed = v->local_state ? -1 : 5;
+	if (t->status->view)
+		keep_primary_view(v, t->status->view);
 	t->status->state = TASK_RUNNING;
 	obj_free(t->status->view);
 	t->status->view = v;
@@ -502,7 +518,7 @@ static void do_consent(struct world *w, struct words *l)
 	commit_and_settle(w, tx);
 }
 
-/* idle S: for so many seconds nothing is written. */
+/* idle S: for so many seconds nothing is written, and no pass asks for the next one at once. */
 static void do_idle(struct world *w, struct words *l)
 {
 	uint64_t index = store_index(w->c->s);
@@ -510,6 +526,8 @@ static void do_idle(struct world *w, struct words *l)
 	for (int64_t s = number(w, l, "seconds"); s > 0; s--) {
 		clock_virtual_advance(&w->c->v, 1000);
 		settle(w);
+		if (w->c->env.wake_ms <= w->c->v.mono_ms + 1)
+			scenario_fail(w, "a pass asks for the next one at once");
 	}
 	if (store_index(w->c->s) != index)
 		scenario_fail(w, "%" PRIu64 " entries were written", store_index(w->c->s) - index);
