@@ -211,6 +211,12 @@ static void on_inspect_volume(struct rpc_call *call, const ProtobufCMessage *msg
 
 static int in_use(const Gs__VolumeDetail *d, struct err *e)
 {
+	if (*d->task && !*d->node)
+		return err_set(
+			e, E_IN_USE,
+			"volume %s is kept for task %s, which has no node yet: remove service %s first, "
+			"or scale it down",
+			d->name, d->task, d->service);
 	if (*d->task)
 		return err_set(e, E_IN_USE,
 			       "volume %s is used by task %s on node %s: remove service %s first, or scale "

@@ -6,6 +6,7 @@
  * refused and changes nothing. */
 #include "base/bug.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "manager/model/report.h"
 #include "manager/model/rows.h"
 
@@ -101,10 +102,26 @@ static int check(const Gs__Task *t, const char *node_id, const Gs__TaskReport *r
 	return check_order(t, now, e);
 }
 
-static void bound(char **text)
+/* It goes to events and to people's terminals: one line, and nothing that moves the cursor. */
+static void bound(char *text)
 {
-	if (strlen(*text) > TEXT_MAX)
-		(*text)[TEXT_MAX] = 0;
+	if (strlen(text) > TEXT_MAX)
+		text[TEXT_MAX] = 0;
+	if (*text) /* protobuf's empty string is not ours to write to */
+		text_one_line(text);
+}
+
+static void bound_words(Gs__TaskStatus *now)
+{
+	bound(now->message);
+	bound(now->err);
+	bound(now->progress);
+	if (now->evidence)
+		bound(now->evidence->reason);
+	if (now->evidence && now->evidence->position)
+		bound(now->evidence->position->uuid);
+	if (now->view)
+		bound(now->view->status);
 }
 
 /* Within an attempt a report that leaves out evidence, view or genesis does not take them back. */
@@ -133,9 +150,7 @@ int report_apply(struct store *s, struct tx *tx, const char *node_id, const Gs__
 		return rc;
 	now = obj_dup(report->status);
 	keep_facts(now, t->status);
-	bound(&now->message);
-	bound(&now->err);
-	bound(&now->progress);
+	bound_words(now);
 	if (!now->since_ms)
 		now->since_ms = t->status && t->status->state == now->state && t->status->since_ms
 					? t->status->since_ms
@@ -170,7 +185,7 @@ void report_volume(struct tx *tx, const char *node_id, const Gs__VolumeReport *r
 	edit = tx_edit(tx, OBJ_VOLUME_INSTANCE, id);
 	edit->state = VOL_RETIRED;
 	str_replace(&edit->error, report->message);
-	bound(&edit->error);
+	bound(edit->error);
 	event_add(tx, env, "volume.kept", edit->volume_id,
 		  "volume %s of service %s is not removed from %s: %s", edit->name, edit->service_name, where,
 		  edit->error);

@@ -135,6 +135,42 @@ static void test_huge_status(void **state)
 	c_free(c);
 }
 
+/* Review of volumes, 5: what a worker said came to the operator's terminal as it was. */
+static void test_words_of_a_worker_are_one_line(void **state)
+{
+	char id[64];
+	struct cluster *c = one_task(id);
+	Gs__TaskStatus st = GS__TASK_STATUS__INIT;
+	Gs__TaskReport r = GS__TASK_REPORT__INIT;
+	Gs__GaleraEvidence evidence = GS__GALERA_EVIDENCE__INIT;
+	Gs__GaleraView view = GS__GALERA_VIEW__INIT;
+	struct tx *tx = tx_new(c->s);
+	const Gs__TaskStatus *now;
+	struct err e = {0};
+
+	(void)state;
+	st.state = S(RUNNING);
+	st.attempt = 1;
+	st.message = "a\x1b[2Jb";
+	st.err = "one\ntwo";
+	st.progress = "50%\r100%";
+	evidence.reason = "\x1b]0;title";
+	view.status = "Primary\n";
+	st.evidence = &evidence;
+	st.view = &view;
+	r.task_id = id;
+	r.status = &st;
+	assert_int_equal(report_apply(c->s, tx, "node01", &r, &c->env, &e), 0);
+	assert_int_equal(c_commit(c, tx), 0);
+	now = store_task(c->s, id)->status;
+	assert_string_equal(now->message, "a?[2Jb");
+	assert_string_equal(now->err, "one?two");
+	assert_string_equal(now->progress, "50%?100%");
+	assert_string_equal(now->evidence->reason, "?]0;title");
+	assert_string_equal(now->view->status, "Primary?");
+	c_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +178,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_and_impossible),
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_huge_status),
+		cmocka_unit_test(test_words_of_a_worker_are_one_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
