@@ -139,6 +139,13 @@ static bool is_refusal(int code)
 	       code == E_LIMIT || code == E_STALE_VERSION;
 }
 
+/* It is about this one only. A manager that is there says "unavailable" of what it was asked about, e.g. of a volume
+ * whose node is down. */
+static bool may_go_on(const struct cmd *c, int code)
+{
+	return is_refusal(code) || (code == E_UNAVAILABLE && c->manager);
+}
+
 int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struct err *e), struct err *e)
 {
 	int rc = 0;
@@ -147,7 +154,7 @@ int for_each_arg(struct cmd *c, int (*one)(struct cmd *c, const char *arg, struc
 	for (size_t i = 0; i < c->n_args; i++) {
 		int r = one(c, c->args[i], e);
 
-		if (r < 0 && (!is_refusal(r) || i + 1 == c->n_args))
+		if (r < 0 && (!may_go_on(c, r) || i + 1 == c->n_args))
 			return r;
 		if (r < 0) {
 			fprintf(stderr, "gswarm: %s\n", e->msg);

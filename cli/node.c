@@ -288,8 +288,9 @@ static int tell_what_stays(struct cmd *c, const Gs__Node *n, struct err *e)
 	if (names)
 		fprintf(stderr,
 			"gswarm: node %s: drain moves what has no volume; with their data on it, these run "
-			"on: %s "
-			"('gswarm leave' on it stops them too)\n",
+			"on, and come back by themselves after a reboot: %s "
+			"(do not 'gswarm leave' for that: a later join makes a new node, which does not get "
+			"their data)\n",
 			name_of(n), names);
 	return 0;
 }

@@ -178,9 +178,9 @@ static void print_kept(const Gs__NodeLeaveResponse *r)
 	for (size_t i = 0; i < r->n_kept; i++)
 		printf("    %s   %s\n", r->kept[i]->task, r->kept[i]->path);
 	if (*r->node_id)
-		printf("The swarm keeps their places for this node until 'gswarm node rm %s' on a manager "
-		       "says that "
-		       "it is gone.\n",
+		printf("A later join makes a new node, which does not get this data by itself. The swarm "
+		       "keeps their "
+		       "places for this node until 'gswarm node rm %s' on a manager says that it is gone.\n",
 		       r->node_id);
 }
 

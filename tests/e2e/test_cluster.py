@@ -123,9 +123,11 @@ def test_leave_and_rm(fresh, refused):
              "--update-monitor", "0s", "host", "sleep", "100000")
     done = a.gswarm("node", "update", "--availability", "drain", b.name)
     assert "vol.1" in done.stderr and "drain moves what has no volume" in done.stderr, done.stderr  # user review, 6
+    assert "after a reboot" in done.stderr and "not 'gswarm leave'" in done.stderr, done.stderr  # review of volumes, 2
     left = b.gswarm("leave").stdout
     old = re.search(r"node rm (\w+)", left)
     assert "left" in left and re.search(r"vol\.1 +/\S+/volumes/\w+\n", left) and old, left  # user review, 7
+    assert "does not get this data" in left, left  # review of volumes, 2
     assert "inactive" in b.gswarm("system", "info").stdout
     assert f"node {b.name} left the swarm; it ran vol.1 (its volume stays there)" in a.gswarm("events", "--since", "0", "--until", "0s").stdout
     a.gswarm("service", "rm", "--force", "-d", "vol")

@@ -77,6 +77,9 @@ def test_rm(swarm, refused):
     b.kill_worker()
     wait_for("it is down", lambda: swarm.node_states()[b.name] == "NODE_DOWN", 20)
     refused(a, "volume", "rm", "--discard-data", "old-1", says=b.name + " is down")
+    # review of volumes, 3: what comes after it is tried too
+    done = a.gswarm("volume", "rm", "--discard-data", "old-1", "nothing", check=False)
+    assert done.returncode == 1 and b.name + " is down" in done.stderr and "no volume nothing" in done.stderr, done.stderr
     b.start_worker()
     wait_for("it is back", lambda: swarm.node_states()[b.name] == "NODE_READY", 20)
     assert swarm.gswarm("volume", "rm", "--discard-data", "old-1").stdout == "old-1\n"
