@@ -82,6 +82,11 @@ def test_rm(swarm, refused):
     assert done.returncode == 1 and b.name + " is down" in done.stderr and "no volume nothing" in done.stderr, done.stderr
     b.start_worker()
     wait_for("it is back", lambda: swarm.node_states()[b.name] == "NODE_READY", 20)
+    # review of volumes, 1: its disk is not mounted
+    os.rename(folder, folder + ".away")
+    refused(a, "volume", "rm", "--discard-data", "old-1", says=["mount its disk", f"mkdir /var/lib/gswarm/worker/{v['path']}.removing'"])
+    assert state(swarm, "old-1") == "retired"
+    os.rename(folder + ".away", folder)
     assert swarm.gswarm("volume", "rm", "--discard-data", "old-1").stdout == "old-1\n"
     assert not [n for n in os.listdir(os.path.dirname(folder)) if n.startswith(v["meta"]["id"])]
     assert state(swarm, "old-1") is None

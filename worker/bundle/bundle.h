@@ -69,9 +69,14 @@ struct volume_spec {
  * heap. E_UNAVAILABLE when it was made before and is not there now; E_IN_USE when the marker names another volume
  * or service, or data without a marker is there. */
 int volume_prepare(const struct volume_spec *spec, char **ret_path, struct err *e);
+/* Its data was there (the note of it is) and is not, or in its place is another folder, which is empty: the disk is
+ * not mounted. */
+int volume_is_away(const char *dir, const char *note, bool *ret_away, struct err *e);
+/* Nothing is in it, or it is not there. False also for one that cannot be read. */
+bool folder_is_empty(const char *path);
 /* volume_remove.c: delete it, its data and the note that it was made, for good. Again after a failure or a crash:
- * goes on. *ret_found: there was something. E_IN_USE: somebody else's data, or a mount in it; E_UNAVAILABLE: it is
- * not there, and was. Blocks for as long as the data is large. */
+ * goes on, where a folder <id>.removing is. *ret_found: there was something. E_IN_USE: somebody else's data, or a
+ * mount in it; E_UNAVAILABLE: it is not there, or its data is not. Blocks for as long as the data is large. */
 int volume_remove(const char *volumes_dir, const char *made_dir, const char *volume_id, bool *ret_found,
 		  struct err *e);
 /* Whose the volume's data was made; false when there is no such volume yet, or root's. */

@@ -20,7 +20,7 @@
 #define OWNER_NAME "owner"
 #define NOBODY 65534 /* whose all data was before owners were written down */
 
-static bool folder_is_empty(const char *path)
+bool folder_is_empty(const char *path)
 {
 	DIR *d = opendir(path);
 	struct dirent *entry;
@@ -79,7 +79,7 @@ static int note_load(const char *path, bool *ret_made, unsigned long long *ret_i
 	return 0;
 }
 
-static int missing_check(const char *dir, const char *note, struct err *e)
+int volume_is_away(const char *dir, const char *note, bool *ret_away, struct err *e)
 {
 	cleanup_free char *data = xasprintf("%s/data", dir);
 	unsigned long long inode;
@@ -88,8 +88,16 @@ static int missing_check(const char *dir, const char *note, struct err *e)
 
 	if (note_load(note, &was_made, &inode, e) < 0)
 		return e->code;
-	if (!was_made || (stat(data, &st) == 0 && (st.st_ino == inode || !folder_is_empty(data))))
-		return 0;
+	*ret_away = was_made && (stat(data, &st) < 0 || (st.st_ino != inode && folder_is_empty(data)));
+	return 0;
+}
+
+static int missing_check(const char *dir, const char *note, struct err *e)
+{
+	bool away;
+
+	if (volume_is_away(dir, note, &away, e) < 0 || !away)
+		return e->code;
 	return err_set(
 		e, E_UNAVAILABLE,
 		"%s held this volume's data and does not now: mount its disk; or, to begin with an empty "

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -253,8 +254,12 @@ static void volume_is_removed(void **s)
 	assert_int_equal(volume_prepare(&spec, &path, &e), 0);
 	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
 	assert_true(found && !fs_exists(at) && !fs_exists(half) && !fs_exists(note));
+	/* what nobody has seen go is not said to be gone, but for a person's word */
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), E_UNAVAILABLE);
+	assert_int_equal(fs_mkdir(half, 0700, &e), 0);
+	err_clear(&e);
 	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
-	assert_false(found);
+	assert_false(found || fs_exists(half));
 	/* cut off behind the rename: gone on with */
 	assert_int_equal(volume_prepare(&spec, &again, &e), 0);
 	assert_int_equal(rename(at, half), 0);
@@ -270,6 +275,71 @@ static void volume_is_removed(void **s)
 	assert_int_equal(fs_write(marker, "volume=" ID_B " service=x slot=y\n", 20, 0600, &e), 0);
 	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), E_IN_USE);
 	assert_true(fs_exists(path));
+}
+
+static void not_removed(const char *made, const char *way_out)
+{
+	struct err e = {0};
+	bool found;
+
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), E_UNAVAILABLE);
+	if (!strstr(e.msg, way_out))
+		fail_msg("'%s' does not say '%s'", e.msg, way_out);
+}
+
+/* Review of volumes, 1: the data of a disk that was not mounted was said to be deleted. All places where a disk can be,
+ * with a note (plain) and without (Galera). */
+static void r1_volume_whose_disk_is_away_is_not_removed(void **s)
+{
+	struct volume_spec spec = volume(ID_B);
+	cleanup_free char *made = xasprintf("%s/made", dir), *at = xasprintf("%s/" ID_A, dir);
+	cleanup_free char *half = xasprintf("%s.removing", at), *away = xasprintf("%s/away", dir);
+	cleanup_free char *way_out = xasprintf("mkdir %s'", half);
+	cleanup_free char *member = xasprintf("%s/gswarm.json", at), *path = NULL, *file = NULL;
+	struct err e = {0};
+	bool found;
+
+	for (int plain = 0; plain < 2; plain++) {
+		spec.made_dir = plain ? made : NULL;
+		free(path);
+		assert_int_equal(volume_prepare(&spec, &path, &e), 0);
+		free(file);
+		file = xasprintf("%s/ibdata1", path);
+		assert_int_equal(fs_write(file, "x", 1, 0600, &e), 0);
+		if (!plain)
+			assert_int_equal(fs_write(member, "{}", 2, 0600, &e), 0);
+		assert_int_equal(rename(at, away), 0);
+		not_removed(made, way_out); /* the disk of all volumes */
+		assert_int_equal(fs_mkdir(at, 0755, &e), 0);
+		not_removed(made, way_out); /* of this one */
+		assert_int_equal(rmdir(at), 0);
+		assert_int_equal(rename(away, at), 0);
+		assert_int_equal(rename(path, away), 0);
+		not_removed(made, way_out);
+		assert_int_equal(fs_mkdir(path, 0755, &e), 0);
+		not_removed(made, way_out); /* of its data */
+		assert_int_equal(rmdir(path), 0);
+		assert_int_equal(rename(away, path), 0); /* mounted */
+		assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
+		assert_true(found && !fs_exists(at) && !fs_exists(half));
+	}
+	/* the way out, with the place of the disk still there */
+	assert_int_equal(fs_mkdir(at, 0755, &e), 0);
+	assert_int_equal(fs_mkdir(half, 0755, &e), 0);
+	assert_int_equal(volume_remove(dir, made, ID_A, &found, &e), 0);
+	assert_false(fs_exists(at) || fs_exists(half));
+}
+
+/* What cannot be looked at is not missing (EIO, ESTALE; here ENOTDIR, which root meets too). */
+static void r1_volume_that_cannot_be_looked_at_is_not_removed(void **s)
+{
+	cleanup_free char *made = xasprintf("%s/made", dir), *file = xasprintf("%s/file", dir);
+	struct err e = {0};
+	bool found;
+
+	assert_int_equal(fs_write(file, "x", 1, 0600, &e), 0);
+	assert_int_equal(volume_remove(file, made, ID_A, &found, &e), -ENOTDIR);
+	assert_non_null(strstr(e.msg, "look at"));
 }
 
 /* Safety review, 6: a volume whose disk was not mounted was made anew, empty, and its task ran on that. */
@@ -518,6 +588,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(intent_final_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_is_made_and_found_again, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(volume_is_removed, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(r1_volume_whose_disk_is_away_is_not_removed, make_dir,
+						drop_dir),
+		cmocka_unit_test_setup_teardown(r1_volume_that_cannot_be_looked_at_is_not_removed, make_dir,
+						drop_dir),
 		cmocka_unit_test_setup_teardown(s6_volume_that_is_missing_is_not_made_anew, make_dir,
 						drop_dir),
 		cmocka_unit_test_setup_teardown(s6_volume_with_an_empty_place_of_data, make_dir, drop_dir),
