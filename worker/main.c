@@ -29,6 +29,7 @@
 #include "worker/node/node.h"
 #include "worker/node/run_folder.h"
 #include "worker/node/saver.h"
+#include "worker/session/agent.h"
 #include "worker/task/table.h"
 
 struct options {
@@ -202,6 +203,14 @@ static void state_save_later(struct worker *w, unsigned what)
 	saver_save(w->saver, &w->state, what);
 }
 
+static void on_cert_saved(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->agent)
+		agent_cert_saved(w->agent);
+}
+
 static int worker_run(struct worker *w, struct err *e)
 {
 	cleanup_free char *tasks = xasprintf("%s/tasks", w->run_dir);
@@ -215,7 +224,8 @@ static int worker_run(struct worker *w, struct err *e)
 	walls_load(w);
 	if (spawner_share(tasks, e) < 0 || spawner_new(w->loop, &w->spawner, e) < 0)
 		return e->code;
-	w->saver = saver_new(w->loop, w->dir);
+	w->saver = saver_new(w->loop, w->dir, SAVER_AGAIN_MS);
+	saver_on_cert(w->saver, on_cert_saved, w);
 	w->save = state_save_later;
 	w->manager = manager_proc_new(w);
 	if (node_new(w, &w->node, e) < 0)

@@ -77,6 +77,7 @@ struct agent {
 	uint32_t heartbeat_ms;
 	struct loop_timer retry, heartbeat, report, renew;
 	bool renewing;
+	struct tls_identity *unsaved; /* of a certificate that is not on disk yet */
 	bool clock_is_off; /* a certificate that had just come had expired: this clock is no judge of them */
 	void (*left)(void *arg); /* of a leave that is being told */
 	void *left_arg;
@@ -339,6 +340,7 @@ static char *pem_dup(const ProtobufCBinaryData *d)
 	return text;
 }
 
+/* It is used only once it is saved: its first use ends the one before, and that would be all that a restart finds. */
 static void renewed(struct agent *a, const Gs__RenewResponse *r)
 {
 	struct worker *w = a->w;
@@ -357,19 +359,42 @@ static void renewed(struct agent *a, const Gs__RenewResponse *r)
 			free(w->state.ca);
 			w->state.ca = steal(ca);
 		}
-		worker_state_changed(w, STATE_CERT);
-		worker_identity_changed(w, identity);
+		tls_identity_unref(a->unsaved);
+		a->unsaved = identity;
 		a->clock_is_off = has_expired(a);
-		if (a->clock_is_off)
-			log_warn("certificate renewed; it has expired already by the clock of this host: is "
-				 "the time "
-				 "right here and on the managers?");
-		else
-			log_info("certificate renewed");
+		worker_state_changed(w, STATE_CERT);
 	}
 	free(ca);
 	/* One that cannot be used, or is past its half as it comes (a clock that is wrong): not at once again. */
 	renew_plan(a, RENEW_RETRY_MS);
+}
+
+/* By the clock of this host, which may be wrong. */
+static bool is_due_again(const struct agent *a)
+{
+	int64_t wait;
+
+	return agent_renew_wait(a->w->state.cert, clock_wall_ms(&clock_real), 1, &wait, NULL) < 0 ||
+	       wait <= 1;
+}
+
+void agent_cert_saved(struct agent *a)
+{
+	bug_if_off_loop();
+	if (!a->unsaved)
+		return;
+	worker_identity_changed(a->w, steal(a->unsaved));
+	if (a->clock_is_off)
+		log_warn("certificate renewed; it has expired already by the clock of this host: is the time "
+			 "right here and on the managers?");
+	else
+		log_info("certificate renewed");
+	/* A session shows it, which ends the one before: a copy of that one could be renewed for long. One that is
+	 * due again as it comes is renewed every minute, which no session has to suffer. */
+	if (a->left || (agent_is_open(a) && is_due_again(a)))
+		return;
+	backoff_reset(&a->backoff);
+	session_lost(a, "dialling again with the new certificate");
 }
 
 static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, void *arg)
@@ -385,10 +410,10 @@ static void on_renew_done(const ProtobufCMessage *resp, const struct err *e, voi
 		renewed(a, (const Gs__RenewResponse *)resp);
 	if (before_session) {
 		agent_wait(a,
-			   resp ? "dialling again with the new certificate"
-			   : e  ? e->msg
-				: "no answer",
-			   resp ? backoff_next(&a->backoff) : backoff_next(&a->refused));
+			   a->unsaved ? "the new certificate is saved first"
+			   : e        ? e->msg
+				      : "no answer",
+			   a->unsaved ? REFUSED_LAST_MS : backoff_next(&a->refused));
 	} else if (!resp) {
 		log_warn("renew the certificate: %s", e ? e->msg : "no answer");
 		loop_timer_set(&a->renew, backoff_jitter(RENEW_RETRY_MS));
@@ -679,6 +704,8 @@ void agent_free(struct agent *a)
 	if (!a || is_ended(a))
 		return;
 	a->now = (struct attempt){0};
+	tls_identity_unref(a->unsaved);
+	a->unsaved = NULL;
 	sm_go(&a->sm, AGENT_ENDED);
 	if (c)
 		rpc_client_close(c);

@@ -37,6 +37,8 @@ const char *agent_error(const struct agent *a);   /* why there is none, or "" */
 bool agent_leave(struct agent *a, void (*done)(void *arg), void *arg);
 /* The identity changed or the list of managers did: dial again. */
 void agent_reconnect(struct agent *a);
+/* The certificate in the worker's state is on disk: it is taken into use, and shown by a new session. */
+void agent_cert_saved(struct agent *a);
 /* How long to wait before this certificate is renewed: until half of its life is over, looked at again now and then,
  * and never less than soonest_ms. E_INVALID: it is none. */
 int agent_renew_wait(const char *cert_pem, int64_t now_ms, int64_t soonest_ms, int64_t *ret_ms,

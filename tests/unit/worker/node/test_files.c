@@ -533,7 +533,7 @@ static void saver_writes_the_last(void **s)
 	uv_loop_t loop;
 
 	uv_loop_init(&loop);
-	saver = saver_new(&loop, dir);
+	saver = saver_new(&loop, dir, SAVER_AGAIN_MS);
 	state_fill(&a, "10.0.0.1");
 	assert_int_equal(membership_save(dir, &a, &e), 0);
 	for (int i = 2; i < 9; i++) {
@@ -558,7 +558,7 @@ static void saver_writes_nothing_once_forbidden(void **s)
 	uv_loop_t loop;
 
 	uv_loop_init(&loop);
-	saver = saver_new(&loop, dir);
+	saver = saver_new(&loop, dir, SAVER_AGAIN_MS);
 	state_fill(&a, "10.0.0.1");
 	saver_save(saver, &a, STATE_JSON | STATE_CERT);
 	saver_save(saver, &a, STATE_JSON);
@@ -573,6 +573,41 @@ static void saver_writes_nothing_once_forbidden(void **s)
 	membership_fini(&a);
 }
 
+static void cert_saved(void *arg)
+{
+	struct saver **saver = arg;
+
+	saver_free(*saver);
+	*saver = NULL;
+}
+
+/* The grace renewal's review, 2: a lost save locked the node out. Nothing else changes, and the disk gets well. */
+static void s5_saver_writes_a_certificate_at_last(void **s)
+{
+	cleanup_free char *full = xasprintf("%s/full", dir);
+	cleanup_free char *cert = xasprintf("%s/node.crt", full), *text = NULL;
+	struct membership a;
+	struct saver *saver;
+	struct err e = {0};
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	saver = saver_new(&loop, full, 50);
+	saver_on_cert(saver, cert_saved, &saver);
+	state_fill(&a, "10.0.0.1");
+	saver_save(saver, &a, STATE_CERT | STATE_JSON);
+	for (uint64_t end = uv_now(&loop) + 120; uv_now(&loop) < end;)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_non_null(saver); /* not told while it is not */
+	assert_int_equal(fs_mkdir(full, 0700, &e), 0);
+	uv_run(&loop, UV_RUN_DEFAULT); /* until it is told */
+	assert_null(saver);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	assert_int_equal(fs_read(cert, 100, &text, NULL, &e), 0);
+	assert_string_equal(text, "cert");
+	membership_fini(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -582,6 +617,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(state_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(saver_writes_the_last, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(saver_writes_nothing_once_forbidden, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(s5_saver_writes_a_certificate_at_last, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_round_trip, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(intent_unreadable_is_no_damage, make_dir, drop_dir),

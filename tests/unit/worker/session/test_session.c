@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "proto/rpc/server.h"
 #include "proto/schema/ca.pb-c.h"
@@ -69,6 +70,11 @@ struct grace {
 	struct rpc_server *server;
 	char *ca, *ca_key;
 	unsigned renewals, sessions;
+	uint64_t save_ms; /* how long it takes */
+	struct loop_timer save;
+	bool stays, is_saved;
+	struct rpc_call *session; /* the first, if it stays */
+	char serial[33];          /* shown last */
 };
 
 static char *issued(struct grace *g, const char *csr, bool is_manager, int64_t now_ms)
@@ -106,7 +112,37 @@ static void on_session(struct rpc_call *call, const ProtobufCMessage *msg, void 
 	struct grace *g = arg;
 
 	g->sessions++;
-	rpc_end(call);
+	strcpy(g->serial, rpc_call_peer(call)->serial);
+	if (g->stays && g->sessions == 1)
+		g->session = call;
+	else
+		rpc_end(call);
+}
+
+static void on_saved(void *arg)
+{
+	struct grace *g = arg;
+
+	g->is_saved = true;
+	agent_cert_saved(g->w.agent);
+}
+
+/* What the saver does, as slowly as the test wants. */
+static void save(struct worker *w, unsigned what)
+{
+	struct grace *g = container_of(w, struct grace, w);
+
+	if (what & STATE_CERT)
+		loop_timer_set(&g->save, g->save_ms);
+}
+
+/* Of the certificate in the worker's state. */
+static const char *newest(const struct grace *g)
+{
+	static struct tls_cert_info info;
+
+	assert_int_equal(tls_cert_info(g->w.state.cert, &info, NULL), 0);
+	return info.serial;
 }
 
 static void grace_serve(struct grace *g)
@@ -130,16 +166,18 @@ static void grace_serve(struct grace *g)
 	tls_identity_unref(identity);
 }
 
-/* A worker whose certificate is so old, until it has a session. */
-static void session_of(struct grace *g, int64_t cert_made_ms)
+/* A worker whose certificate is so old. */
+static void grace_open(struct grace *g, int64_t cert_made_ms)
 {
 	static char *managers[] = {(char *)MANAGER_AT};
 	cleanup_free char *csr = NULL;
 	struct worker *w = &g->w;
 
-	*g = (struct grace){0};
+	*g = (struct grace){.save_ms = 10};
 	uv_loop_init(&g->loop);
+	loop_timer_init(&g->save, &g->loop, on_saved, g);
 	w->loop = &g->loop;
+	w->save = save;
 	w->managers = managers;
 	w->n_managers = 1;
 	id_new(w->state.cluster_id);
@@ -154,11 +192,25 @@ static void session_of(struct grace *g, int64_t cert_made_ms)
 	grace_serve(g);
 	w->agent = agent_new(w);
 	agent_start(w->agent);
-	while (g->sessions == 0) /* or the test's limit ends it */
+}
+
+/* Until there were so many sessions, or the test's limit ends it. */
+static void wait_sessions(struct grace *g, unsigned n)
+{
+	while (g->sessions < n)
 		uv_run(&g->loop, UV_RUN_ONCE);
+}
+
+static void grace_close(struct grace *g)
+{
+	struct worker *w = &g->w;
+
 	agent_free(w->agent);
 	peers_free(w->peers);
+	loop_timer_close(&g->save, NULL);
 	rpc_server_close(g->server, NULL, NULL);
+	if (g->session)
+		rpc_end(g->session);
 	uv_run(&g->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&g->loop), 0);
 	tls_identity_unref(w->identity);
@@ -174,8 +226,51 @@ static void test_s5_expired_certificate_is_renewed_before_the_session(void **sta
 	int64_t now = clock_wall_ms(&clock_real);
 	struct grace g;
 
-	session_of(&g, now - 100 * DAY_MS);
+	grace_open(&g, now - 100 * DAY_MS);
+	wait_sessions(&g, 1);
 	assert_int_equal(g.renewals, 1);
+	assert_string_equal(g.serial, newest(&g));
+	grace_close(&g);
+}
+
+/* The grace renewal's review, 2: shown before it was on disk it was lost with a crash, and the one before was over. */
+static void test_s5_renewed_certificate_is_shown_once_it_is_saved(void **state)
+{
+	int64_t now = clock_wall_ms(&clock_real);
+	struct grace g;
+
+	grace_open(&g, now - 100 * DAY_MS);
+	g.save_ms = 600; /* longer than the back-off */
+	wait_sessions(&g, 1);
+	assert_true(g.is_saved);
+	assert_int_equal(g.renewals, 1);
+	grace_close(&g);
+}
+
+/* The same, 3: in a session that stays nobody saw the new one, and a copy of the one before could be renewed. */
+static void test_s5_renewed_certificate_is_shown_at_once(void **state)
+{
+	cleanup_free char *csr = NULL, *good = NULL;
+	int64_t now = clock_wall_ms(&clock_real);
+	struct grace g;
+
+	grace_open(&g, now - 100 * DAY_MS);
+	g.save_ms = 600;
+	g.stays = true;
+	assert_int_equal(tls_csr_new(g.w.state.key, "", &csr, NULL), 0);
+	good = issued(&g, csr, false, now - 10 * DAY_MS); /* what it has a session with in the meantime */
+	tls_identity_unref(g.w.identity);
+	assert_int_equal(tls_identity_new(g.ca, good, g.w.state.key, &g.w.identity, NULL), 0);
+	while (g.renewals == 0 || strcmp(agent_error(g.w.agent), "") == 0)
+		uv_run(&g.loop, UV_RUN_ONCE);
+	agent_reconnect(g.w.agent);
+	wait_sessions(&g, 1);
+	assert_false(g.is_saved);
+	assert_string_not_equal(g.serial, newest(&g));
+	wait_sessions(&g, 2);
+	assert_true(g.is_saved);
+	assert_string_equal(g.serial, newest(&g));
+	grace_close(&g);
 }
 
 static void test_s5_good_certificate_has_its_session_at_once(void **state)
@@ -183,8 +278,10 @@ static void test_s5_good_certificate_has_its_session_at_once(void **state)
 	int64_t now = clock_wall_ms(&clock_real);
 	struct grace g;
 
-	session_of(&g, now - 10 * DAY_MS);
+	grace_open(&g, now - 10 * DAY_MS);
+	wait_sessions(&g, 1);
 	assert_int_equal(g.renewals, 0);
+	grace_close(&g);
 }
 
 int main(void)
@@ -193,6 +290,8 @@ int main(void)
 		cmocka_unit_test(test_states_are_sound),
 		cmocka_unit_test(test_renewal_is_not_asked_for_at_once_again),
 		cmocka_unit_test(test_s5_expired_certificate_is_renewed_before_the_session),
+		cmocka_unit_test(test_s5_renewed_certificate_is_shown_once_it_is_saved),
+		cmocka_unit_test(test_s5_renewed_certificate_is_shown_at_once),
 		cmocka_unit_test(test_s5_good_certificate_has_its_session_at_once),
 	};
 
