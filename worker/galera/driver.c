@@ -449,6 +449,13 @@ static void op_spec_changed(void *d)
 	 * op_permit. */
 }
 
+static const char *op_step(void *d)
+{
+	const struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
+
+	return sm_name(&g->step);
+}
+
 const struct task_driver_ops galera_driver_ops = {
 	.attach = op_attach,
 	.detach = op_detach,
@@ -458,4 +465,5 @@ const struct task_driver_ops galera_driver_ops = {
 	.exited = op_exited,
 	.stopping = op_stopping,
 	.spec_changed = op_spec_changed,
+	.step = op_step,
 };

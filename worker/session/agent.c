@@ -335,7 +335,8 @@ static char *pem_dup(const ProtobufCBinaryData *d)
 {
 	char *text = xmalloc(d->len + 1);
 
-	memcpy(text, d->data, d->len);
+	if (d->len) /* data is NULL when there is none */
+		memcpy(text, d->data, d->len);
 	text[d->len] = '\0';
 	return text;
 }

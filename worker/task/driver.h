@@ -34,6 +34,7 @@ struct task_driver_ops {
 	void (*exited)(void *d);
 	void (*stopping)(void *d);
 	void (*spec_changed)(void *d); /* task_spec(t) is a new row (addresses, permit, desired) */
+	const char *(*step)(void *d);  /* for a dump */
 };
 extern const struct task_driver_ops galera_driver_ops; /* worker/galera */
 

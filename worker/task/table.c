@@ -457,10 +457,12 @@ void tasks_dump(const struct tasks *ts, struct buf *out)
 	for (const struct task *t = ts->list; t; t = t->next)
 		buf_printf(out,
 			   "task %s %s step=%s attempt=%u pid=%d crashes=%u assigned=%d version=%llu "
-			   "acked=%llu\n",
+			   "acked=%llu driver=%s job=%d permit=%llu\n",
 			   t->id, t->row->name, sm_name(&t->step), t->at.number,
 			   container_pid(t->at.container), t->crashes, t->assigned,
-			   (unsigned long long)t->version, (unsigned long long)t->acked);
+			   (unsigned long long)t->version, (unsigned long long)t->acked,
+			   t->driver_state ? t->driver->step(t->driver_state) : "none", t->busy,
+			   (unsigned long long)t->permit_serial);
 }
 
 void tasks_each_log(struct tasks *ts, void (*visit)(struct task *t, const char *path, void *arg), void *arg)

@@ -681,6 +681,11 @@ static void plain_stopping(void *d)
 	task_stop_now(d);
 }
 
+static const char *plain_step(void *d)
+{
+	return "plain";
+}
+
 static const struct task_driver_ops plain_driver = {.attach = plain_attach,
 						    .detach = plain_nothing,
 						    .hold = plain_hold,
@@ -688,7 +693,8 @@ static const struct task_driver_ops plain_driver = {.attach = plain_attach,
 						    .running = plain_running,
 						    .exited = plain_nothing,
 						    .stopping = plain_stopping,
-						    .spec_changed = plain_nothing};
+						    .spec_changed = plain_nothing,
+						    .step = plain_step};
 
 static Gs__Task *permitted_task(void)
 {
