@@ -247,6 +247,8 @@ static void op_hold(void *d, uint32_t attempt)
 	begin(g);
 	g->attempt = attempt;
 	galera_go(g, GA_EVIDENCE);
+	obj_free(g->permit); /* of the attempt before, whose container could not be made */
+	g->permit = NULL;
 	g->hold_waits = g->marking;
 	if (!g->hold_waits)
 		hold_start(g);
@@ -306,18 +308,17 @@ static void call_back(struct galera *g)
 	galera_fail(g, &e);
 }
 
-/* permit NULL: look again at the one that waits. */
 static void op_permit(void *d, const Gs__GaleraPermit *permit)
 {
 	struct galera *g = magic_of(struct galera, GALERA_MAGIC, d);
 
 	bug_if_off_loop();
-	if (permit && permit->mode == PERMIT_PC_BOOTSTRAP) {
+	if (permit->mode == PERMIT_PC_BOOTSTRAP) {
 		if (sm_is(&g->step, GA_RUNNING))
 			watch_pc_bootstrap(g, permit);
 		return;
 	}
-	if (permit && permit->mode == PERMIT_NONE) {
+	if (permit->mode == PERMIT_NONE) {
 		if (permit->withdraw && sm_is(&g->step, GA_RUNNING))
 			watch_withdraw(g);
 		else if (permit->withdraw)
@@ -326,14 +327,10 @@ static void op_permit(void *d, const Gs__GaleraPermit *permit)
 			start_prefetch(g, permit);
 		return;
 	}
-	if (permit && !sm_in(&g->step, SM(GA_EVIDENCE) | SM(GA_HELD)))
-		return; /* the next hold asks again */
-	if (permit) {
-		obj_free(g->permit);
-		g->permit = obj_dup(permit);
-	}
-	if (sm_is(&g->step, GA_HELD) && g->permit)
-		permit_apply(g);
+	bug_if(!sm_is(&g->step, GA_HELD)); /* for the attempt that is held */
+	obj_free(g->permit);
+	g->permit = obj_dup(permit);
+	permit_apply(g);
 }
 
 static void op_running(void *d, bool adopted)

@@ -33,8 +33,6 @@ static void held(struct galera *g)
 	galera_go(g, GA_HELD);
 	g->evidence->attempt = g->attempt;
 	task_held(g->task, g->attempt, g->evidence);
-	if (g->permit && sm_is(&g->step, GA_HELD))
-		galera_driver_ops.permit(g, NULL);
 }
 
 struct recover_arg {

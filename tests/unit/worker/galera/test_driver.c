@@ -285,6 +285,35 @@ static void permit_is_taken_back(void **s)
 	obj_free(row);
 }
 
+/* A container that could not be made ends its attempt before there is a process: the permit of that attempt was used
+ * for the next one, whose own was then not heard. */
+static void permit_is_for_one_attempt(void **s)
+{
+	struct rig *g = *s;
+	cleanup_free char *at = xasprintf("%s/tasks/%s", g->w.dir, id_a);
+	Gs__Task *row;
+	struct galera *d;
+
+	if (!can_hold())
+		skip();
+	row = member(id_a);
+	tasks_assign(g->w.tasks, row);
+	obj_free(rig_wait_state(g, id_a, TASK_HELD));
+	d = tasks_find(g->w.tasks, id_a)->driver_state;
+	d->permit = obj_new(&gs__galera_permit__descriptor);
+	d->permit->mode = PERMIT_JOIN;
+	d->permit->attempt = 1;
+	sm_init(&d->step, &galera_kind, GA_STARTING, NULL);
+	galera_driver_ops.hold(d, 2);
+	while (sm_is(&d->step, GA_EVIDENCE))
+		uv_run(&g->loop, UV_RUN_ONCE);
+	assert_true(sm_is(&d->step, GA_HELD));
+	assert_null(d->permit);
+	tasks_unassign(g->w.tasks, id_a);
+	rig_run_until(g, rig_is_gone, at);
+	obj_free(row);
+}
+
 /* FINDINGS H2: ten functions in four files set the step, and there was no table. */
 static void table_of_moves_is_sound(void **s)
 {
@@ -488,6 +517,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_of_moves_is_sound),
 		TEST(permit_is_taken_back),
+		TEST(permit_is_for_one_attempt),
 		TEST(unpacking_keeps_the_lock_when_its_task_is_stopped),
 		TEST(late_mark_leaves_the_next_tasks_alone),
 		TEST(s7_a_server_that_flips_has_its_log_read_with_a_rest),
