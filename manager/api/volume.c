@@ -226,6 +226,23 @@ static int in_use(const Gs__VolumeDetail *d, struct err *e)
 		       d->service);
 }
 
+/* A slot or a task has it although its row is gone: a commit that was cut in two, and not yet mended. */
+static bool is_still_wanted(struct context *ctx, const char *volume_id)
+{
+	const Gs__Slot *slot;
+	const Gs__Task *t;
+
+	for (size_t i = 0; (slot = store_at(ctx->store, OBJ_SLOT, i)); i++)
+		for (size_t k = 0; k < slot->n_volumes; k++)
+			if (strcmp(slot->volumes[k]->volume_id, volume_id) == 0)
+				return true;
+	for (size_t i = 0; (t = store_at(ctx->store, OBJ_TASK, i)); i++)
+		for (size_t k = 0; k < t->n_volumes && !task_is_final(t); k++)
+			if (strcmp(t->volumes[k]->volume_id, volume_id) == 0)
+				return true;
+	return false;
+}
+
 /* Whoever deletes has typed all of it, or what the list shows of its id. */
 static int may_remove(const Gs__VolumeDetail *d, const Gs__VolumeRemoveRequest *req, struct err *e)
 {
@@ -277,7 +294,10 @@ static void on_remove_volume(struct rpc_call *call, const ProtobufCMessage *msg,
 		return;
 	volumes_load(ctx, &v);
 	found = volume_find(&v, req->ref, &e);
-	if (found && may_remove(found, req, &e) == 0)
+	if (found && may_remove(found, req, &e) == 0 && is_still_wanted(ctx, found->meta->id))
+		err_set(&e, E_IN_USE, "volume %s: a task of its service is still being taken away: try again",
+			found->name);
+	if (found && !e.code)
 		remove_it(ctx, call, found, msg, arg, on_remove_volume);
 	else
 		rpc_fail(call, &e);

@@ -59,9 +59,6 @@ static void apply_other(struct worker *w, const Gs__AssignmentItem *item)
 	case ITEM_SECRET:
 		tasks_secret_set(w->tasks, item->secret);
 		break;
-	case ITEM_VOLUME:
-		tasks_discard(w->tasks, item->volume);
-		break;
 	case ITEM_NODE:
 		if (key_is(item, "peer/", &id))
 			peers_set(w->peers, item->node);
@@ -79,6 +76,9 @@ void assignments_apply(struct worker *w, Gs__AssignmentItem *const *items, size_
 	for (size_t i = 0; i < n; i++)
 		if (!items[i]->removed && items[i]->item_case == ITEM_TASK)
 			tasks_assign(w->tasks, items[i]->task);
+	for (size_t i = 0; i < n; i++) /* behind the tasks, which may have them */
+		if (!items[i]->removed && items[i]->item_case == ITEM_VOLUME)
+			tasks_discard(w->tasks, items[i]->volume);
 	/* Last, and tasks before the networks they use: removal of a task starts its stop. */
 	for (size_t i = 0; i < n; i++)
 		if (items[i]->removed)

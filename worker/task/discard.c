@@ -4,7 +4,7 @@
  *   assigned --> [job: volume_remove] --> done --report--> acknowledged --> unassigned: forgotten
  *
  * What can fail is told in the report and not tried again: a person asks anew. A volume that a task here still has is
- * not touched, whatever the managers know. */
+ * not touched, whatever the managers know; so nothing begins before a new session's set has named all tasks. */
 #include <string.h>
 
 #include "base/log.h"
@@ -17,6 +17,7 @@ struct discard {
 	char *volume_id, *volumes_dir, *made_dir;
 	uint64_t version;      /* of the row that asked for it */
 	bool assigned, marked; /* the managers want it; named in the set that comes */
+	bool due;              /* begins when the set is whole */
 	bool busy, done, sent, acked, found;
 	struct err err;
 };
@@ -94,6 +95,7 @@ static void discard_start(struct discard *d)
 	const struct task *user = user_of(d->ts, d->volume_id);
 
 	err_clear(&d->err);
+	d->due = false;
 	d->done = d->sent = d->acked = d->found = false;
 	if (user)
 		err_set(&d->err, E_IN_USE, "task %s still has it", user->row->name);
@@ -137,9 +139,10 @@ void tasks_discard(struct tasks *ts, const Gs__VolumeInstance *row)
 		d->assigned = d->marked = true;
 		return;
 	}
-	d->assigned = d->marked = true;
+	d->assigned = d->marked = d->due = true;
 	d->version = row->meta->version;
-	discard_start(d);
+	if (!ts->in_set)
+		discard_start(d);
 }
 
 void tasks_discard_end(struct tasks *ts, const char *volume_id)
@@ -162,6 +165,9 @@ void discards_set_end(struct tasks *ts)
 	for (struct discard *d = ts->discards; d; d = d->next)
 		d->assigned = d->marked;
 	drop_unassigned(ts);
+	for (struct discard *d = ts->discards; d; d = d->next)
+		if (d->due)
+			discard_start(d);
 }
 
 void discards_report_fill(struct tasks *ts, Gs__ReportRequest *req)

@@ -191,6 +191,28 @@ static void report_removal(struct worker *w, const char *id, int code, const cha
 	rig_wait_reconciled(w->r);
 }
 
+/* As a commit that was cut in two leaves it: the volume's row is gone, its slot is not. */
+static void named_by_a_slot(struct rig *r, const char *name, bool is_so)
+{
+	static const char slot_id[] = "sssssssssssssssssssssssss";
+	struct tx *tx = tx_new(r->m.ctx.store);
+	struct err e = {0};
+	Gs__VolumeDetail *d = inspect(r, name, &e);
+
+	if (is_so) {
+		Gs__Slot *slot = obj_new_row(OBJ_SLOT, slot_id);
+		Gs__SlotVolume *v = obj_new(&gs__slot_volume__descriptor);
+
+		str_replace(&v->volume_id, d->meta->id);
+		obj_add(&slot->n_volumes, &slot->volumes, v);
+		tx_create(tx, slot);
+	} else {
+		tx_remove(tx, store_get(r->m.ctx.store, OBJ_SLOT, slot_id));
+	}
+	obj_free(d);
+	rig_commit(r, tx);
+}
+
 static void test_removal_is_said_and_done_by_the_worker(void **state)
 {
 	struct rig *r = rig_with_cluster();
@@ -212,6 +234,11 @@ static void test_removal_is_said_and_done_by_the_worker(void **state)
 	wait_state(r, "db-1", "retired");
 	told(r, "db-1", false, "--discard-data");
 	told(r, "nothing", true, "no volume nothing");
+	named_by_a_slot(r, "db-1", true);
+	assert_null(discard(r, "db-1", true, &e));
+	assert_int_equal(e.code, E_IN_USE);
+	err_clear(&e);
+	named_by_a_slot(r, "db-1", false);
 	from = w->n;
 	id = discard(r, "db-1", true, &e);
 	assert_non_null(id);

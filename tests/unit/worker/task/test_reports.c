@@ -151,12 +151,42 @@ static void test_M7_a_refused_report_is_mended_and_sent_again(void **state)
 	free_tasks(&ts);
 }
 
+/* Volumes are named before tasks, and a set comes in several events: what a task of a later one has was deleted. */
+static void test_nothing_is_discarded_before_the_set_is_whole(void **state)
+{
+	static const char id[] = "vvvvvvvvvvvvvvvvvvvvvvvvv", task[] = "ttttttttttttttttttttttttt";
+	Gs__VolumeInstance *row = obj_new_row(OBJ_VOLUME_INSTANCE, id);
+	Gs__ReportRequest *req = obj_new(&gs__report_request__descriptor);
+	Gs__SlotVolume *v = obj_new(&gs__slot_volume__descriptor);
+	struct worker w = {.loop = uv_default_loop(), .dir = "/nonexistent"};
+	struct tasks ts = {.w = &w, .in_set = true};
+
+	(void)state;
+	str_replace(&row->volume_id, id);
+	row->state = VOL_REMOVING;
+	tasks_discard(&ts, row);
+	assert_int_equal(ts.jobs, 0);
+	add_task(&ts, task, TASK_HELD);
+	str_replace(&v->volume_id, id);
+	obj_add(&ts.list->row->n_volumes, &ts.list->row->volumes, v);
+	discards_set_end(&ts);
+	assert_int_equal(ts.jobs, 0);
+	discards_report_fill(&ts, req);
+	assert_int_equal(req->n_volumes, 1);
+	assert_int_equal(req->volumes[0]->code, E_IN_USE);
+	discards_fini(&ts);
+	free_tasks(&ts);
+	obj_free(req);
+	obj_free(row);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_M7_a_report_has_at_most_its_share),
 		cmocka_unit_test(test_M7_large_statuses_split_by_bytes),
 		cmocka_unit_test(test_M7_a_refused_report_is_mended_and_sent_again),
+		cmocka_unit_test(test_nothing_is_discarded_before_the_set_is_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
